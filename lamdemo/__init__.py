@@ -1,0 +1,32 @@
+"""Latent action world models that anyone can see, use and train.
+
+From two frames of a video an inverse dynamics model reads a small latent action ``z``; a world model
+applies ``z`` to another state and predicts what comes next. The method is that of "Learning Latent
+Action World Models In The Wild" (arXiv 2601.05230), called "the paper" throughout.
+
+Imports go one way: ``video`` -> ``models`` -> ``pipeline`` -> ``evaluation`` -> ``ui``, ``cli``;
+``data`` and ``training`` stand beside the pipeline and import ``video`` and ``models`` only.
+
+One meaning of time: ``z[t]`` takes ``s[t]`` to ``s[t+1]``; ``T`` frames have ``T - 1`` latents.
+
+One convention of shape letters, used in every signature and comment:
+
+====  ==========================================================================
+B     clips in a batch
+T     frames (or states) in time
+S     steps in time, ``S = T - 1``
+H, W  height and width of pictures, in pixels
+h, w  height and width of the state's grid, in cells (16 pixels of the encoder's picture each)
+N     cells of the grid, ``N = h * w``, row by row
+D     channels of a state
+Z     channels of a latent action
+E     width of a transformer
+====  ==========================================================================
+
+Pictures outside the models are uint8 RGB ``[..., H, W, 3]``; inside they are floats in [0, 1],
+``[..., 3, H, W]``. A flow is a backward one, ``(dx, dy)`` in its last axis (outside) or channel axis
+(inside): the value at a place of frame ``t + 1`` points to where it was in frame ``t``. Inside the models
+flows are in units of the picture's width and height, so that they hold at any resolution; outside in pixels.
+"""
+
+__version__ = "0.1.0"

@@ -1,1 +1,6 @@
-"""To be filled."""
+"""Training: recipes, and the loop that carries them out."""
+
+from lamdemo.training.config import TrainConfig
+from lamdemo.training.trainer import Trainer, train
+
+__all__ = ["TrainConfig", "Trainer", "train"]

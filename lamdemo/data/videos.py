@@ -1,0 +1,256 @@
+"""Real clips for training: a folder of videos, decoded once into a cache, cut and turned as they are drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from lamdemo.data.splits import Split
+from lamdemo.errors import LamdemoError
+from lamdemo.video import find_videos, probe, read_clip, read_image
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """How videos are decoded.
+
+    Attributes:
+        height: frames are scaled down to at most this many rows, aspect kept.
+        fps: frames a second are thinned to at most this.
+        seconds: at most this much of each file is taken, from its start.
+    """
+
+    height: int = 160
+    fps: float = 8.0
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How clips are varied; one draw holds for all frames of a clip.
+
+    Attributes:
+        area: smallest share of the picture that a crop keeps.
+        aspect: largest change of aspect, as a factor.
+        flip: chance of mirroring.
+        reverse: chance of running backwards.
+        colour: largest change of brightness, contrast and each channel's gain.
+        durations: seconds that one step may span; the nearest whole number of frames is taken.
+    """
+
+    area: float = 0.5
+    aspect: float = 1.25
+    flip: float = 0.5
+    reverse: float = 0.5
+    colour: float = 0.15
+    durations: tuple[float, ...] = (0.125, 0.25, 0.25, 0.375)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One decoded clip of the cache: where it was found, frames ``[T, H, W, 3]``, frames a second."""
+
+    name: str
+    frames: np.ndarray | Tensor
+    fps: float
+
+
+def decode_folder(
+    folder: str | Path,
+    cache: str | Path,
+    config: CacheConfig,
+    *,
+    names: list[str] | None = None,
+    progress: bool = True,
+) -> tuple[list[Recording], list[str]]:
+    """Decode all videos below a folder into a cache, once; later calls read the cache.
+
+    A video is decoded anew when its size or time of change differs. Frames are memory-mapped, so
+    the result takes hardly any memory until it is read.
+
+    Args:
+        folder: videos, nested as they may be.
+        cache: folder for the decoded frames; is made.
+        config: how to decode.
+        names: relative paths to take; all by default.
+        progress: show a progress bar on a terminal.
+
+    Returns:
+        The recordings, and one sentence for each video that could not be read.
+
+    Raises:
+        LamdemoError: the folder holds no readable video.
+    """
+    folder, cache = Path(folder), Path(cache)
+    wanted = [folder / n for n in names] if names is not None else find_videos(folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    problems: list[str] = []
+
+    def one(path: Path) -> Recording | None:
+        name = path.relative_to(folder).as_posix()
+        stat = path.stat()
+        key = hashlib.sha256(
+            json.dumps([name, stat.st_size, stat.st_mtime_ns, asdict(config)]).encode()
+        ).hexdigest()
+        frames_file, about_file = cache / f"{key[:24]}.npy", cache / f"{key[:24]}.json"
+        if not about_file.exists():
+            try:
+                info = probe(path)
+                fps = min(info.fps or config.fps, config.fps)
+                height = min(config.height, info.height)
+                width = max(round(info.width * height / info.height), 16)
+                span = min(config.seconds, info.seconds) if info.seconds else config.seconds
+                clip = read_clip(path, fps=fps, seconds=span, size=(height, width))
+            except LamdemoError as error:
+                problems.append(str(error))
+                return None
+            # The description is written last, so that a cache cut short is not taken for whole.
+            for file, write in (
+                (frames_file, lambda f: np.save(f, clip.frames)),
+                (about_file, lambda f: f.write(json.dumps({"name": name, "fps": clip.fps}).encode())),
+            ):
+                partial = file.with_suffix(".part")
+                with open(partial, "wb") as stream:
+                    write(stream)
+                os.replace(partial, file)
+        about = json.loads(about_file.read_text())
+        return Recording(name, np.load(frames_file, mmap_mode="r"), about["fps"])
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(
+            tqdm(
+                pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None if progress else True
+            )
+        )
+    recordings = [r for r in found if r is not None and len(r.frames) >= 2]
+    if not recordings:
+        raise LamdemoError(
+            f"The folder {folder.name} holds no video that can be read; give one with clips in it."
+        )
+    return recordings, problems
+
+
+class ClipSampler:
+    """Draws short training clips from recordings, balanced between groups.
+
+    Each group (the first folder of a recording's name) has a weight; within a group every recording is as
+    likely as its square root of length, so that long ones do not drown the rest.
+    """
+
+    def __init__(
+        self,
+        recordings: list[Recording],
+        weights: dict[str, float],
+        config: AugmentConfig,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Args: recordings; weight of each group (1 where none is given); augmentation; where clips are made."""
+        self.config, self.device = config, torch.device(device)
+        self.recordings = recordings
+        if self.device.type != "cpu":
+            self.recordings = [
+                Recording(r.name, torch.as_tensor(np.array(r.frames)).to(self.device), r.fps)
+                for r in recordings
+            ]
+        groups: dict[str, list[int]] = {}
+        for i, r in enumerate(recordings):
+            groups.setdefault(r.name.split("/")[0] if "/" in r.name else "", []).append(i)
+        chance = np.zeros(len(recordings))
+        for group, members in groups.items():
+            lengths = np.sqrt([len(recordings[i].frames) for i in members])
+            chance[members] = weights.get(group, 1.0) * lengths / lengths.sum()
+        if chance.sum() <= 0:
+            raise LamdemoError(
+                "The weights of the training config leave no video to train on; raise one above zero."
+            )
+        self.chance = chance / chance.sum()
+
+    def draw(self, rng: np.random.Generator, clips: int, frames: int, size: int) -> Tensor:
+        """Draw clips ``[clips, frames, 3, size, size]`` in [0, 1]."""
+        return torch.stack([self._one(rng, frames, size) for _ in range(clips)])
+
+    def _one(self, rng: np.random.Generator, frames: int, size: int) -> Tensor:
+        c = self.config
+        recording = self.recordings[rng.choice(len(self.recordings), p=self.chance)]
+        length, height, width = recording.frames.shape[:3]
+        stride = max(round(rng.choice(c.durations) * recording.fps), 1)
+        stride = max(min(stride, (length - 1) // (frames - 1)), 1)
+        first = int(rng.integers(max(length - stride * (frames - 1), 1)))
+        # A clip shorter than asked for holds its last frame.
+        index = np.minimum(first + stride * np.arange(frames), length - 1)
+        if rng.random() < c.reverse:
+            index = index[::-1]
+        area, ratio = rng.uniform(c.area, 1), np.exp(rng.uniform(-1, 1) * np.log(c.aspect))
+        h = max(int(height * min(np.sqrt(area / ratio), 1)), 8)
+        w = max(int(width * min(np.sqrt(area * ratio), 1)), 8)
+        y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        if isinstance(recording.frames, Tensor):
+            piece = recording.frames[torch.as_tensor(index.copy(), device=self.device), y : y + h, x : x + w]
+        else:
+            piece = torch.from_numpy(np.ascontiguousarray(recording.frames[index, y : y + h, x : x + w]))
+        picture = piece.permute(0, 3, 1, 2).float() / 255
+        picture = F.interpolate(picture, (size, size), mode="bilinear", align_corners=False)
+        if rng.random() < c.flip:
+            picture = picture.flip(-1)
+        if c.colour > 0:
+            gain = torch.as_tensor(
+                1 + rng.uniform(-1, 1, (3, 1, 1)) * c.colour * 0.5, device=self.device
+            ).float()
+            contrast, lift = 1 + rng.uniform(-1, 1) * c.colour, rng.uniform(-1, 1) * c.colour * 0.5
+            picture = (((picture - 0.5) * contrast + 0.5 + lift) * gain).clamp(0, 1)
+        return picture
+
+
+def photographs_from(recordings: list[Recording], count: int, size: tuple[int, int], seed: int) -> Tensor:
+    """One frame of each of ``count`` recordings, uint8 ``[P, 3, H, W]``, as photographs for scenes."""
+    rng = np.random.default_rng(seed)
+    groups: dict[str, list[Recording]] = {}
+    for r in recordings:
+        groups.setdefault(r.name.split("/")[0], []).append(r)
+    pictures = []
+    names = sorted(groups)
+    for i in range(count):
+        group = groups[names[i % len(names)]]
+        r = group[rng.integers(len(group))]
+        frame = np.array(r.frames[rng.integers(len(r.frames))])
+        pictures.append(_resized(frame, size))
+    return torch.stack(pictures)
+
+
+def photographs_in(folder: str | Path, size: tuple[int, int]) -> Tensor:
+    """All pictures below a folder, uint8 ``[P, 3, H, W]``, scaled to one size.
+
+    Raises:
+        LamdemoError: there is none that can be read.
+    """
+    folder = Path(folder)
+    pictures = []
+    for path in sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
+    ):
+        with contextlib.suppress(LamdemoError):
+            pictures.append(_resized(read_image(path, max_side=2 * max(size)), size))
+    if not pictures:
+        raise LamdemoError(
+            f"The folder {folder.name} holds no photograph that can be read; give one with JPEG or PNG."
+        )
+    return torch.stack(pictures)
+
+
+def _resized(picture: np.ndarray, size: tuple[int, int]) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+    shrinking = picture.shape[0] > size[0]
+    tensor = F.interpolate(tensor, size, mode="bilinear", align_corners=False, antialias=shrinking)
+    return tensor[0].round().clamp(0, 255).to(torch.uint8)

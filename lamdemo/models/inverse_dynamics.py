@@ -1,0 +1,131 @@
+"""Inverse dynamics: what happened between two states (paper, section 3.2).
+
+Two states side by side do not show motion to a small network; it would have to learn matching first. So it
+is given the evidence: a correlation volume between the two states and the displacement read from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lamdemo.models.layers import PointwiseLinear, ResidualConv
+from lamdemo.models.warp import pixel_centres, warp
+
+
+@dataclass(frozen=True)
+class InverseDynamicsConfig:
+    """Sizes of the inverse dynamics model.
+
+    Attributes:
+        width: channels of its convolutions.
+        match: channels of the features that are compared between the two states.
+        reach: how far the displacement may go, in cells, up and down, left and right.
+        window: cells around each place whose correlations are shown to the convolutions.
+        hidden: width of the evidence it hands to the bottleneck.
+        depth: residual blocks on the halved grid; the full grid has one.
+    """
+
+    width: int = 96
+    match: int = 64
+    reach: int = 6
+    window: int = 3
+    hidden: int = 512
+    depth: int = 2
+
+
+class Evidence(NamedTuple):
+    """What inverse dynamics sees.
+
+    Attributes:
+        forward: ``[B, hidden]``, evidence of the step from the first state to the second.
+        backward: ``[B, hidden]``, evidence of the step back.
+        displacement: ``[B, 2, h, w]``, flow read from the correlations alone, for the matching loss.
+    """
+
+    forward: Tensor
+    backward: Tensor
+    displacement: Tensor
+
+
+class InverseDynamics(nn.Module):
+    """Evidence of the action between two states, seen both ways in time.
+
+    It reports the step and the step back, so that a bottleneck can make the latent odd: no change
+    then means ``z = 0`` and the reversed step ``-z``, exactly.
+    """
+
+    def __init__(self, config: InverseDynamicsConfig, channels: int, grid: int) -> None:
+        super().__init__()
+        if grid % 4:
+            raise ValueError("the grid must be a multiple of 4 cells")
+        self.config, self.grid = config, grid
+        self.match = nn.Conv2d(channels, config.match, 3, padding=1)
+        self.sharpness = nn.Parameter(torch.tensor(2.3))
+        taps = (2 * config.window + 1) ** 2
+        self.enter = PointwiseLinear(3 * channels + taps + 3, config.width)
+        self.fine = ResidualConv(config.width)
+        self.halve = PointwiseLinear(4 * config.width, config.width)
+        self.coarse = nn.Sequential(*(ResidualConv(config.width) for _ in range(config.depth)))
+        self.squeeze = PointwiseLinear(config.width, 32)
+        self.leave = nn.Linear(32 * (grid // 2) ** 2, config.hidden)
+
+        # For each place of the second state, which places of the first lie in reach, and the
+        # neighbourhood whose correlations are kept as features.
+        yx = torch.stack(torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij"), -1)
+        yx = yx.reshape(-1, 2)
+        apart = (yx[:, None] - yx[None]).abs().amax(-1)
+        reach = torch.zeros(grid**2, grid**2).masked_fill(apart > config.reach, -torch.inf)
+        self.register_buffer("reach", reach, persistent=False)
+        offsets = torch.arange(-config.window, config.window + 1)
+        around = torch.stack(torch.meshgrid(offsets, offsets, indexing="ij"), -1).reshape(1, -1, 2)
+        near = yx[:, None] + around
+        inside = ((near >= 0) & (near < grid)).all(-1)
+        self.register_buffer(
+            "near", (near.clamp(0, grid - 1) * torch.tensor([grid, 1])).sum(-1), persistent=False
+        )
+        self.register_buffer("near_inside", inside, persistent=False)
+
+    reach: Tensor
+    near: Tensor
+    near_inside: Tensor
+
+    def _see(self, first: Tensor, second: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
+        """Evidence and displacement of one direction; correlation is ``[B, N second, N first]``."""
+        b, n, _ = correlation.shape
+        g = self.grid
+        with torch.autocast(first.device.type, enabled=False):
+            chance = torch.add(self.reach, correlation.float()).softmax(-1)
+            centres = pixel_centres(g, g, device=first.device)
+            found = F.linear(chance, centres.flatten(1))
+            displacement = found.transpose(1, 2).reshape(b, 2, g, g) - centres
+            sure = chance.amax(-1).reshape(b, 1, g, g)
+            moved = warp(first, displacement)
+        # Correlations are cosines times the sharpness; the convolutions get the cosines.
+        taps = correlation.gather(2, self.near.expand(b, -1, -1)) * self.near_inside / self.sharpness.exp()
+        taps = taps.transpose(1, 2).reshape(b, -1, g, g)
+        # Displacements are a few hundredths of the picture: brought to the scale of the other inputs.
+        x = torch.cat([first, second, second - moved, taps, displacement * g, sure], 1)
+        x = self.coarse(self.halve(F.pixel_unshuffle(self.fine(self.enter(x)), 2)))
+        return self.leave(F.silu(self.squeeze(F.silu(x))).flatten(1)), displacement
+
+    def forward(self, first: Tensor, second: Tensor) -> Evidence:
+        """Look at pairs of states, each ``[B, N, D]``."""
+        b, n, d = first.shape
+        g = self.grid
+        maps = torch.cat([first, second]).transpose(1, 2).reshape(2 * b, d, g, g)
+        keys = F.normalize(self.match(maps).float().flatten(2), dim=1) * (0.5 * self.sharpness).exp()
+        first_keys, second_keys = keys.chunk(2)
+        correlation = second_keys.transpose(1, 2) @ first_keys
+        first_map, second_map = maps.chunk(2)
+        both, displacement = self._see(
+            torch.cat([first_map, second_map]),
+            torch.cat([second_map, first_map]),
+            torch.cat([correlation, correlation.transpose(1, 2)]),
+        )
+        forward, backward = both.chunk(2)
+        return Evidence(forward, backward, displacement.chunk(2)[0])

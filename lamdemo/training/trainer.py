@@ -1,0 +1,335 @@
+"""The trainer: one loop for two CPU cores and for one large GPU, that can be stopped and goes on bit for bit.
+
+All randomness of a step comes from the seed and the step's number, so there is no random state to save: what
+a resumed run draws is what the first would have drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from lamdemo.data.scenes import Photographs, draw_pairs
+from lamdemo.data.splits import Split
+from lamdemo.data.videos import ClipSampler, Recording, decode_folder, photographs_from, photographs_in
+from lamdemo.errors import LamdemoError
+from lamdemo.models.checkpoint import save_checkpoint, write_safely
+from lamdemo.models.encoder import imagenet_weights
+from lamdemo.models.latent_action_model import LatentActionModel
+from lamdemo.training.config import TrainConfig
+from lamdemo.video import find_videos
+
+STATE_NAME = "state.safetensors"
+PROGRESS_NAME = "progress.json"
+
+
+class Trainer:
+    """Trains a model from a recipe, step by step.
+
+    Attributes:
+        step: how many steps are done.
+        model: the model in training.
+        average: moving average of its parameters, by name; this is what a checkpoint holds.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        recordings: list[Recording],
+        photographs: Tensor,
+        *,
+        device: torch.device | str = "cpu",
+        encoder_weights: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Set everything up for step 0.
+
+        Args:
+            config: the recipe.
+            recordings: real clips for training.
+            photographs: uint8 ``[P, 3, H, W]`` for scenes.
+            device: where to compute.
+            encoder_weights: ImageNet weights (see `imagenet_weights`); random ones without, for tests.
+        """
+        self.config, self.device, self.step = config, torch.device(device), 0
+        torch.manual_seed(config.seed)
+        self.model = LatentActionModel(config.model)
+        self.sampler = ClipSampler(recordings, config.batch.weights, config.augment, device=self.device)
+        self.photographs = Photographs(photographs.to(self.device))
+        if encoder_weights is not None:
+            self.model.encoder.load_imagenet(encoder_weights)
+        self.model.to(self.device)
+        # Whitened over what will be seen: clips and scenes alike.
+        with torch.no_grad(), self._autocast():
+            sample = [self.batch(10_000_000 + i)[0][:, 0] for i in range(max(256 // self._clips, 1))]
+            self.variance_kept = float(self.model.encoder.fit_whitening(torch.cat(sample)))
+        self.model.encoder.to(memory_format=torch.channels_last)
+        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
+        self.optimizers = self._optimizers()
+        self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] = (
+            torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
+        )
+
+    @property
+    def _clips(self) -> int:
+        return self.config.batch.clips + 2 * self.config.batch.pairs
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        o = self.config.optimizer
+        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+        # Matrices inside the transformer; inputs, outputs and convolutions stay with AdamW, as is usual.
+        matrices = [
+            p for n, p in named if o.muon and ".blocks." in n and p.ndim == 2 and "modulation" not in n
+        ]
+        chosen = {id(p) for p in matrices}
+        decayed = [p for _, p in named if p.ndim >= 2 and id(p) not in chosen]
+        plain = [p for _, p in named if p.ndim < 2]
+        groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                groups, o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay, fused=True
+            )
+        ]
+        if matrices:
+            optimizers.append(
+                torch.optim.Muon(
+                    matrices, o.learning_rate, weight_decay=o.weight_decay, adjust_lr_fn="match_rms_adamw"
+                )
+            )
+        return optimizers
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warmup, then a cosine down to the floor."""
+        o = self.config.optimizer
+        rise = max(round(o.warmup * o.steps), 1)
+        if step < rise:
+            return o.learning_rate * (step + 1) / rise
+        share = min((step - rise) / max(o.steps - rise, 1), 1.0)
+        return o.learning_rate * (o.floor + (1 - o.floor) * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The clips ``[B, T, 3, H, W]`` of a step and whose latents each is given, ``[B]``."""
+        c = self.config
+        rng = np.random.default_rng([c.seed, step])
+        size = c.model.encoder.picture
+        parts = []
+        if c.batch.clips:
+            parts.append(self.sampler.draw(rng, c.batch.clips, c.batch.frames, size))
+        if c.batch.pairs:
+            parts.append(
+                draw_pairs(
+                    rng, c.batch.pairs, c.batch.frames, self.photographs, size, c.scenes, device=self.device
+                )
+            )
+        donors = np.arange(self._clips)
+        for i in range(c.batch.pairs):
+            if rng.random() < c.batch.swapped:
+                a = c.batch.clips + 2 * i
+                donors[a], donors[a + 1] = a + 1, a
+        return torch.cat(parts), torch.as_tensor(donors, device=self.device)
+
+    def train_step(self) -> dict[str, float]:
+        """Do one step; returns its logs.
+
+        Raises:
+            FloatingPointError: the loss or the gradient is not finite; the weights are as before.
+        """
+        c = self.config
+        pictures, donors = self.batch(self.step)
+        generator = torch.Generator(self.device).manual_seed(c.seed * 1_000_003 + self.step)
+        # Squared: the latent must be of use before it is made scarce.
+        warm = c.bottleneck_warmup * c.optimizer.steps
+        strength = 1.0 if warm <= 0 else min(self.step / warm, 1.0) ** 2
+        self.model.train()
+        with self._autocast():
+            loss, logs = self._loss(pictures, donors, weights=c.loss, strength=strength, generator=generator)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            [p for p in self.model.parameters() if p.requires_grad], c.optimizer.clip, foreach=True
+        )
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise FloatingPointError(f"the loss is not finite at step {self.step}")
+        rate = self.learning_rate(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        self._follow()
+        self.step += 1
+        return {**{k: float(v) for k, v in logs.items()}, "gradient": float(norm), "learning_rate": rate}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.config.optimizer.ema, (1 + self.step) / (10 + self.step))
+        current = dict(self.model.named_parameters())
+        names = list(self.average)
+        torch._foreach_lerp_(
+            [self.average[n] for n in names], [current[n].detach() for n in names], 1 - decay
+        )
+
+    # Saving and resuming.
+
+    def save_state(self, folder: Path) -> None:
+        """Write everything a run needs to go on: weights, averages, optimizers, whitening, step."""
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average/{k}": v for k, v in self.average.items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for key, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{i}/{key}/{name}": torch.as_tensor(v) for name, v in state.items()}
+        # Tensors may share memory or lie in another order (channels last): both are undone.
+        plain = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        progress = {"step": self.step, "config": json.loads(json.dumps(dataclasses.asdict(self.config)))}
+        # One file, so that weights and step can never be of two moments.
+        write_safely(folder / STATE_NAME, save(plain, metadata={"progress": json.dumps(progress)}))
+        write_safely(folder / PROGRESS_NAME, json.dumps(progress, indent=2).encode())
+
+    def load_state(self, folder: Path) -> None:
+        """Go on from what `save_state` wrote.
+
+        Raises:
+            LamdemoError: there is nothing to go on from, or it is of another recipe.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = folder / STATE_NAME
+        try:
+            with safe_open(path, framework="pt") as file:
+                progress = json.loads(file.metadata()["progress"])
+            tensors = load_file(path)
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise LamdemoError(
+                "There is no state of training to resume here; start without --resume."
+            ) from error
+        mine = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        if progress["config"]["model"] != mine["model"]:
+            raise LamdemoError("The state to resume is of another model; use the config it was started with.")
+        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
+        for name in self.average:
+            self.average[name] = tensors[f"average/{name}"].to(self.device)
+        for i, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            lead = f"optimizer/{i}/"
+            for key, tensor in tensors.items():
+                if key.startswith(lead):
+                    number, name = key[len(lead) :].split("/")
+                    state.setdefault(int(number), {})[name] = tensor
+            optimizer.load_state_dict(
+                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+            )
+        self.step = int(progress["step"])
+
+    def export(self, folder: Path, about: dict[str, Any]) -> None:
+        """Write the averaged model as a checkpoint (see `lamdemo.models.checkpoint`)."""
+        save_checkpoint(self.model, folder, about=about, weights=self.average)
+
+
+def train(
+    config: TrainConfig,
+    videos: Path,
+    out: Path,
+    *,
+    split: Split | None = None,
+    photos: Path | None = None,
+    cache: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    stop_after: float | None = None,
+    max_steps: int | None = None,
+) -> Path:
+    """Train from a folder of videos.
+
+    Args:
+        config: the recipe.
+        videos: folder of videos, nested as they may be.
+        out: gets ``checkpoint/`` (the averaged model), ``state/`` (to resume), ``logs/`` (TensorBoard).
+        split: which clips are for training; all without it.
+        photos: folder of photographs for the scenes, beside frames of the videos.
+        cache: where decoded frames are kept; ``out/cache`` by default.
+        device: where to compute.
+        resume: go on from ``out/state``.
+        stop_after: stop after so many minutes, to be resumed.
+        max_steps: stop after so many steps altogether, to be resumed.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        LamdemoError: for anything the user can mend; also when the loss is no number any more, with the last
+            good checkpoint kept.
+    """
+    start = time.monotonic()
+    if (out / "state" / STATE_NAME).exists() and not resume:
+        raise LamdemoError(
+            f"{out.name} already holds a training run; go on with --resume, or give another folder."
+        )
+    names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
+    if split is not None:
+        names = split.select(names, "train")
+    recordings, problems = decode_folder(videos, cache or out / "cache", config.cache, names=names)
+    for problem in problems:
+        tqdm.write(f"skipped: {problem}")
+    size = (192, 288)
+    photographs = photographs_from(recordings, config.batch.photographs, size, config.seed)
+    if photos is not None:
+        extra = photographs_in(photos, size)
+        # Few but sharp: given as much room as a third of the frames.
+        photographs = torch.cat(
+            [photographs, extra.repeat(max(len(photographs) // (3 * len(extra)), 1), 1, 1, 1)]
+        )
+    trainer = Trainer(config, recordings, photographs, device=device, encoder_weights=imagenet_weights())
+    if resume:
+        trainer.load_state(out / "state")
+    about = {"seed": config.seed, "videos": len(recordings), "variance_kept": round(trainer.variance_kept, 4)}
+
+    def save() -> None:
+        trainer.save_state(out / "state")
+        trainer.export(
+            out / "checkpoint", {**about, "steps": trainer.step, "recipe": dataclasses.asdict(config)}
+        )
+
+    total = config.optimizer.steps if max_steps is None else min(max_steps, config.optimizer.steps)
+    saved = time.monotonic()
+    with (
+        SummaryWriter(str(out / "logs")) as writer,
+        tqdm(total=total, initial=trainer.step, desc="training", disable=None) as bar,
+    ):
+        while trainer.step < total:
+            try:
+                logs = trainer.train_step()
+            except FloatingPointError as error:
+                raise LamdemoError(
+                    f"Training stopped: {error}. The last good checkpoint is kept in {out.name}; lower the learning "
+                    "rate and go on with --resume."
+                ) from error
+            bar.update()
+            if trainer.step % 10 == 0:
+                for name, value in logs.items():
+                    writer.add_scalar(name, value, trainer.step)
+                bar.set_postfix(
+                    {k: f"{logs[k]:.3f}" for k in ("state_over_copy", "motion_over_copy", "drawn")}
+                )
+            now = time.monotonic()
+            if now - saved > 60 * config.save_minutes:
+                save()
+                saved = time.monotonic()
+            if stop_after is not None and now - start > 60 * stop_after:
+                break
+    save()
+    return out / "checkpoint"

@@ -96,8 +96,22 @@ class Bottleneck(nn.Module):
         """
         raise NotImplementedError
 
-    def infer(self, forward: Tensor, backward: Tensor) -> Tensor:
-        """The latent to use when nothing is to be sampled: mean, or nearest code. ``[B, Z]``."""
+    def infer(
+        self,
+        forward: Tensor,
+        backward: Tensor,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The latent to use ``[B, Z]``: mean, or nearest code.
+
+        Args:
+            forward: evidence of the steps ``[B, hidden]``.
+            backward: evidence of the same steps backwards ``[B, hidden]``.
+            temperature: share of the posterior's noise to add; only the noisy family has any.
+            generator: source of that noise.
+        """
         return self.mean(forward, backward)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -140,6 +154,21 @@ class NoisyBottleneck(Bottleneck):
         active = (kl.mean(0) > 0.05).sum().float()
         loss = self.config.capacity * strength * nats
         return BottleneckOutput(z, mean, loss, {"nats": nats.detach(), "active": active})
+
+    def infer(
+        self,
+        forward: Tensor,
+        backward: Tensor,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """See `Bottleneck.infer`."""
+        mean = self.mean(forward, backward)
+        if temperature == 0:
+            return mean
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return mean + temperature * (0.5 * self.log_variance(forward, backward)).exp() * noise
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw from N(0, I)."""
@@ -276,7 +305,14 @@ class DiscreteBottleneck(Bottleneck):
         self.codes[0] = 0
         self.sums[0] = 0
 
-    def infer(self, forward: Tensor, backward: Tensor) -> Tensor:
+    def infer(
+        self,
+        forward: Tensor,
+        backward: Tensor,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """The nearest code, ``[B, Z]``."""
         return self.codes[self.nearest(self.mean(forward, backward))]
 

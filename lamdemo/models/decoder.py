@@ -113,24 +113,35 @@ class Canvas:
     @property
     def picture(self) -> Tensor:
         """The picture as it is now, ``[B, 3, H, W]`` in [0, 1]."""
-        base = sample_at(self.original, self._places, mode="bicubic").clamp(0, 1)
-        return base * (1 - self._paint[:, 3:]) + self._paint[:, :3]
+        return self._drawn(self._places, self._paint)
 
     def apply(self, rendering: Rendering) -> Tensor:
         """Take one step and return the new picture ``[B, 3, H, W]``."""
+        self._places, self._paint = self._after(rendering, 1.0)
+        return self.picture
+
+    def preview(self, rendering: Rendering, share: float) -> Tensor:
+        """The picture after a ``share`` (0 to 1) of a step, which is not taken. ``[B, 3, H, W]``."""
+        return self._drawn(*self._after(rendering, share))
+
+    def _drawn(self, places: Tensor, paint: Tensor) -> Tensor:
+        base = sample_at(self.original, places, mode="bicubic").clamp(0, 1)
+        return base * (1 - paint[:, 3:]) + paint[:, :3]
+
+    def _after(self, rendering: Rendering, share: float) -> tuple[Tensor, Tensor]:
         h, w = self.original.shape[-2:]
-        size = {"size": (h, w), "mode": "bilinear", "align_corners": False}
-        places = self._centres + F.interpolate(rendering.flow.float(), **size)
+
+        def full(values: Tensor) -> Tensor:
+            return F.interpolate(values.float(), (h, w), mode="bilinear", align_corners=False)
+
+        target = self._centres + full(rendering.flow) * share
         # Where the flow points out of the picture the border repeats; the map itself goes on straight, so
         # that a picture moved out and back again is whole.
-        inside = places.clamp(0, 1)
-        self._places = sample_at(self._places, inside) + (places - inside)
-        mask = F.interpolate(rendering.mask.float(), **size)
-        colour = F.interpolate(rendering.colour.float(), **size)
-        self._paint = sample_at(self._paint, inside) * (1 - mask) + mask * torch.cat(
-            [colour, torch.ones_like(mask)], 1
-        )
-        return self.picture
+        inside = target.clamp(0, 1)
+        places = sample_at(self._places, inside) + (target - inside)
+        mask, colour = full(rendering.mask) * share, full(rendering.colour)
+        paint = torch.cat([colour, torch.ones_like(mask)], 1)
+        return places, sample_at(self._paint, inside) * (1 - mask) + mask * paint
 
     @property
     def total_flow(self) -> Tensor:

@@ -34,7 +34,7 @@ class ModelConfig:
     bottleneck: BottleneckConfig = field(default_factory=BottleneckConfig)
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
-    fps: float = 6.0
+    fps: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,19 @@ class LatentActionModel(nn.Module):
         return states.reshape(*lead, *states.shape[1:])
 
     @torch.no_grad()
-    def infer(self, states: Tensor) -> Tensor:
-        """Latent actions ``[B, T-1, Z]`` between consecutive states ``[B, T, N, D]``, without noise."""
+    def infer(
+        self, states: Tensor, *, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Latent actions ``[B, T-1, Z]`` between consecutive states ``[B, T, N, D]``.
+
+        With a ``temperature`` above 0, that share of the posterior's noise is added (noisy family).
+        """
         b, t = states.shape[:2]
         evidence = self.inverse_dynamics(states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1))
-        return self.bottleneck.infer(evidence.forward, evidence.backward).reshape(b, t - 1, -1)
+        z = self.bottleneck.infer(
+            evidence.forward, evidence.backward, temperature=temperature, generator=generator
+        )
+        return z.reshape(b, t - 1, -1)
 
     @torch.no_grad()
     def render(self, states: Tensor, prediction: Prediction, pictures: Tensor) -> Rendering:

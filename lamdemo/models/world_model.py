@@ -44,7 +44,7 @@ class WorldModelConfig:
     depth: int = 4
     heads: int = 4
     patch: int = 2
-    context: int = 6
+    context: int = 4
     map_channels: int = 32
     head_width: int = 96
 

@@ -1,0 +1,355 @@
+"""The one way through: frames to latent actions, latent actions on another picture.
+
+The page, the command line, the programming interface and the evaluations all call `TransferPipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamdemo.errors import LamdemoError
+from lamdemo.models import Canvas, LatentActionModel, checkpoint_hash, load_checkpoint, read_config
+from lamdemo.models.world_model import Prediction
+from lamdemo.pipeline.actions import ActionEdit, LatentActions
+from lamdemo.pipeline.hub import resolve_checkpoint
+
+MAX_STEPS = 256
+MAX_SIDE = 1280
+
+
+@dataclass(frozen=True)
+class TransferStep:
+    """One frame of a transfer, as it is made.
+
+    Attributes:
+        index: which frame of the result this is (0 is the target itself, without flow).
+        steps: how many there will be, the target not counted.
+        frame: uint8 ``[H, W, 3]`` under the action.
+        idle: uint8 ``[H, W, 3]`` of the same moment under no action.
+        flow: float32 ``[H, W, 2]``, backward, in pixels, from the frame before; None for the target.
+        painted: share of the picture that was painted over instead of moved, 0 to 1.
+        between: uint8 ``[K, H, W, 3]``, frames between the last step and this one, for smooth playing.
+        state: float32 ``[N, D]``, the model's state.
+    """
+
+    index: int
+    steps: int
+    frame: np.ndarray
+    idle: np.ndarray
+    flow: np.ndarray | None
+    painted: float
+    between: np.ndarray
+    state: np.ndarray
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """A whole transfer.
+
+    Attributes:
+        frames: uint8 ``[S + 1, H, W, 3]``; the first is the target.
+        idle: the same under no action, for comparison.
+        smooth: uint8 ``[S * (K + 1) + 1, H, W, 3]``: frames with those between them.
+        latents: the actions that were applied.
+        flow: float32 ``[S, H, W, 2]``, backward, in pixels.
+        fps: steps a second; ``smooth`` plays at ``(K + 1)`` times that.
+        measures: figures of the result, by name, each explained in `measure`.
+    """
+
+    frames: np.ndarray
+    idle: np.ndarray
+    smooth: np.ndarray
+    latents: LatentActions
+    flow: np.ndarray
+    fps: float
+    measures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def smooth_fps(self) -> float:
+        """Frames a second of ``smooth``."""
+        return self.fps * (len(self.smooth) - 1) / max(len(self.frames) - 1, 1)
+
+
+def sharpness(picture: np.ndarray) -> float:
+    """Mean gradient magnitude of a picture ``[H, W, 3]`` in gray levels a pixel."""
+    gray = picture.astype(np.float32).mean(-1)
+    dy, dx = gray[1:, :-1] - gray[:-1, :-1], gray[:-1, 1:] - gray[:-1, :-1]
+    return float(np.hypot(dx, dy).mean())
+
+
+def measure(steps: list[TransferStep], latents: LatentActions) -> dict[str, float]:
+    """Figures of a transfer.
+
+    Returns:
+        ``action_size``: mean norm of the latents. ``motion``: mean length of the flow, in percent of the
+        picture's width a step. ``painted``: mean share of the picture painted over. ``sharpness``: of the last
+        frame over the target's. ``change`` and ``idle_change``: mean absolute difference of the last frame
+        from the target, in gray levels, with the action and without.
+    """
+    target, last = steps[0], steps[-1]
+    moved = [
+        np.linalg.norm(s.flow, axis=-1).mean() / s.flow.shape[1] for s in steps[1:] if s.flow is not None
+    ]
+
+    def difference(picture: np.ndarray) -> float:
+        return float(np.abs(picture.astype(np.int16) - target.frame).mean())
+
+    return {
+        "action_size": float(latents.size.mean()),
+        "motion": float(100 * np.mean(moved)),
+        "painted": float(np.mean([s.painted for s in steps[1:]])),
+        "sharpness": sharpness(last.frame) / max(sharpness(target.frame), 1e-6),
+        "change": difference(last.frame),
+        "idle_change": difference(last.idle),
+    }
+
+
+class TransferPipeline:
+    """Infers latent actions from clips and applies them to pictures.
+
+    Example:
+        >>> pipeline = TransferPipeline.from_pretrained()
+        >>> actions = pipeline.infer(frames)  # uint8 [T, H, W, 3]
+        >>> result = pipeline.transfer(actions, picture)  # uint8 [H, W, 3]
+    """
+
+    def __init__(self, model: LatentActionModel, *, name: str = "model", checkpoint: str = "") -> None:
+        """Args: a model, how to call it, and the hash of its weights."""
+        self.model, self.name, self.checkpoint = model.eval(), name, checkpoint
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | Path | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        cache_dir: str | Path | None = None,
+    ) -> TransferPipeline:
+        """Load a checkpoint.
+
+        Args:
+            path_or_id: a folder, the name of a bundled checkpoint ("noisy"), or an id on the Hugging Face Hub,
+                ``owner/name`` or ``owner/name@revision``. The bundled default without it.
+            device: where to compute.
+            dtype: of the weights.
+            cache_dir: where downloads are kept; huggingface_hub's own place by default.
+
+        Raises:
+            LamdemoError: there is no such checkpoint, or it is damaged.
+        """
+        folder = resolve_checkpoint(path_or_id, cache_dir=cache_dir)
+        read_config(folder)
+        model = load_checkpoint(folder, device=device, dtype=dtype)
+        name = str(path_or_id) if path_or_id is not None else folder.name
+        return cls(
+            model,
+            name=Path(name).name if Path(name).is_absolute() else name,
+            checkpoint=checkpoint_hash(folder),
+        )
+
+    @property
+    def fps(self) -> float:
+        """Steps a second at which clips are best read."""
+        return self.model.config.fps
+
+    @property
+    def family(self) -> str:
+        """The bottleneck's family."""
+        return self.model.config.bottleneck.family
+
+    # Pictures and states.
+
+    def to_tensor(self, frames: np.ndarray) -> Tensor:
+        """Frames ``[..., H, W, 3]`` uint8 to ``[..., 3, H, W]`` in [0, 1] on the model's device.
+
+        Raises:
+            LamdemoError: the array is not of such frames.
+        """
+        if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3 or not frames.size:
+            raise LamdemoError("Frames must be uint8 RGB pictures [T, H, W, 3]; convert them first.")
+        tensor = torch.from_numpy(np.ascontiguousarray(frames)).to(self.model.device)
+        return tensor.movedim(-1, -3).float() / 255
+
+    def encode(self, frames: np.ndarray) -> Tensor:
+        """States ``[T, N, D]`` of frames ``[T, H, W, 3]``, stretched to the encoder's square."""
+        side = self.model.config.encoder.picture
+        states = []
+        for chunk in np.array_split(frames, max(len(frames) // 16, 1)):
+            pictures = self.to_tensor(chunk)
+            if pictures.shape[-2:] != (side, side):
+                pictures = F.interpolate(
+                    pictures, (side, side), mode="bilinear", align_corners=False, antialias=True
+                )
+            states.append(self.model.encode(pictures))
+        return torch.cat(states)
+
+    def infer(
+        self, frames: np.ndarray, fps: float | None = None, *, temperature: float = 0.0, seed: int = 0
+    ) -> LatentActions:
+        """Latent actions between consecutive frames.
+
+        Args:
+            frames: uint8 ``[T, H, W, 3]``, at least two.
+            fps: frames a second, kept with the result; the model's own by default.
+            temperature: share of the posterior's noise that is added (noisy family); 0 is the mean.
+            seed: of that noise.
+
+        Raises:
+            LamdemoError: there are fewer than two frames.
+        """
+        if frames.ndim != 4 or len(frames) < 2:
+            raise LamdemoError(
+                "The source needs at least two frames; an action is what happens between them."
+            )
+        generator = torch.Generator(self.model.device).manual_seed(seed)
+        z = self.model.infer(self.encode(frames)[None], temperature=temperature, generator=generator)[0]
+        return LatentActions(z.cpu().numpy(), fps or self.fps, self.checkpoint)
+
+    # Transfer.
+
+    def stream(
+        self,
+        actions: LatentActions,
+        target: np.ndarray,
+        *,
+        edit: ActionEdit | None = None,
+        between: int = 0,
+    ) -> Iterator[TransferStep]:
+        """Apply actions to a target, frame by frame as they are made.
+
+        Args:
+            actions: from `infer`.
+            target: a picture uint8 ``[H, W, 3]``, or the frames of a clip up to and with the moment to start
+                from, ``[T, H, W, 3]``, whose past the model then sees.
+            edit: scale, negate, repeat.
+            between: frames to add between two steps, for smooth playing.
+
+        Yields:
+            The target itself, then one step after another.
+
+        Raises:
+            LamdemoError: the actions are of another model, or there are too many.
+        """
+        actions = (edit or ActionEdit()).apply(actions)
+        config = self.model.config
+        if actions.z.shape[1] != config.bottleneck.channels:
+            raise LamdemoError(
+                f"These latent actions have {actions.z.shape[1]} channels and this checkpoint's have "
+                f"{config.bottleneck.channels}; use the checkpoint they were made with."
+            )
+        if actions.checkpoint and self.checkpoint and actions.checkpoint != self.checkpoint:
+            raise LamdemoError(
+                "These latent actions were made with another checkpoint; use that one, or infer them anew."
+            )
+        if not 1 <= len(actions) <= MAX_STEPS:
+            raise LamdemoError(
+                f"A transfer can have 1 to {MAX_STEPS} steps, and this has {len(actions)}; choose a shorter range."
+            )
+        past = target[None] if target.ndim == 3 else target
+        past = past[-config.world_model.context :]
+        return self._run(actions, past, between)
+
+    @torch.no_grad()
+    def _run(self, actions: LatentActions, past: np.ndarray, between: int) -> Iterator[TransferStep]:
+        model = self.model
+        h, w = past.shape[1:3]
+        seen = self.encode(past)
+        # Two rollouts side by side: with the action and, for comparison, without.
+        z = torch.from_numpy(actions.z).to(model.device)
+        z = torch.stack([z, torch.zeros_like(z)])
+        cache = model.world_model.new_cache()
+        if len(past) > 1:
+            lived = model.infer(seen[None])
+            for t in range(len(past) - 1):
+                model.world_model(
+                    seen[None, t : t + 1].expand(2, -1, -1, -1), lived[:, t : t + 1].expand(2, -1, -1), cache
+                )
+        state = seen[-1:].expand(2, -1, -1)
+        picture = self.to_tensor(past[-1])[None].expand(2, -1, -1, -1)
+        canvas = Canvas(picture)
+        nothing = np.zeros((0, h, w, 3), np.uint8)
+        first = past[-1]
+        yield TransferStep(0, len(actions), first, first, None, 0.0, nothing, state[0].cpu().numpy())
+        for t in range(len(actions)):
+            prediction: Prediction = model.world_model(state[:, None], z[:, t : t + 1], cache)
+            rendering = model.render(state, prediction, picture)
+            shares = [(k + 1) / (between + 1) for k in range(between)]
+            middle = [_to_frames(canvas.preview(rendering, s)[:1])[0] for s in shares]
+            picture = canvas.apply(rendering)
+            state = prediction.states[:, 0]
+            flow = F.interpolate(rendering.flow[:1], (h, w), mode="bilinear", align_corners=False)[0]
+            flow = flow.permute(1, 2, 0).cpu().numpy() * np.array([w, h], np.float32)
+            both = _to_frames(picture)
+            yield TransferStep(
+                t + 1,
+                len(actions),
+                both[0],
+                both[1],
+                flow.astype(np.float32),
+                float(rendering.mask[0].mean()),
+                np.stack(middle) if middle else nothing,
+                state[0].cpu().numpy(),
+            )
+
+    def transfer(
+        self,
+        source: np.ndarray | LatentActions,
+        target: np.ndarray,
+        *,
+        fps: float | None = None,
+        edit: ActionEdit | None = None,
+        between: int = 0,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> TransferResult:
+        """Carry the actions of a source over to a target.
+
+        Args:
+            source: frames uint8 ``[T, H, W, 3]``, or actions from `infer`.
+            target: see `stream`.
+            fps: of the source's frames; the model's own by default.
+            edit: see `stream`.
+            between: see `stream`.
+            temperature: see `infer`.
+            seed: see `infer`.
+
+        Raises:
+            LamdemoError: see `infer` and `stream`.
+        """
+        if isinstance(source, LatentActions):
+            actions = source
+        else:
+            actions = self.infer(source, fps, temperature=temperature, seed=seed)
+        steps = list(self.stream(actions, target, edit=edit, between=between))
+        return collect(steps, (edit or ActionEdit()).apply(actions))
+
+
+def collect(steps: list[TransferStep], actions: LatentActions) -> TransferResult:
+    """Put the steps of a stream together; ``actions`` are those that were applied (a stopped stream has fewer)."""
+    done = LatentActions(actions.z[: len(steps) - 1], actions.fps, actions.checkpoint)
+    smooth = [steps[0].frame]
+    for step in steps[1:]:
+        smooth += [*step.between, step.frame]
+    flows = [s.flow for s in steps if s.flow is not None]
+    return TransferResult(
+        frames=np.stack([s.frame for s in steps]),
+        idle=np.stack([s.idle for s in steps]),
+        smooth=np.stack(smooth),
+        latents=done,
+        flow=np.stack(flows) if flows else np.zeros((0, *steps[0].frame.shape[:2], 2), np.float32),
+        fps=actions.fps,
+        measures=measure(steps, done) if flows else {},
+    )
+
+
+def _to_frames(pictures: Tensor) -> np.ndarray:
+    """``[B, 3, H, W]`` in [0, 1] to uint8 ``[B, H, W, 3]``."""
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

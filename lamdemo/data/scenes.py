@@ -76,8 +76,8 @@ class Cast:
         crops: centre x, y and half size of each thing's piece of its photograph, ``[K, 3]``.
         shapes: cosine and sine amplitudes of each thing's outline, ``[K, 2, harmonics]``.
         stretches: each thing's width over height, ``[K]``.
-        extras: further things that stand still in the world: ``[J, 4]`` as in `Script.things`; their looks are
-            the last J of the arrays above.
+        extras: further things that stand still in the world: ``[J, 4]`` as in `Script.things`; their looks
+            are the last J of the arrays above.
     """
 
     photograph: int
@@ -275,7 +275,8 @@ def render(
 ) -> Tensor:
     """Render scenes of equal length to clips ``[B, T, 3, size, size]`` in [0, 1].
 
-    The screen reaches from -0.5 to 0.5; the camera maps screen to world; a thing maps its own disc to the world.
+    The screen reaches from -0.5 to 0.5; the camera maps screen to world; a thing maps its own disc to the
+    world.
     """
     b, t = len(scripts), len(scripts[0].camera)
     camera = _affine(torch.tensor(np.stack([s.camera for s in scripts]), dtype=torch.float32, device=device))

@@ -1,4 +1,4 @@
-"""Real clips for training: a folder of videos, decoded once into a cache, cut and turned as they are drawn."""
+"""Real clips for training: a folder of videos, decoded once into a cache, cut and turned when drawn."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class ClipSampler:
         *,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Args: recordings; weight of each group (1 where none is given); augmentation; where clips are made."""
+        """Args: recordings; weight of each group (1 where none is given); augmentation; device of clips."""
         self.config, self.device = config, torch.device(device)
         self.recordings = recordings
         if self.device.type != "cpu":
@@ -224,7 +224,8 @@ def photographs_from(recordings: list[Recording], count: int, size: tuple[int, i
         group = groups[names[i % len(names)]]
         r = group[rng.integers(len(group))]
         frame = np.array(r.frames[rng.integers(len(r.frames))])
-        # Frames of small videos are soft and photographs are not: sharpened by chance, from not at all to much.
+        # Frames of small videos are soft and photographs are not: sharpened by chance, from not at all to a
+        # lot.
         pictures.append(_sharpened(_resized(frame, size), rng.uniform(0, 1.5)))
     return torch.stack(pictures)
 

@@ -1,4 +1,4 @@
-"""The paper's parts, a file each: encoder, inverse dynamics, bottleneck, world model, decoder; and the whole."""
+"""The paper's parts, a file each: encoder, inverse dynamics, bottleneck, world model, decoder; the whole."""
 
 from lamdemo.models.bottleneck import BottleneckConfig
 from lamdemo.models.checkpoint import checkpoint_hash, load_checkpoint, read_config, save_checkpoint

@@ -26,7 +26,7 @@ class BottleneckConfig:
         capacity: the family's dial. Sparse: the weight of the L1 norm (paper: 0.4 ... 0.01). Noisy: beta, the
             weight of the KL (5e-3 ... 1e-6). Discrete: the number of codes (16 ... 32768). For the first
             two, small means a high capacity.
-        weight: weight of the bottleneck's loss beside the prediction's; 1 for noisy, whose dial it is already.
+        weight: weight of the bottleneck's loss beside the prediction's; 1 for noisy, whose dial is one.
     """
 
     family: Family = "noisy"

@@ -180,7 +180,8 @@ def load_checkpoint(
         model.load_state_dict(tensors)
     except (RuntimeError, ValueError) as error:
         raise LamdemoError(
-            f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together; copy both again."
+            f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together; "
+            "copy both again."
         ) from error
     for module in model.parameters():
         module.data = module.data.to(dtype)

@@ -96,7 +96,7 @@ class InverseDynamics(nn.Module):
 
     def _see(self, first: Tensor, second: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
         """Evidence and displacement of one direction; correlation is ``[B, N second, N first]``."""
-        b, n, _ = correlation.shape
+        b = len(correlation)
         g = self.grid
         with torch.autocast(first.device.type, enabled=False):
             chance = torch.add(self.reach, correlation.float()).softmax(-1)
@@ -115,7 +115,7 @@ class InverseDynamics(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Evidence:
         """Look at pairs of states, each ``[B, N, D]``."""
-        b, n, d = first.shape
+        b, _, d = first.shape
         g = self.grid
         maps = torch.cat([first, second]).transpose(1, 2).reshape(2 * b, d, g, g)
         keys = F.normalize(self.match(maps).float().flatten(2), dim=1) * (0.5 * self.sharpness).exp()

@@ -50,7 +50,8 @@ class LossConfig:
         decoder: the decoder's picture error (it has no gradient to anything but the decoder).
         painting: mean of the decoder's mask: painting over is the last resort.
         noise: largest standard deviation of the noise on past states, in units of the whitened state.
-        feedback: share of clips, half of whose past states are replaced by the model's own predictions of them.
+        feedback: share of clips, half of whose past states are replaced by the model's own predictions of
+            them.
     """
 
     motion: float = 2.0
@@ -272,7 +273,9 @@ class LatentActionModel(nn.Module):
             prediction.gate[clip, step],
             current,
         )
-        size = {"size": (side, side), "mode": "bilinear", "align_corners": False}
-        mask, colour = F.interpolate(drawing.mask, **size), F.interpolate(drawing.colour, **size)
+        mask, colour = (
+            F.interpolate(x, (side, side), mode="bilinear", align_corners=False)
+            for x in (drawing.mask, drawing.colour)
+        )
         made = warp(current, resize_flow(drawing.flow, side, side)) * (1 - mask) + mask * colour
         return photometric_error(made, truth) + weights.painting * drawing.mask.mean()

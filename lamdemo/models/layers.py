@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def rotary_angles(places: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
@@ -146,8 +149,7 @@ class ResidualConv(nn.Module):
         self.norm = nn.GroupNorm(8, width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        zero_initialized(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, h, w]`` to the same shape."""
@@ -166,8 +168,8 @@ class PointwiseLinear(nn.Linear):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def zero_initialized(layer: nn.Linear) -> nn.Linear:
+def zero_initialized(layer: Layer) -> Layer:
     """Set a layer's weight and bias to zero; returns it."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer

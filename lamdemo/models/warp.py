@@ -24,7 +24,7 @@ def sample_at(values: Tensor, places: Tensor, *, mode: str = "bilinear") -> Tens
 
 
 def resize_flow(flow: Tensor, h: int, w: int) -> Tensor:
-    """Resample a flow ``[B, 2, ., .]`` to ``[B, 2, h, w]``; its unit is the picture's size, so values stay."""
+    """Resample a flow ``[B, 2, ., .]`` to ``[B, 2, h, w]``; in units of the picture, so values stay."""
     if flow.shape[-2:] == (h, w):
         return flow
     return F.interpolate(flow, (h, w), mode="bilinear", align_corners=False)

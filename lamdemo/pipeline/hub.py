@@ -50,8 +50,8 @@ def resolve_checkpoint(path_or_id: str | Path | None = None, *, cache_dir: str |
     if match is None:
         known = ", ".join(bundled) or "none"
         raise LamdemoError(
-            f"There is no checkpoint {Path(text).name!r}; give a folder, a bundled name ({known}) or a Hub id such as "
-            "owner/name."
+            f"There is no checkpoint {Path(text).name!r}; give a folder, a bundled name ({known}) or a Hub "
+            "id such as owner/name."
         )
     return _download(match[1], match[2], cache_dir)
 
@@ -83,8 +83,8 @@ def _download(repo: str, revision: str | None, cache_dir: str | Path | None) -> 
         ) from error
     except LocalEntryNotFoundError as error:
         raise LamdemoError(
-            f"{repo} is not on this machine and the Hub cannot be reached; connect to the network, or use the "
-            "bundled checkpoint."
+            f"{repo} is not on this machine and the Hub cannot be reached; connect to the network, or use "
+            "the bundled checkpoint."
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise LamdemoError(f"{repo} could not be fetched from the Hub; try again later.") from error

@@ -89,9 +89,9 @@ def measure(steps: list[TransferStep], latents: LatentActions) -> dict[str, floa
 
     Returns:
         ``action_size``: mean norm of the latents. ``motion``: mean length of the flow, in percent of the
-        picture's width a step. ``painted``: mean share of the picture painted over. ``sharpness``: of the last
-        frame over the target's. ``change`` and ``idle_change``: mean absolute difference of the last frame
-        from the target, in gray levels, with the action and without.
+        picture's width a step. ``painted``: mean share of the picture painted over. ``sharpness``: of the
+        last frame over the target's. ``change`` and ``idle_change``: mean absolute difference of the last
+        frame from the target, in gray levels, with the action and without.
     """
     target, last = steps[0], steps[-1]
     moved = [
@@ -136,8 +136,8 @@ class TransferPipeline:
         """Load a checkpoint.
 
         Args:
-            path_or_id: a folder, the name of a bundled checkpoint ("noisy"), or an id on the Hugging Face Hub,
-                ``owner/name`` or ``owner/name@revision``. The bundled default without it.
+            path_or_id: a folder, the name of a bundled checkpoint ("noisy"), or an id on the Hugging Face
+                Hub, ``owner/name`` or ``owner/name@revision``. The bundled default without it.
             device: where to compute.
             dtype: of the weights.
             cache_dir: where downloads are kept; huggingface_hub's own place by default.
@@ -251,7 +251,8 @@ class TransferPipeline:
             )
         if not 1 <= len(actions) <= MAX_STEPS:
             raise LamdemoError(
-                f"A transfer can have 1 to {MAX_STEPS} steps, and this has {len(actions)}; choose a shorter range."
+                f"A transfer can have 1 to {MAX_STEPS} steps, and this has {len(actions)}; choose a shorter "
+                "range."
             )
         past = target[None] if target.ndim == 3 else target
         past = past[-config.world_model.context :]
@@ -285,8 +286,8 @@ class TransferPipeline:
             middle = [_to_frames(canvas.preview(rendering, s)[:1])[0] for s in shares]
             picture = canvas.apply(rendering)
             state = prediction.states[:, 0]
-            flow = F.interpolate(rendering.flow[:1], (h, w), mode="bilinear", align_corners=False)[0]
-            flow = flow.permute(1, 2, 0).cpu().numpy() * np.array([w, h], np.float32)
+            share = F.interpolate(rendering.flow[:1], (h, w), mode="bilinear", align_corners=False)[0]
+            flow = share.permute(1, 2, 0).cpu().numpy() * np.array([w, h], np.float32)
             both = _to_frames(picture)
             yield TransferStep(
                 t + 1,
@@ -333,7 +334,7 @@ class TransferPipeline:
 
 
 def collect(steps: list[TransferStep], actions: LatentActions) -> TransferResult:
-    """Put the steps of a stream together; ``actions`` are those that were applied (a stopped stream has fewer)."""
+    """Put the steps of a stream together; ``actions`` are those applied (a stopped stream took fewer)."""
     done = LatentActions(actions.z[: len(steps) - 1], actions.fps, actions.checkpoint)
     smooth = [steps[0].frame]
     for step in steps[1:]:

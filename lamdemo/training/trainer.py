@@ -67,18 +67,19 @@ class Trainer:
         self.model = LatentActionModel(config.model)
         self.sampler = ClipSampler(recordings, config.batch.weights, config.augment, device=self.device)
         self.photographs = Photographs(photographs.to(self.device))
+        encoder: Any = self.model.encoder
         if encoder_weights is not None:
-            self.model.encoder.load_imagenet(encoder_weights)
+            encoder.load_imagenet(encoder_weights)
         self.model.to(self.device)
         # Whitened over what will be seen: clips and scenes alike.
         with torch.no_grad(), self._autocast():
             sample = [self.batch(10_000_000 + i)[0][:, 0] for i in range(max(256 // self._clips, 1))]
-            self.variance_kept = float(self.model.encoder.fit_whitening(torch.cat(sample)))
-        self.model.encoder.to(memory_format=torch.channels_last)
+            self.variance_kept = float(encoder.fit_whitening(torch.cat(sample)))
+        encoder.to(memory_format=torch.channels_last)
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimizers = self._optimizers()
         self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] = (
-            torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
+            torch.compile(self.model) if config.compile else self.model
         )
 
     @property
@@ -98,7 +99,7 @@ class Trainer:
         chosen = {id(p) for p in matrices}
         decayed = [p for _, p in named if p.ndim >= 2 and id(p) not in chosen]
         plain = [p for _, p in named if p.ndim < 2]
-        groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
                 groups, o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay, fused=True
@@ -315,8 +316,8 @@ def train(
                 logs = trainer.train_step()
             except FloatingPointError as error:
                 raise LamdemoError(
-                    f"Training stopped: {error}. The last good checkpoint is kept in {out.name}; lower the learning "
-                    "rate and go on with --resume."
+                    f"Training stopped: {error}. The last good checkpoint is kept in {out.name}; lower the "
+                    "learning rate and go on with --resume."
                 ) from error
             bar.update()
             if trainer.step % 10 == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -41,17 +42,18 @@ def resolve_checkpoint(path_or_id: str | Path | None = None, *, cache_dir: str |
         if DEFAULT_CHECKPOINT not in bundled:
             raise LamdemoError("No bundled checkpoint was found; give --checkpoint a folder or a Hub id.")
         return bundled[DEFAULT_CHECKPOINT]
-    if Path(path_or_id).is_dir():
-        return Path(path_or_id)
     text = str(path_or_id)
+    with contextlib.suppress(OSError):  # a name too long for any file
+        if Path(text).is_dir():
+            return Path(text)
     if text in bundled:
         return bundled[text]
-    match = _HUB_ID.match(text)
+    match = _HUB_ID.fullmatch(text)
     if match is None:
         known = ", ".join(bundled) or "none"
         raise LamdemoError(
-            f"There is no checkpoint {Path(text).name!r}; give a folder, a bundled name ({known}) or a Hub "
-            "id such as owner/name."
+            f"There is no checkpoint {Path(text).name[:80]!r}; give a folder, a bundled name ({known}) or a "
+            "Hub id such as owner/name."
         )
     return _download(match[1], match[2], cache_dir)
 
@@ -60,7 +62,8 @@ def _download(repo: str, revision: str | None, cache_dir: str | Path | None) -> 
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -68,23 +71,42 @@ def _download(repo: str, revision: str | None, cache_dir: str | Path | None) -> 
 
     wanted = [CONFIG_NAME, WEIGHTS_NAME, "README.md"]
     try:
-        return Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=wanted))
+        folder = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=wanted))
+    except HFValidationError as error:
+        raise LamdemoError(
+            f"{repo[:80]} is neither a folder here nor a possible id on the Hub; check the spelling."
+        ) from error
     except GatedRepoError as error:
         raise LamdemoError(
             f"{repo} is gated on the Hub; ask for access there and log in with `hf auth login`."
         ) from error
     except RevisionNotFoundError as error:
         raise LamdemoError(
-            f"{repo} has no revision {revision!r} on the Hub; leave it out or give another."
+            f"{repo} has no revision {revision or 'main'} on the Hub; give one that it has, as in {repo}@v1."
         ) from error
     except RepositoryNotFoundError as error:
         raise LamdemoError(
-            f"There is no model {repo} on the Hub that you may read; check the spelling."
+            f"{repo} is neither a folder here nor a model on the Hub that you may read; check the spelling."
         ) from error
     except LocalEntryNotFoundError as error:
         raise LamdemoError(
             f"{repo} is not on this machine and the Hub cannot be reached; connect to the network, or use "
             "the bundled checkpoint."
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (
+        HTTPError,
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: an answer that is no JSON, as of a login page
+        # Errors of the Hub and of the way there carry no number, those of this machine's disk do.
+        number = getattr(error, "errno", None)
+        if number is not None and not isinstance(error, HTTPError):
+            raise LamdemoError(
+                f"{repo} cannot be kept on this machine: {os.strerror(number)}; make room, or set HF_HOME to "
+                "another folder."
+            ) from error
         raise LamdemoError(f"{repo} could not be fetched from the Hub; try again later.") from error
+    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
+    if missing:
+        raise LamdemoError(f"{repo} is no lamdemo checkpoint, it lacks {missing[0]}; give another Hub id.")
+    return folder

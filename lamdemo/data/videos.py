@@ -103,7 +103,7 @@ def decode_folder(
             json.dumps([name, stat.st_size, stat.st_mtime_ns, asdict(config)]).encode()
         ).hexdigest()
         frames_file, about_file = cache / f"{key[:24]}.npy", cache / f"{key[:24]}.json"
-        if not about_file.exists():
+        if not (about_file.exists() and frames_file.exists()):
             try:
                 info = probe(path)
                 fps = min(info.fps or config.fps, config.fps)

@@ -44,30 +44,35 @@ def config_from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
         hint = hints[name]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             values[name] = config_from_dict(hint, value)
-        elif typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
-            values[name] = tuple(value)
-        elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-            values[name] = float(value)
         else:
-            _check_type(cls.__name__, name, hint, value)
-            values[name] = value
+            values[name] = _checked(f"{cls.__name__}.{name}", hint, value)
     return cls(**values)
 
 
-def _check_type(owner: str, name: str, hint: Any, value: Any) -> None:
-    origin = typing.get_origin(hint)
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    """The value as ``hint`` wants it: a whole number where a float is meant, a list where a tuple is."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        if inner[-1] is Ellipsis:
+            inner = inner[:1] * len(value)
+        if len(value) != len(inner):
+            raise ValueError(f"{name} needs {len(inner)} values, got {len(value)}")
+        return tuple(_checked(f"{name}[{i}]", inner[i], v) for i, v in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {k: _checked(f"{name}.{k}", inner[1], v) for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     if origin is typing.Literal:
-        fits = value in typing.get_args(hint)
+        fits = value in inner
     elif origin in (typing.Union, types.UnionType):
-        fits = any(isinstance(value, a) for a in typing.get_args(hint) if isinstance(a, type))
-    elif origin is dict:
-        fits = isinstance(value, dict)
+        fits = any(isinstance(value, a) for a in inner if isinstance(a, type))
     elif isinstance(hint, type):
         fits = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
     else:
-        fits = True
+        fits = origin is None or isinstance(value, origin)
     if not fits:
-        raise ValueError(f"{owner}.{name} cannot be {value!r}")
+        raise ValueError(f"{name} cannot be {value!r}")
+    return value
 
 
 def write_safely(path: Path, data: bytes) -> None:
@@ -131,7 +136,7 @@ def read_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LamdemoError(
             f"{CONFIG_NAME} of the checkpoint {folder.name} is damaged; copy it again."
         ) from error
@@ -141,7 +146,7 @@ def read_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
         )
     try:
         return config_from_dict(ModelConfig, data["model"]), data.get("about") or {}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise LamdemoError(
             f"{CONFIG_NAME} of the checkpoint {folder.name} does not fit this version of lamdemo ({error}); "
             "use the version that made it."
@@ -178,7 +183,7 @@ def load_checkpoint(
         model = LatentActionModel(config)
         # Strictly: a weight that is missing or left over would otherwise be silently random or ignored.
         model.load_state_dict(tensors)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, ArithmeticError) as error:
         raise LamdemoError(
             f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together; "
             "copy both again."

@@ -234,9 +234,9 @@ class LatentActionModel(nn.Module):
             return torch.rand(shape, generator=generator, device=device)
 
         past = states
-        if weights.feedback > 0 and s > 1:
-            # A fixed number of clips, so that a step always costs the same.
-            count = round(b * weights.feedback)
+        # A fixed number of clips, so that a step always costs the same.
+        count = round(b * weights.feedback)
+        if count and s > 1:
             chosen = torch.randperm(b, generator=generator, device=device)[:count]
             with torch.no_grad():
                 own = self.world_model(states[chosen], z[chosen].detach()).states

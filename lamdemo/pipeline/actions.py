@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,19 @@ import numpy as np
 
 from lamdemo.errors import LamdemoError
 from lamdemo.models.checkpoint import write_safely
+
+# What numpy and zipfile raise for files that are something else, cut short, encrypted or made to harm.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +53,6 @@ class LatentActions:
 
     def save(self, path: str | Path) -> Path:
         """Write a ``.npz`` with ``z``, ``fps`` and ``checkpoint``."""
-        import io
-
         stream = io.BytesIO()
         np.savez(
             stream, z=self.z.astype(np.float32), fps=np.float64(self.fps), checkpoint=np.str_(self.checkpoint)
@@ -58,13 +72,15 @@ class LatentActions:
         try:
             with np.load(path, allow_pickle=False) as data:
                 z, fps, checkpoint = data["z"], float(data["fps"]), str(data["checkpoint"])
-            if z.ndim != 2 or len(z) < 1 or not np.isfinite(z).all():
-                raise ValueError("z must be finite, [S, Z]")
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            if z.dtype != np.float32 or z.ndim != 2 or not z.size or not np.isfinite(z).all():
+                raise ValueError("z must be finite float32, [S, Z]")
+            if not 0 < fps < math.inf:
+                raise ValueError("fps must be above zero")
+        except _UNREADABLE as error:
             raise LamdemoError(
                 f"{path.name} holds no latent actions; give a latents.npz written by lamdemo."
             ) from error
-        return cls(z.astype(np.float32), fps, checkpoint)
+        return cls(z, fps, checkpoint)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ The page, the command line, the programming interface and the evaluations all ca
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,6 +166,11 @@ class TransferPipeline:
         """The bottleneck's family."""
         return self.model.config.bottleneck.family
 
+    def _computing(self) -> AbstractContextManager[object]:
+        """What lets weights of half precision meet pictures and states of full precision."""
+        dtype = self.model.world_model.tokens.weight.dtype
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.model.device.type, dtype)
+
     # Pictures and states.
 
     def to_tensor(self, frames: np.ndarray) -> Tensor:
@@ -175,7 +181,8 @@ class TransferPipeline:
         """
         if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3 or not frames.size:
             raise LamdemoError("Frames must be uint8 RGB pictures [T, H, W, 3]; convert them first.")
-        tensor = torch.from_numpy(np.ascontiguousarray(frames)).to(self.model.device)
+        # A copy where the array is read-only (a memory-mapped file), which torch cannot share.
+        tensor = torch.from_numpy(np.require(frames, requirements=["C", "W"])).to(self.model.device)
         return tensor.movedim(-1, -3).float() / 255
 
     def encode(self, frames: np.ndarray) -> Tensor:
@@ -188,7 +195,8 @@ class TransferPipeline:
                 pictures = F.interpolate(
                     pictures, (side, side), mode="bilinear", align_corners=False, antialias=True
                 )
-            states.append(self.model.encode(pictures))
+            with self._computing():
+                states.append(self.model.encode(pictures))
         return torch.cat(states)
 
     def infer(
@@ -210,8 +218,10 @@ class TransferPipeline:
                 "The source needs at least two frames; an action is what happens between them."
             )
         generator = torch.Generator(self.model.device).manual_seed(seed)
-        z = self.model.infer(self.encode(frames)[None], temperature=temperature, generator=generator)[0]
-        return LatentActions(z.cpu().numpy(), fps or self.fps, self.checkpoint)
+        states = self.encode(frames)[None]
+        with self._computing():
+            z = self.model.infer(states, temperature=temperature, generator=generator)[0]
+        return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
 
     # Transfer.
 
@@ -261,18 +271,21 @@ class TransferPipeline:
     @torch.no_grad()
     def _run(self, actions: LatentActions, past: np.ndarray, between: int) -> Iterator[TransferStep]:
         model = self.model
-        h, w = past.shape[1:3]
         seen = self.encode(past)
+        h, w = past.shape[1:3]
         # Two rollouts side by side: with the action and, for comparison, without.
         z = torch.from_numpy(actions.z).to(model.device)
         z = torch.stack([z, torch.zeros_like(z)])
         cache = model.world_model.new_cache()
         if len(past) > 1:
-            lived = model.infer(seen[None])
-            for t in range(len(past) - 1):
-                model.world_model(
-                    seen[None, t : t + 1].expand(2, -1, -1, -1), lived[:, t : t + 1].expand(2, -1, -1), cache
-                )
+            with self._computing():
+                lived = model.infer(seen[None])
+                for t in range(len(past) - 1):
+                    model.world_model(
+                        seen[None, t : t + 1].expand(2, -1, -1, -1),
+                        lived[:, t : t + 1].expand(2, -1, -1),
+                        cache,
+                    )
         state = seen[-1:].expand(2, -1, -1)
         picture = self.to_tensor(past[-1])[None].expand(2, -1, -1, -1)
         canvas = Canvas(picture)
@@ -280,8 +293,9 @@ class TransferPipeline:
         first = past[-1]
         yield TransferStep(0, len(actions), first, first, None, 0.0, nothing, state[0].cpu().numpy())
         for t in range(len(actions)):
-            prediction: Prediction = model.world_model(state[:, None], z[:, t : t + 1], cache)
-            rendering = model.render(state, prediction, picture)
+            with self._computing():
+                prediction: Prediction = model.world_model(state[:, None], z[:, t : t + 1], cache)
+                rendering = model.render(state, prediction, picture)
             shares = [(k + 1) / (between + 1) for k in range(between)]
             middle = [_to_frames(canvas.preview(rendering, s)[:1])[0] for s in shares]
             picture = canvas.apply(rendering)

@@ -105,5 +105,5 @@ class TrainConfig:
             raise LamdemoError(
                 f"The training config {path.name} cannot be read; give an existing TOML file."
             ) from error
-        except (tomllib.TOMLDecodeError, ValueError, UnicodeDecodeError) as error:
+        except (ValueError, ArithmeticError) as error:
             raise LamdemoError(f"The training config {path.name} cannot be used: {error}.") from error

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ class Trainer:
             sample = [self.batch(10_000_000 + i)[0][:, 0] for i in range(max(256 // self._clips, 1))]
             self.variance_kept = float(encoder.fit_whitening(torch.cat(sample)))
         encoder.to(memory_format=torch.channels_last)
+        self._maker = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimizers = self._optimizers()
         self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] = (
@@ -143,6 +146,17 @@ class Trainer:
                 donors[a], donors[a + 1] = a + 1, a
         return torch.cat(parts), torch.as_tensor(donors, device=self.device)
 
+    def _prepared(self) -> tuple[Tensor, Tensor]:
+        """This step's batch; on the CPU the next one is made meanwhile, beside the model's serial parts."""
+        if self.device.type != "cpu":
+            return self.batch(self.step)
+        step, future = self._next or (self.step, self._maker.submit(self.batch, self.step))
+        if step != self.step:  # resumed elsewhere in the meantime
+            future = self._maker.submit(self.batch, self.step)
+        ready = future.result()
+        self._next = (self.step + 1, self._maker.submit(self.batch, self.step + 1))
+        return ready
+
     def train_step(self) -> dict[str, float]:
         """Do one step; returns its logs.
 
@@ -150,7 +164,7 @@ class Trainer:
             FloatingPointError: the loss or the gradient is not finite; the weights are as before.
         """
         c = self.config
-        pictures, donors = self.batch(self.step)
+        pictures, donors = self._prepared()
         generator = torch.Generator(self.device).manual_seed(c.seed * 1_000_003 + self.step)
         # Squared: the latent must be of use before it is made scarce.
         warm = c.bottleneck_warmup * c.optimizer.steps
@@ -315,10 +329,14 @@ def train(
             try:
                 logs = trainer.train_step()
             except FloatingPointError as error:
-                raise LamdemoError(
-                    f"Training stopped: {error}. The last good checkpoint is kept in {out.name}; lower the "
-                    "learning rate and go on with --resume."
-                ) from error
+                if (out / "state" / STATE_NAME).exists():
+                    advice = (
+                        f"the last good checkpoint is kept in {out.name}, so lower the learning rate and go "
+                        "on with --resume"
+                    )
+                else:
+                    advice = "lower the learning rate and start again"
+                raise LamdemoError(f"Training stopped, {error}: {advice}.") from error
             bar.update()
             if trainer.step % 10 == 0:
                 for name, value in logs.items():

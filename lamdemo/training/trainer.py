@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from lamdemo.data.packs import is_pack, read_pack
 from lamdemo.data.scenes import Photographs, draw_pairs
 from lamdemo.data.splits import Split
 from lamdemo.data.videos import ClipSampler, Recording, decode_folder, photographs_from, photographs_in
@@ -272,7 +273,7 @@ def train(
 
     Args:
         config: the recipe.
-        videos: folder of videos, nested as they may be.
+        videos: folder of videos, nested as they may be, or a pack (see `lamdemo.data.packs`).
         out: gets ``checkpoint/`` (the averaged model), ``state/`` (to resume), ``logs/`` (TensorBoard).
         split: which clips are for training; all without it.
         photos: folder of photographs for the scenes, beside frames of the videos.
@@ -294,10 +295,13 @@ def train(
         raise LamdemoError(
             f"{out.name} already holds a training run; go on with --resume, or give another folder."
         )
-    names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
-    if split is not None:
-        names = split.select(names, "train")
-    recordings, problems = decode_folder(videos, cache or out / "cache", config.cache, names=names)
+    if is_pack(videos):
+        recordings, problems = read_pack(videos), []
+    else:
+        names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
+        if split is not None:
+            names = split.select(names, "train")
+        recordings, problems = decode_folder(videos, cache or out / "cache", config.cache, names=names)
     for problem in problems:
         tqdm.write(f"skipped: {problem}")
     size = (192, 288)

@@ -1,0 +1,97 @@
+"""The models the page has at hand: each loaded once, in the background where possible."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamdemo.errors import LamdemoError
+
+if TYPE_CHECKING:
+    from lamdemo.pipeline import TransferPipeline
+
+Loader = Callable[[str], "TransferPipeline"]
+
+DEFAULT = "noisy"
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w./-]*)?")
+_log = logging.getLogger(__name__)
+
+
+def is_public() -> bool:
+    """Whether the page is open to others than the person at this machine."""
+    return bool(os.environ.get("SPACE_ID") or os.environ.get("LAMDEMO_HOST"))
+
+
+def load(name: str) -> TransferPipeline:
+    """Load a bundled checkpoint by name, one of the Hub by id, or, on a private page, one of a folder.
+
+    Raises:
+        LamdemoError: there is none, it is damaged, or a public page was asked for a folder.
+    """
+    # Here and not above: torch takes seconds to import, and the page opens without it.
+    from lamdemo.pipeline import TransferPipeline, bundled_checkpoints
+
+    bundled = bundled_checkpoints()
+    if name in bundled:
+        return TransferPipeline.from_pretrained(bundled[name].resolve())
+    if name == DEFAULT:
+        return TransferPipeline.from_pretrained()
+    # A visitor must not learn which folders this machine has, and a folder would go before a Hub id.
+    if is_public() and (not _HUB_ID.fullmatch(name) or Path(name).exists()):
+        raise LamdemoError("This page takes bundled checkpoints and Hub ids such as owner/name, not folders.")
+    return TransferPipeline.from_pretrained(name)
+
+
+class Models:
+    """Loaded pipelines by name, the latest few.
+
+    Args:
+        loader: makes a pipeline from a name.
+        keep: how many stay in memory.
+    """
+
+    def __init__(self, loader: Loader = load, keep: int = 2):
+        self._loader, self._keep = loader, keep
+        self._loaded: OrderedDict[str, TransferPipeline] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, pipeline: TransferPipeline) -> Models:
+        """Models of which the default is this pipeline."""
+        models = cls()
+        models._loaded[DEFAULT] = pipeline
+        return models
+
+    def get(self, name: str = DEFAULT) -> TransferPipeline:
+        """The pipeline of that name, loaded if it is not there.
+
+        Raises:
+            LamdemoError: it cannot be loaded.
+        """
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = self._loader(name)
+            self._loaded.move_to_end(name)
+            others = [n for n in self._loaded if n != DEFAULT and n != name]
+            for old in others[: max(len(self._loaded) - self._keep, 0)]:
+                del self._loaded[old]
+            return self._loaded[name]
+
+    def warm(self) -> None:
+        """Begin to load the default in the background, so that the first click does not wait for it."""
+
+        def work() -> None:
+            try:
+                self.get()
+            except LamdemoError as error:
+                _log.warning("The default checkpoint is not there yet: %s", error)
+            except Exception:
+                _log.exception("The default checkpoint could not be loaded")
+
+        threading.Thread(target=work, name="lamdemo-warm", daemon=True).start()

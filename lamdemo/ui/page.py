@@ -1,0 +1,630 @@
+"""The page: what is on it and what its controls do."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from lamdemo.errors import LamdemoError
+from lamdemo.ui import opening, style, views
+from lamdemo.ui.models import DEFAULT, Loader, Models, is_public
+from lamdemo.ui.sessions import Session, Sessions
+from lamdemo.ui.work import (
+    MOST_STEPS,
+    USUAL_STEPS,
+    Finished,
+    Live,
+    Order,
+    SourceView,
+    look_at_source,
+    look_at_target,
+    make,
+)
+from lamdemo.video import VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from lamdemo.pipeline import TransferPipeline
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+UPLOADS_LIVE = (600, 3600)  # seconds between two cleanings of the uploads, and their age when they go
+
+_PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"]
+_log = logging.getLogger(__name__)
+
+_SORRY = "Something went wrong on the server; nothing on the page was lost, so try again or change an input."
+
+_LIMITS = """
+<div class="lam-text"><h2>What you see, and its limits</h2>
+<ul>
+<li>From each pair of frames the model reads one <b>latent action</b>: a short list of numbers that says what
+happened, not what was in view. The bars show its length in each step; four steps are a second.</li>
+<li>The result applies those numbers to your picture and never sees the source. Below it stands the same
+target under no action: where both move alike, the source has nothing to do with it.</li>
+<li>Latent actions are tied to places in the picture and to the camera: things move where the source moved.
+They carry motion, not objects or colours.</li>
+<li>The model is small and was trained briefly. Details blur over the steps, what comes newly into view is
+guessed, and large or sudden motion fails.</li>
+</ul></div>
+"""
+
+
+def say(sentence: str, *, title: str = "That did not work") -> None:
+    """Show one sentence as a notice. It is escaped, since it may hold the name of a visitor's file."""
+    gr.Warning(html.escape(sentence, quote=False), title=title, duration=12)
+
+
+def build_page(pipeline: TransferPipeline | Loader | Models | None = None) -> gr.Blocks:
+    """The page, ready for ``launch(**launch_options())``.
+
+    Args:
+        pipeline: a loaded pipeline, or what makes one of a checkpoint's name, called in the background while
+            the page opens; by default the bundled checkpoints and the Hub.
+    """
+    if isinstance(pipeline, Models):
+        models = pipeline
+    elif pipeline is None:
+        models = Models()
+    elif inspect.isfunction(pipeline) or inspect.ismethod(pipeline):
+        models = Models(pipeline)
+    else:
+        models = Models.of(pipeline)  # type: ignore[arg-type]
+    return _Page(models).blocks
+
+
+def launch_options() -> dict[str, Any]:
+    """What ``launch`` needs besides address and port: looks, limits, no traces shown to visitors."""
+    return {
+        "theme": style.theme(),
+        "css": style.CSS,
+        "head": style.HEAD,
+        "show_error": False,
+        "max_file_size": "500mb",
+        "footer_links": ["api"],
+        "ssr_mode": False,
+    }
+
+
+class _Page:
+    """Controls, and the handlers behind them."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self.sessions = Sessions()
+        self.examples = views.read_examples(EXAMPLES)
+        self.opening = opening.read(EXAMPLES)
+        # Served where they are: copies in Gradio's cache would pile up with each visitor.
+        gr.set_static_paths([self.sessions.root, *(EXAMPLES / n for n in ("clips", "photos", "opening"))])
+        with gr.Blocks(
+            title="Latent action transfer", analytics_enabled=False, delete_cache=UPLOADS_LIVE
+        ) as self.blocks:
+            self._lay_out()
+            self._connect()
+        models.warm()
+
+    # What is on the page.
+
+    def _lay_out(self) -> None:
+        shown = self.opening
+        start = shown.source if shown else None
+        steps = len(start.sizes) if start else MOST_STEPS
+        first, last = (shown.done.first, shown.done.first + shown.done.span) if shown else (0, USUAL_STEPS)
+
+        gr.HTML(
+            "<h1>What happens in one video, done to another picture</h1>"
+            "<p>A latent action model reads what happens between the frames of a clip and carries it over to "
+            "a picture or clip of yours; below the result: what the target does under no action.</p>",
+            elem_id="lam-head",
+        )
+        self.pairs = gr.HTML(
+            views.examples(self.examples),
+            js_on_load=style.EXAMPLE_CLICK,
+            visible=bool(self.examples),
+            elem_id="lam-pairs",
+        )
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=320, elem_classes="lam-card", elem_id="lam-source"):
+                gr.HTML("<h2>Source</h2><p>The clip whose actions are taken.</p>")
+                self.source_view = gr.HTML(
+                    views.source(start, first, last, shown.done if shown else None)
+                    if start
+                    else views.source_empty(),
+                    js_on_load=None,
+                    elem_id="lam-source-view",
+                )
+                with gr.Row():
+                    self.first = gr.Slider(
+                        1, steps, first + 1, step=1, label="First step", min_width=130, elem_id="lam-first"
+                    )
+                    self.last = gr.Slider(
+                        1, steps, last, step=1, label="Last step", min_width=130, elem_id="lam-last"
+                    )
+                self.begin = gr.Slider(
+                    0,
+                    1,
+                    0,
+                    step=0.25,
+                    label="Begin at second",
+                    visible=False,
+                    elem_id="lam-begin",
+                    info=f"The clip is longer than the {MOST_STEPS} steps on show.",
+                )
+                self.source = gr.File(
+                    start.path if start else None,
+                    label="Source video",
+                    file_types=["video", ".gif", *sorted(VIDEO_SUFFIXES)],
+                    height=116,
+                    elem_id="lam-source-file",
+                    elem_classes="lam-file",
+                )
+            with gr.Column(min_width=320, elem_classes="lam-card", elem_id="lam-target"):
+                gr.HTML("<h2>Target</h2><p>The picture or clip they are carried over to.</p>")
+                self.target_view = gr.HTML(
+                    views.target(shown.target) if shown else views.target_empty(),
+                    js_on_load=None,
+                    elem_id="lam-target-view",
+                )
+                self.moment = gr.Slider(
+                    0,
+                    1,
+                    0,
+                    step=0.05,
+                    label="Moment of the clip, in seconds",
+                    visible=False,
+                    elem_id="lam-moment",
+                    info="The transfer begins there; the model also sees up to a second before.",
+                )
+                self.target = gr.File(
+                    shown.target.path if shown else None,
+                    label="Target picture or clip",
+                    file_types=["image", "video", *_PICTURES, *sorted(VIDEO_SUFFIXES)],
+                    height=116,
+                    elem_id="lam-target-file",
+                    elem_classes="lam-file",
+                )
+                with gr.Row():
+                    self.strength = gr.Slider(
+                        -3,
+                        3,
+                        1,
+                        step=0.1,
+                        label="Strength",
+                        min_width=130,
+                        info="1 as it was, 0 nothing, below 0 opposite",
+                    )
+                    self.repeat = gr.Slider(
+                        1, 4, 1, step=1, label="Repeat", min_width=130, info="times in a row"
+                    )
+                self.reverse = gr.Checkbox(False, label="Reverse: do the opposite of each action")
+                with gr.Row():
+                    self.go = gr.Button(
+                        "Transfer", variant="primary", scale=3, min_width=160, elem_id="lam-go"
+                    )
+                    self.stop = gr.Button(
+                        "Stop",
+                        variant="secondary",
+                        scale=1,
+                        min_width=80,
+                        interactive=False,
+                        elem_id="lam-stop",
+                    )
+            with gr.Column(min_width=320, elem_classes="lam-card", elem_id="lam-result"):
+                gr.HTML("<h2>Result</h2><p>The target under the source's actions, in step with it.</p>")
+                self.result_view = gr.HTML(
+                    views.result(shown.done, _PREPARED) if shown else views.result_empty(),
+                    js_on_load=None,
+                    elem_id="lam-result-view",
+                )
+                with gr.Row():
+                    self.files = [
+                        gr.DownloadButton(
+                            label,
+                            str(getattr(shown.done, name)) if shown else None,
+                            size="sm",
+                            min_width=96,
+                            interactive=shown is not None,
+                            elem_id=f"lam-get-{name.replace('_', '-')}",
+                        )
+                        for name, label in _FILES.items()
+                    ]
+                self.measures_view = gr.HTML(
+                    views.measures(shown.done.measures) if shown else "",
+                    js_on_load=None,
+                    elem_id="lam-measures",
+                )
+        with gr.Accordion("More settings", open=False, elem_classes="lam-card", elem_id="lam-more"):
+            with gr.Row():
+                self.name = gr.Dropdown(
+                    [DEFAULT], value=DEFAULT, label="Checkpoint", info="bundled with the page"
+                )
+                self.hub = gr.Textbox(
+                    "",
+                    label="Or another checkpoint",
+                    placeholder="owner/name",
+                    info="an id on the Hugging Face Hub"
+                    + ("" if is_public() else ", or a folder of this machine"),
+                    max_lines=1,
+                )
+            with gr.Row():
+                self.limit = gr.Slider(
+                    1,
+                    MOST_STEPS,
+                    USUAL_STEPS,
+                    step=1,
+                    label="Steps at most",
+                    info="of one transfer, repeats counted",
+                )
+                self.temperature = gr.Slider(
+                    0,
+                    1,
+                    0,
+                    step=0.05,
+                    label="Temperature",
+                    info="0 takes the most likely actions, 1 draws them with noise",
+                )
+                self.seed = gr.Number(
+                    0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, info="of that noise"
+                )
+        gr.HTML(_LIMITS)
+        with gr.Accordion("Who made the examples", open=False, elem_classes="lam-card"):
+            gr.HTML(views.credits(EXAMPLES))
+
+    # What the controls do.
+
+    def _connect(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        heavy: dict[str, Any] = {
+            "concurrency_limit": 1,
+            "concurrency_id": "model",
+            "api_visibility": "private",
+        }
+        on_source: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.source_view}
+        settings = [
+            *(self.begin, self.first, self.last, self.moment, self.strength, self.reverse, self.repeat),
+            *(self.limit, self.temperature, self.seed, self.name, self.hub),
+        ]
+        looked = [self.source_view, self.begin, self.first, self.last]
+        results = [
+            *(self.source, self.target, *looked, self.target_view, self.moment, self.result_view),
+            *(self.measures_view, self.go, self.stop, *self.files),
+        ]
+
+        for event, again in (
+            (self.source.upload, False),
+            (self.begin.release, True),
+            (self.hub.submit, True),
+        ):
+            event(
+                self._look_again if again else self._look_anew,
+                [self.source, self.begin, self.name, self.hub],
+                looked,
+                **heavy,
+                **on_source,
+            )
+        self.name.input(
+            self._look_again,
+            [self.source, self.begin, self.name, self.hub],
+            looked,
+            **heavy,
+            **on_source,
+        )
+        self.source.clear(self._forget_source, None, looked, **quiet)
+        gr.on(
+            [self.first.input, self.last.input],
+            self._choose,
+            [self.first, self.last],
+            self.source_view,
+            trigger_mode="always_last",
+            **quiet,
+        )
+        self.target.upload(self._look_at_target, [self.target], [self.target_view, self.moment], **quiet)
+        self.target.clear(
+            lambda: (views.target_empty(), gr.Slider(visible=False)),
+            None,
+            [self.target_view, self.moment],
+            **quiet,
+        )
+        self.moment.release(self._choose_moment, [self.target, self.moment], self.target_view, **quiet)
+
+        shows: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.result_view}
+        self.go.click(self._transfer, {self.source, self.target, *settings}, results, **heavy, **shows)
+        self.pairs.click(self._example, set(settings), results, **heavy, **shows)
+        # Not in the queue, where it would wait for what it is to stop.
+        self.stop.click(self._stop, None, self.stop, queue=False, **quiet)
+
+        with gr.Row(visible=False):
+            source, target = gr.File(label="source"), gr.File(label="target")
+            strength, reverse, repeat = (
+                gr.Number(1.0, label="strength"),
+                gr.Checkbox(label="reverse"),
+                gr.Number(1, label="repeat"),
+            )
+            video = gr.File(label="result")
+            gr.Button("transfer").click(
+                self._serve,
+                [source, target, strength, reverse, repeat],
+                video,
+                api_name="transfer",
+                api_description="Carry a video's actions over to a target picture or clip; gives an MP4.",
+                concurrency_limit=1,
+                concurrency_id="model",
+            )
+        self.blocks.load(self._arrive, None, self.name, **quiet)
+        self.blocks.unload(self._leave)
+
+    def _session(self, request: gr.Request) -> Session:
+        session = self.sessions.get(request.session_hash)
+        if session.source is None and session.result is None and self.opening:
+            session.source = self.opening.source
+            session.result = views.result(self.opening.done, _PREPARED)
+        return session
+
+    def _arrive(self, request: gr.Request) -> Any:
+        from lamdemo.pipeline import bundled_checkpoints
+
+        self._session(request)
+        names = list(bundled_checkpoints()) or [DEFAULT]
+        return gr.Dropdown(names, value=names[0])
+
+    def _leave(self, request: gr.Request) -> None:
+        self.sessions.end(request.session_hash)
+
+    def _stop(self, request: gr.Request) -> Any:
+        self._session(request).stop.set()
+        return gr.Button("Stopping", interactive=False)
+
+    def _pipeline(self, name: str | None, hub: str | None) -> TransferPipeline:
+        return self.models.get((hub or "").strip() or name or DEFAULT)
+
+    def _look_anew(
+        self, path: str | None, begin: float | None, name: str | None, hub: str | None, request: gr.Request
+    ) -> Any:
+        return self._look_at_source(path, begin, name, hub, request, again=False)
+
+    def _look_again(
+        self, path: str | None, begin: float | None, name: str | None, hub: str | None, request: gr.Request
+    ) -> Any:
+        return self._look_at_source(path, begin, name, hub, request, again=True)
+
+    def _look_at_source(
+        self,
+        path: str | None,
+        begin: float | None,
+        name: str | None,
+        hub: str | None,
+        request: gr.Request,
+        *,
+        again: bool,
+    ) -> Any:
+        if again and not path:
+            return [gr.skip()] * 4
+        with _Notice() as notice:
+            session = self._session(request)
+            pipeline = self._pipeline(name, hub)
+            with session.place("source") as folder:
+                view = look_at_source(pipeline, path, _number(begin, 0.0) if again else 0.0, folder)
+            session.source = view
+            if view.seconds > view.window + 1 and not again:
+                gr.Info(
+                    f"This clip lasts {_duration(view.seconds)}; its first {view.window:g} seconds are "
+                    "shown, and “Begin at second” chooses others.",
+                    title="A long clip",
+                )
+            return self._looked(view)
+        if notice.said and not again:
+            # The file was not taken: what was shown before no longer belongs to it.
+            return self._forget_source(request)
+        return [gr.skip()] * 4
+
+    def _looked(self, view: SourceView) -> list[Any]:
+        steps = len(view.sizes)
+        last = min(steps, USUAL_STEPS)
+        longer = view.seconds > view.window + 1
+        return [
+            views.source(view, 0, last),
+            gr.Slider(
+                maximum=max(int(4 * (view.seconds - 2)) / 4, 1),
+                value=round(4 * view.begin) / 4,
+                visible=longer,
+            ),
+            gr.Slider(maximum=steps, value=1),
+            gr.Slider(maximum=steps, value=last),
+        ]
+
+    def _forget_source(self, request: gr.Request) -> list[Any]:
+        self._session(request).source = None
+        return [views.source_empty(), gr.Slider(value=0, visible=False), gr.skip(), gr.skip()]
+
+    def _choose(self, first: float, last: float, request: gr.Request) -> Any:
+        view = self._session(request).source
+        if view is None:
+            return gr.skip()
+        return views.source(view, *_range(first, last))
+
+    def _look_at_target(self, path: str | None, request: gr.Request) -> Any:
+        with _Notice():
+            with self._session(request).place("target") as folder:
+                view = look_at_target(path, 0.0, folder)
+            return views.target(view), gr.Slider(
+                maximum=max(round(view.seconds, 2), 0.05), value=0, visible=view.seconds > 0
+            )
+        return views.target_empty(), gr.Slider(visible=False)
+
+    def _choose_moment(self, path: str | None, moment: float, request: gr.Request) -> Any:
+        with _Notice():
+            with self._session(request).place("target") as folder:
+                return views.target(look_at_target(path, moment, folder))
+        return gr.skip()
+
+    def _transfer(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield from self._run(data, data[self.source], data[self.target], request)
+
+    def _example(
+        self, data: dict[Any, Any], event: gr.EventData, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        number = event._data.get("example") if isinstance(event._data, dict) else None
+        if isinstance(number, int) and 0 <= number < len(self.examples):
+            example = self.examples[number]
+            yield from self._run(data, str(example.clip), str(example.photo), request, anew=True)
+
+    def _run(
+        self,
+        data: dict[Any, Any],
+        source: str | None,
+        target: str | None,
+        request: gr.Request,
+        *,
+        anew: bool = False,
+    ) -> Iterator[dict[Any, Any]]:
+        """A transfer, from the button to the playing result; ``anew`` shows both inputs first."""
+        session = self._session(request)
+        session.stop.clear()
+        before = session.result
+        settle = {self.go: gr.Button(interactive=True), self.stop: gr.Button("Stop", interactive=False)}
+        with _Notice():
+            start, end = _range(data[self.first], data[self.last])
+            yield {
+                self.go: gr.Button(interactive=False),
+                self.stop: gr.Button(interactive=True),
+                self.result_view: views.waiting("Reading the source and its actions…"),
+            }
+            pipeline = self._pipeline(data[self.name], data[self.hub])
+            view = session.source
+            moment = 0.0 if anew else _number(data[self.moment], 0.0)
+            begin = 0.0 if anew else _number(data[self.begin], 0.0)
+            # The range on the page is of the source on show, which another one may have just replaced.
+            if anew or (view is not None and view.path != source):
+                start, end = 0, USUAL_STEPS
+            stale = view is None or view.path != source or view.checkpoint != pipeline.checkpoint
+            if anew or view is None or stale or view.latents is None:
+                with session.place("source") as folder:
+                    view = session.source = look_at_source(pipeline, source, begin, folder)
+            if anew:
+                with session.place("target") as folder:
+                    picture = look_at_target(target, 0.0, folder)
+                keys = (self.source_view, self.begin, self.first, self.last)
+                yield {
+                    self.source: source,
+                    self.target: target,
+                    **dict(zip(keys, self._looked(view), strict=True)),
+                    self.target_view: views.target(picture),
+                    self.moment: gr.Slider(value=0, visible=False),
+                }
+            end = min(end, len(view.sizes))
+            order = Order(
+                source=source,
+                target=target,
+                begin=view.begin,
+                first=min(start, end - 1),
+                last=end,
+                moment=moment,
+                strength=_number(data[self.strength], 1.0),
+                reverse=bool(data[self.reverse]),
+                repeat=int(_number(data[self.repeat], 1)),
+                limit=int(_number(data[self.limit], USUAL_STEPS)),
+                temperature=_number(data[self.temperature], 0.0),
+                seed=int(_number(data[self.seed], 0)),
+            )
+            with session.place("result") as folder:
+                for news in make(
+                    pipeline, order, folder, latents=view.latents, should_stop=session.stop.is_set
+                ):
+                    if isinstance(news, Live):
+                        yield {self.result_view: views.live(news)}
+                    else:
+                        done = news
+            session.result = views.result(done)
+            yield {
+                self.source_view: views.source(view, order.first, end, done),
+                self.result_view: session.result,
+                self.measures_view: views.measures(done.measures),
+                **{
+                    button: gr.DownloadButton(value=str(getattr(done, kind)), interactive=True)
+                    for button, kind in zip(self.files, _FILES, strict=True)
+                },
+                **settle,
+            }
+            return
+        yield {self.result_view: before or views.result_empty(), **settle}
+
+    def _serve(
+        self,
+        source: str | None,
+        target: str | None,
+        strength: float | None,
+        reverse: bool | None,
+        repeat: float | None,
+        request: gr.Request,
+    ) -> str:
+        """The same for programs: the result's file, or an error of one sentence."""
+        try:
+            session = self._session(request)
+            order = Order(
+                source=source,
+                target=target,
+                strength=_number(strength, 1.0),
+                reverse=bool(reverse),
+                repeat=int(_number(repeat, 1)),
+            )
+            session.stop.clear()
+            with session.place("result") as folder:
+                for news in make(self.models.get(), order, folder, should_stop=session.stop.is_set):
+                    if isinstance(news, Finished):
+                        return str(news.transfer)
+        except LamdemoError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            _log.exception("A transfer for a program failed")
+            raise gr.Error(_SORRY, print_exception=False) from error
+        raise gr.Error(_SORRY, print_exception=False)
+
+
+_FILES = {"transfer": "Transfer (mp4)", "side_by_side": "Side by side (mp4)", "latents": "Latents (npz)"}
+_PREPARED = "This one was made beforehand; press Transfer to make it again."
+
+
+class _Notice:
+    """Turns an error into a sentence on the page, so that the code after the block puts things right.
+
+    Attributes:
+        said: whether there was one.
+    """
+
+    said = False
+
+    def __enter__(self) -> _Notice:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, LamdemoError):
+            say(str(error))
+        elif isinstance(error, Exception):
+            _log.error("An event of the page failed", exc_info=error)
+            say(_SORRY)
+        else:  # nothing, or the end of the session (GeneratorExit)
+            return False
+        self.said = True
+        return True
+
+
+def _range(first: float | None, last: float | None) -> tuple[int, int]:
+    """Chosen steps, counted from 1 and with the last one, as a half-open range from 0; either way round."""
+    low, high = sorted((int(first or 1), int(last or 1)))
+    return low - 1, high
+
+
+def _number(value: Any, default: float) -> float:
+    """A number of a control, or the default where the control was left empty."""
+    return default if value is None else float(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"

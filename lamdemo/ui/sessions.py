@@ -1,0 +1,110 @@
+"""What the server keeps for each open page: a folder of its own, and the word to stop."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamdemo.errors import LamdemoError
+
+if TYPE_CHECKING:
+    from lamdemo.ui.work import SourceView
+
+MAX_AGE = 3600.0  # seconds without a sign of life after which a session's files go
+
+
+@dataclass
+class Session:
+    """One open page.
+
+    Attributes:
+        folder: where its files are; its name cannot be guessed, since files are served by their path.
+        stop: set when the transfer in progress shall end with what it has.
+        source: what is known of the source on show.
+        result: HTML of the last result, to be put back when a new transfer fails.
+        count: folders made so far; a name is never used twice, for browsers keep what they fetched.
+        touched: when it was last used, on the monotonic clock.
+    """
+
+    folder: Path
+    stop: threading.Event = field(default_factory=threading.Event)
+    source: SourceView | None = None
+    result: str | None = None
+    count: int = 0
+    touched: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def place(self, kind: str) -> Iterator[Path]:
+        """A new folder for one result or view; it stays unless the block ends in an error.
+
+        Of those of its kind only the latest stays beside it, which the page shows until the new one is there.
+
+        Raises:
+            LamdemoError: the disk takes no more.
+        """
+        kept = sorted(self.folder.glob(f"{kind}-*"))
+        for old in kept[:-1]:
+            shutil.rmtree(old, ignore_errors=True)
+        self.count += 1
+        new = self.folder / f"{kind}-{self.count:06d}"
+        try:
+            new.mkdir(parents=True)
+        except OSError as error:
+            raise LamdemoError("The server has no room for new files now; try again later.") from error
+        try:
+            yield new
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+
+class Sessions:
+    """All open pages, by Gradio's session hash.
+
+    Attributes:
+        root: folder of their folders, removed when the program ends.
+    """
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="lamdemo-")).resolve()
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+        atexit.register(shutil.rmtree, self.root, ignore_errors=True)
+
+    def get(self, key: str | None) -> Session:
+        """The session of that key, a new one if there is none; forgets those that are long silent."""
+        with self._lock:
+            now = time.monotonic()
+            for other, session in list(self._sessions.items()):
+                if now - session.touched > MAX_AGE and other != key:
+                    self._drop(other)
+            found = self._sessions.get(key or "")
+            if found is None:
+                folder = self.root / secrets.token_urlsafe(16)
+                folder.mkdir(parents=True)
+                found = self._sessions[key or ""] = Session(folder)
+            found.touched = now
+            return found
+
+    def end(self, key: str | None) -> None:
+        """Stop what a session is doing and remove its files."""
+        with self._lock:
+            self._drop(key or "")
+
+    def _drop(self, key: str) -> None:
+        session = self._sessions.pop(key, None)
+        if session is not None:
+            session.stop.set()
+            shutil.rmtree(session.folder, ignore_errors=True)
+
+    def __len__(self) -> int:
+        return len(self._sessions)

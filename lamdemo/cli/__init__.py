@@ -1,1 +1,118 @@
-"""To be filled."""
+"""The command line: ``lamdemo transfer``, ``train``, ``evaluate``, ``scenes`` and ``app``.
+
+Whatever computes is imported when a command runs, so that ``lamdemo --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from lamdemo import __version__
+from lamdemo.cli.evaluation import evaluate, scenes
+from lamdemo.cli.page import page
+from lamdemo.cli.training import train
+from lamdemo.cli.transfer import transfer
+from lamdemo.errors import LamdemoError
+
+cli = typer.Typer(
+    name="lamdemo",
+    help="Latent action world models: the action in a clip, carried over to another picture.",
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command, name in (
+    (transfer, "transfer"),
+    (train, "train"),
+    (evaluate, "evaluate"),
+    (scenes, "scenes"),
+    (page, "app"),
+):
+    cli.command(name)(command)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lamdemo {__version__}")
+        raise typer.Exit
+
+
+@cli.callback(invoke_without_command=True)
+def _start(
+    ctx: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and leave.", callback=_show_version, is_eager=True
+    ),
+) -> None:
+    if ctx.invoked_subcommand is None:
+        ctx.get_help()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process.
+
+    Args:
+        arguments: what follows the program's name; the process' own by default.
+
+    Raises:
+        SystemExit: always. 0: done. 1: something unexpected. 2: something the user can mend.
+            130: interrupted. Each but the first is told in one line on stderr.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # So that a stopped job cleans up after itself just as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _be_quiet()
+    raise SystemExit(_run(arguments))
+
+
+def _be_quiet() -> None:
+    """Keep libraries from talking, unless somebody is looking for a fault."""
+    if os.environ.get("LAMDEMO_DEBUG"):
+        return
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        code = typer.main.get_command(cli)(arguments, prog_name="lamdemo", standalone_mode=False, obj=arguments)
+        # Typer turns an interrupt into this code, and says nothing.
+        return _say("interrupted.", 130) if code == 130 else int(code or 0)
+    except KeyboardInterrupt:
+        return _say("interrupted.", 130)
+    except LamdemoError as error:
+        return _say(str(error), 2)
+    except TyperException as error:
+        words = error.format_message().rstrip(".")
+        return _say(f"{words}; see lamdemo {_command_in(arguments)}--help.", error.exit_code)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _say(f"unexpected {what[:300]} (run it again with LAMDEMO_DEBUG=1 for the trace)", 1)
+
+
+def _say(words: str, code: int) -> int:
+    """Put one line on stderr; returns the code, for brevity."""
+    if os.environ.get("LAMDEMO_DEBUG") and code in (1, 2):
+        traceback.print_exc()
+    print("lamdemo:", " ".join(words.split()), file=sys.stderr)
+    return code
+
+
+def _command_in(arguments: list[str]) -> str:
+    known = {command.name for command in cli.registered_commands}
+    return f"{arguments[0]} " if arguments and arguments[0] in known else ""

@@ -1,0 +1,161 @@
+"""What the commands share: kinds of arguments, devices, results that appear whole, words for reports."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamdemo.errors import LamdemoError
+
+
+def some_path(text: str) -> Path:
+    """A path as an argument; an empty one is most often a variable of the shell that is not set."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty, give a name")
+    return Path(text)
+
+
+def some_text(text: str) -> str:
+    """A name as an argument."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty, give a name")
+    return text
+
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        parser=some_text,
+        metavar="ID",
+        help="A folder, a bundled name, or owner/name\\[@revision] on the Hugging Face Hub. "
+        "The bundled one without it.",
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a clip.
+
+    Attributes:
+        start: in seconds.
+        end: in seconds; None for the clip's own end.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it is; None up to the clip's own end."""
+        return None if self.end is None else self.end - self.start
+
+    def __str__(self) -> str:
+        return f"{self.start:g}:" + ("" if self.end is None else f"{self.end:g}")
+
+
+def span(text: str) -> Span:
+    """``A:B`` in seconds, where either may be left out."""
+    first, colon, second = text.partition(":")
+    with suppress(ValueError):
+        found = Span(float(first or 0), float(second) if second.strip() else None)
+        # Written so that "nan" fails too.
+        whole = found.end is None and 0 <= found.start < math.inf
+        if colon and (whole or 0 <= found.start < (found.end or 0) < math.inf):
+            return found
+    raise typer.BadParameter(f"{text!r} is no range of seconds such as 1.5:4, 2: or :3")
+
+
+def checked_device(name: str) -> str:
+    """The device's name, if this machine has it.
+
+    Raises:
+        LamdemoError: it has not.
+    """
+    import torch
+
+    try:
+        torch.zeros((), device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise LamdemoError(f"There is no device {name!r} here; leave out --device to use the CPU.") from error
+    return name
+
+
+def checked_place(out: Path, *, folder: bool) -> None:
+    """Find out whether results can be written before they are computed.
+
+    Args:
+        out: the folder or the file that will be written.
+        folder: which of the two it is.
+
+    Raises:
+        LamdemoError: they cannot.
+    """
+    name = out.name or "The output"
+    if folder and out.exists() and not out.is_dir():
+        raise LamdemoError(f"{name} is a file; give a folder for the results.")
+    if not folder and out.is_dir():
+        raise LamdemoError(f"{name} is a folder; give the name of a file.")
+    parent = out.absolute() if folder else out.absolute().parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise LamdemoError(f"{name} cannot be written there; give a place that you may write to.")
+
+
+@contextmanager
+def appearing_whole(out: Path) -> Iterator[Path]:
+    """A folder to write results to, which are moved to ``out`` once all are there, or removed on any error.
+
+    Files of the same names in ``out`` are replaced, others stay. Folders above ``out`` are made.
+    """
+    made = [p for p in (out, *out.absolute().parents) if not p.exists()]
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.absolute().parent / f".{secrets.token_hex(8)}.part"
+    done = False
+    try:
+        temporary.mkdir()
+        yield temporary
+        if out.exists():
+            for file in sorted(temporary.iterdir()):
+                os.replace(file, out / file.name)
+        else:
+            os.rename(temporary, out)
+        done = True
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise LamdemoError(f"{out.name} cannot be written: {reason}; choose another place.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not done:
+            remove_if_empty(made)
+
+
+def remove_if_empty(folders: Sequence[Path]) -> None:
+    """Remove those folders, innermost first, that hold nothing."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as a report quotes it: of absolute paths, which tell too much, only the names."""
+
+    def shown(argument: str) -> str:
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and equals:
+            return f"{option}={shown(value)}"
+        return Path(argument).name if Path(argument).is_absolute() else argument
+
+    return shlex.join(["lamdemo", *map(shown, arguments)])

@@ -1,0 +1,120 @@
+"""``lamdemo evaluate`` and ``lamdemo scenes``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lamdemo.cli.common import (
+    Checkpoint,
+    Device,
+    appearing_whole,
+    checked_device,
+    checked_place,
+    command_line,
+    remove_if_empty,
+    some_path,
+    some_text,
+)
+from lamdemo.errors import LamdemoError
+
+
+def evaluate(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option(parser=some_path, metavar="FILE", help="Report to write, JSON.")],
+    videos: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Judge prediction, leakage and cycle on clips."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Judge transfers on cases that `lamdemo scenes` wrote."),
+    ] = None,
+    checkpoint: Checkpoint = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="FILE", help="TOML file of which clips are for what."),
+    ] = None,
+    part: Annotated[
+        Literal["train", "validation", "test", "all"], typer.Option(help="Part of the split to judge on.")
+    ] = "test",
+    max_clips: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Clips or cases at most; all without it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """Measure how good a checkpoint is, beside what needs no model.
+
+    Give either --videos or --pairs.
+
+    [bold]Examples[/]
+
+    [cyan]lamdemo evaluate --videos clips --split configs/split.toml --out clips.json[/]
+
+    [cyan]lamdemo scenes --out cases --cases 64 --seed 1[/]
+
+    [cyan]lamdemo evaluate --pairs cases --checkpoint runs/first/checkpoint --out pairs.json[/]
+    """
+    if (videos is None) == (pairs is None):
+        raise LamdemoError("Give either --videos or --pairs, the folder to evaluate on.")
+    if pairs is not None and split is not None:
+        raise LamdemoError("A split is of clips; leave out --split, or give --videos in place of --pairs.")
+    checked_place(out, folder=False)
+
+    from lamdemo.evaluation import evaluate_pairs, evaluate_videos, write_report
+    from lamdemo.pipeline import TransferPipeline
+
+    pipeline = TransferPipeline.from_pretrained(checkpoint, device=checked_device(device))
+    result: dict[str, Any]
+    if videos is not None:
+        result = evaluate_videos(pipeline, videos, split=split, part=part, max_clips=max_clips, seed=seed)
+    else:
+        assert pairs is not None
+        result = evaluate_pairs(pipeline, pairs, max_clips=max_clips, seed=seed)
+    data = videos or pairs
+    assert data is not None
+    command = command_line(ctx.obj or [])
+    made = [p for p in out.absolute().parents if not p.exists()]
+    try:
+        write_report(out, result, command=command, pipeline=pipeline, seed=seed, data=data)
+    finally:
+        remove_if_empty(made)
+    typer.echo(out)
+
+
+def scenes(
+    out: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder for the cases, new or empty.")],
+    cases: Annotated[int, typer.Option(min=1, max=9999, metavar="N", help="How many.")],
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything; same seed, same cases.")] = 0,
+    photos: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Photographs to use; bundled ones without it."),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(parser=some_text, metavar="K", help="pan, zoom, roll, move, turn, ...; all in turns without it."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Steps of each action.")] = 8,
+    size: Annotated[int, typer.Option(min=32, max=1024, metavar="PX", help="Side of the pictures.")] = 256,
+) -> None:
+    """Make transfers whose truth is known: the same action in two scenes made of photographs.
+
+    Each case is a folder with source.mp4, target.png, truth.mp4 and case.json.
+
+    [bold]Example[/]
+
+    [cyan]lamdemo scenes --out cases --cases 64 --seed 1[/]
+    """
+    checked_place(out, folder=True)
+    if out.is_dir() and any(out.iterdir()):
+        raise LamdemoError(f"{out.name} is not an empty folder; choose a new one.")
+
+    from lamdemo.evaluation import write_cases
+
+    with appearing_whole(out) as folder:
+        # The name of the kind is checked there.
+        made = write_cases(folder, cases, seed, photos=photos, steps=steps, size=size, kind=kind)  # type: ignore[arg-type]
+    typer.echo(f"{out} ({len(made)} cases)")

@@ -1,0 +1,76 @@
+"""``lamdemo train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamdemo.cli.common import Device, checked_device, checked_place, remove_if_empty, some_path
+
+
+def train(
+    config: Annotated[Path, typer.Argument(parser=some_path, metavar="CONFIG", help="Recipe: TOML, as in configs/.")],
+    videos: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoint/, logs/ and state/."),
+    ],
+    split: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips not to train on; all without it."),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Photographs for the procedural scenes."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="For decoded frames; OUT/cache without it."),
+    ] = None,
+    device: Device = "cpu",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from where a run in OUT stopped.")] = False,
+    stop_after: Annotated[
+        float | None, typer.Option(min=0, metavar="MIN", help="Stop after so many minutes, to be resumed.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop at that step, to be resumed.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads to compute with on a CPU.")] = None,
+) -> None:
+    """Train a model from a folder of videos.
+
+    [bold]Examples[/]
+
+    [cyan]lamdemo train configs/noisy-cpu.toml --videos clips --out runs/first[/]
+
+    [cyan]lamdemo train configs/noisy-cpu.toml --videos clips --out runs/first --resume --stop-after 60[/]
+    """
+    import torch
+
+    from lamdemo.data.splits import Split
+    from lamdemo.training import TrainConfig
+    from lamdemo.training import train as run
+
+    checked_place(out, folder=True)
+    recipe = TrainConfig.read(config)
+    parts = Split.read(split) if split is not None else None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    folders = [out / "cache", out / "logs", out, *out.absolute().parents]
+    made = [folder for folder in folders if not folder.exists()]
+    try:
+        checkpoint = run(
+            recipe,
+            videos,
+            out,
+            split=parts,
+            photos=photos,
+            cache=cache,
+            device=checked_device(device),
+            resume=resume,
+            stop_after=stop_after,
+            max_steps=max_steps,
+        )
+    finally:
+        remove_if_empty(made)
+    typer.echo(checkpoint)

@@ -1,0 +1,260 @@
+"""Judging transfers whose truth is known, in pictures and in motion.
+
+A case's source shows an action; its target is another scene; its truth is the same action in that scene. The
+model's answer stands beside these:
+
+``copy``
+    the target held still. Motion errors are given over this one's.
+``zero``
+    the model under no action.
+``shuffled``
+    the model under another case's action.
+``copied_flow``
+    the source's optical flow laid on the target: what needs no model. Flows are composed and the target is
+    sampled once, as on the model's canvas, so that it does not blur.
+``true_flow``
+    the *truth's* optical flow laid on the target. No method but a reference: what moving the target's pixels
+    can reach at best, and how far the measuring optical flow can be trusted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.cases import Case, find_cases
+from lamdemo.evaluation.pictures import (
+    at_motion_width,
+    end_point_errors,
+    feature_distance,
+    features,
+    motion,
+    move_by_flows,
+    psnr,
+    ssim,
+)
+from lamdemo.evaluation.report import describe_files
+from lamdemo.evaluation.statistics import balanced, ratio_of_means
+from lamdemo.pipeline import MAX_STEPS, ActionEdit, LatentActions, TransferPipeline, sharpness
+from lamdemo.video import read_clip, read_image
+
+METHODS = ("model", "copy", "zero", "shuffled", "copied_flow", "true_flow")
+MEASURES = ("psnr", "ssim", "perceptual", "motion", "motion_moving")
+LONG = 16  # steps after which sharpness is measured again
+_MOVES = 1.0  # pixels at 256 across, from which a place of the truth counts as moving
+
+
+def evaluate_pairs(
+    pipeline: TransferPipeline,
+    pairs: str | Path,
+    *,
+    max_clips: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Transfer every case's action and compare with its truth.
+
+    The source's frames are taken as they are, each one step after the other.
+
+    Args:
+        pipeline: of the model to judge.
+        pairs: folder of cases, as `write_cases` makes them.
+        max_clips: at most so many cases, taken in turns from the kinds.
+        seed: of the choice of cases, of whose action is given to whom, and of the bootstrap.
+        progress: show a progress bar on a terminal.
+
+    Returns:
+        Plain numbers, ready for JSON: ``headline``; ``all`` and ``kinds``, each with
+
+        - ``methods``: for each the means over cases of ``psnr`` (dB), ``ssim``, ``perceptual`` (see
+          `feature_distance`), ``motion`` (mean end-point error of the optical flow between consecutive
+          frames, in pixels at 256 across) and ``motion_moving`` (the same where the truth moves by more than
+          a pixel);
+        - ``motion_over_copy`` and ``motion_moving_over_copy``: sum over cases over the sum of ``copy``, whose
+          end-point error is the truth's motion; 95% by bootstrap over cases; ``median`` of the cases' ratios;
+        - ``sharpness``: of the last frame over the target's; ``model_16`` after 16 steps, actions repeated;
+        - ``seconds_per_transfer``: median, from the source's frames to the last picture;
+
+        and ``cases``: name, kind, motion errors of each.
+
+    Raises:
+        LamdemoError: there is no case, or one is not whole.
+    """
+    found = find_cases(pairs)
+    rng = np.random.default_rng(seed)
+    found = [found[i] for i in balanced([c.kind for c in found], max_clips, rng)]
+    # Each case is given the action of the one before it in a drawn order.
+    order = rng.permutation(len(found))
+    given: LatentActions | None = None
+    if len(found) > 1:
+        given = pipeline.infer(_source(found[order[-1]]), pipeline.fps)
+    rows: list[dict[str, Any]] = [{} for _ in found]
+    for i in tqdm(order, desc="transferring", disable=None if progress else True):
+        rows[i], given = _judge(pipeline, found[i], given)
+        if len(found) == 1:
+            given = None
+
+    kinds = sorted({c.kind for c in found})
+    whole = _summary(rows, seed)
+    return {
+        "evaluation": "pairs",
+        "settings": {"max_clips": max_clips, "seed": seed, "moving_above_pixels": _MOVES},
+        "clips": describe_files(
+            pairs, [f"{c.name}/{n}" for c in found for n in ("source.mp4", "target.png", "truth.mp4")]
+        ),
+        "headline": {
+            "motion": whole["motion_over_copy"]["model"],
+            "motion_copied_flow": whole["motion_over_copy"]["copied_flow"],
+            "psnr": whole["methods"]["model"]["psnr"],
+            "psnr_copy": whole["methods"]["copy"]["psnr"],
+            "sharpness": whole["sharpness"]["model"],
+            "sharpness_16": whole["sharpness"][f"model_{LONG}"],
+            "seconds_per_transfer": whole["seconds_per_transfer"],
+        },
+        "all": whole,
+        "kinds": {k or "unknown": _summary([r for r in rows if r["kind"] == k], seed) for k in kinds},
+        "cases": [
+            {
+                "name": r["name"],
+                "kind": r["kind"],
+                "steps": r["steps"],
+                "motion": {m: r["methods"][m]["motion"] for m in r["methods"]},
+            }
+            for r in rows
+        ],
+    }
+
+
+def _source(case: Case) -> np.ndarray:
+    frames = read_clip(case.folder / "source.mp4").frames
+    if not 2 <= len(frames) <= MAX_STEPS + 1:
+        raise LamdemoError(f"The source of case {case.name} has {len(frames)} frames; it needs 2 to {MAX_STEPS + 1}.")
+    return frames
+
+
+def _load(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Source ``[T, h, w, 3]``, target ``[H, W, 3]`` and truth ``[T, H, W, 3]``.
+
+    Raises:
+        LamdemoError: they do not fit together.
+    """
+    source = _source(case)
+    target = read_image(case.folder / "target.png", max_side=None)
+    truth = read_clip(case.folder / "truth.mp4").frames
+    if len(truth) != len(source):
+        raise LamdemoError(
+            f"In case {case.name} the source has {len(source)} frames and the truth {len(truth)}; make them equal."
+        )
+    height, width = target.shape[:2]
+    more = truth.shape[1] - height, truth.shape[2] - width
+    # Videos have even sides: an odd target's truth may have one row or column more.
+    if not (more[0] in (0, height % 2) and more[1] in (0, width % 2)):
+        raise LamdemoError(f"In case {case.name} target and truth differ in size; make them equal.")
+    return source, target, truth[:, :height, :width]
+
+
+def _judge(pipeline: TransferPipeline, case: Case, given: LatentActions | None) -> tuple[dict[str, Any], LatentActions]:
+    """Figures of one case, and its actions."""
+    source, target, truth = _load(case)
+    steps = len(source) - 1
+    repeat = -(-LONG // steps) if steps < LONG else 1
+    begin = time.perf_counter()
+    actions = pipeline.infer(source, pipeline.fps)
+    frames, idle, long = [], [], None
+    # One stream serves both: after the action was carried out once, it is carried out again.
+    for step in pipeline.stream(actions, target, edit=ActionEdit(repeat=repeat)):
+        if step.index <= steps:
+            frames.append(step.frame)
+            idle.append(step.idle)
+        if step.index == steps:
+            seconds = time.perf_counter() - begin
+        if step.index == LONG:
+            long = step.frame
+        if step.index >= max(steps, LONG):
+            break
+    true_motion = motion(at_motion_width(truth))
+    made = {
+        "model": np.stack(frames),
+        "copy": np.repeat(target[None], steps + 1, 0),
+        "zero": np.stack(idle),
+    }
+    if given is not None:
+        # Another case may have more steps or fewer: its action is cut short or carried out again.
+        z = np.resize(given.z, (steps, given.z.shape[1]))
+        other = LatentActions(z, given.fps, given.checkpoint)
+        made["shuffled"] = np.stack([s.frame for s in pipeline.stream(other, target)])
+    made["copied_flow"] = move_by_flows(target, motion(at_motion_width(source)))
+    made["true_flow"] = move_by_flows(target, true_motion)
+
+    true_features = features(pipeline, truth[1:])
+    moves = np.linalg.norm(true_motion, axis=-1) > _MOVES
+    methods = {}
+    for name, clip in made.items():
+        if name == "copy":
+            flow = np.zeros_like(true_motion)
+            near = feature_distance(features(pipeline, clip[:1]), true_features)
+        else:
+            flow = motion(at_motion_width(clip))
+            near = feature_distance(features(pipeline, clip[1:]), true_features)
+        off = end_point_errors(flow, true_motion)
+        methods[name] = {
+            "psnr": float(np.mean([psnr(a, b) for a, b in zip(clip[1:], truth[1:], strict=True)])),
+            "ssim": float(np.mean([ssim(a, b) for a, b in zip(clip[1:], truth[1:], strict=True)])),
+            "perceptual": float(near.mean()),
+            "motion": float(off.mean()),
+            "motion_moving": float(off[moves].mean()) if moves.any() else math.nan,
+        }
+    clear = max(sharpness(target), 1e-6)
+    sharp = {
+        "model": sharpness(frames[-1]) / clear,
+        "truth": sharpness(truth[-1]) / clear,
+        "copied_flow": sharpness(made["copied_flow"][-1]) / clear,
+        f"model_{LONG}": sharpness(long) / clear if long is not None else math.nan,
+    }
+    row = {
+        "name": case.name,
+        "kind": case.kind,
+        "steps": steps,
+        "seconds": seconds,
+        "methods": methods,
+        "sharpness": sharp,
+    }
+    return row, actions
+
+
+def _mean(values: list[float]) -> float | None:
+    known = [v for v in values if math.isfinite(v)]
+    return float(np.mean(known)) if known else None
+
+
+def _summary(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Figures over some cases."""
+    names = [m for m in METHODS if m in rows[0]["methods"]]
+
+    def over_copy(measure: str) -> dict[str, dict[str, float | None]]:
+        known = [r for r in rows if math.isfinite(r["methods"]["copy"][measure])]
+        still = np.array([r["methods"]["copy"][measure] for r in known])
+        ratios = {}
+        for m in names:
+            off = np.array([r["methods"][m][measure] for r in known])
+            single = off[still > 0] / still[still > 0]
+            ratios[m] = {
+                **ratio_of_means(off, still, [r["name"] for r in known], seed=seed),
+                "median": float(np.median(single)) if len(single) else None,
+            }
+        return {m: r for m, r in ratios.items() if m != "copy"}
+
+    return {
+        "cases": len(rows),
+        "seconds_per_transfer": float(np.median([r["seconds"] for r in rows])),
+        "methods": {m: {k: _mean([r["methods"][m][k] for r in rows]) for k in MEASURES} for m in names},
+        "motion_over_copy": over_copy("motion"),
+        "motion_moving_over_copy": over_copy("motion_moving"),
+        "sharpness": {k: _mean([r["sharpness"][k] for r in rows]) for k in rows[0]["sharpness"]},
+    }

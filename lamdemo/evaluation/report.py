@@ -1,0 +1,152 @@
+"""Reports: results with everything needed to obtain them again."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import lamdemo
+from lamdemo.errors import LamdemoError
+from lamdemo.models.checkpoint import write_safely
+from lamdemo.pipeline import TransferPipeline
+
+
+def describe_files(folder: str | Path, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Name a set of files so that another can tell whether they have the same.
+
+    Args:
+        folder: where they are.
+        names: their paths in it, with forward slashes; every file below it that is not hidden without
+            them.
+
+    Returns:
+        ``folder`` (its name alone), ``files`` (how many), ``sha256`` of the list of names and sizes.
+    """
+    folder = Path(folder)
+    if names is None:
+        found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+        names = sorted(p.as_posix() for p in found if not any(x.startswith(".") for x in p.parts))
+    else:
+        names = list(names)
+    lines = (f"{name}\t{(folder / name).stat().st_size}\n" for name in names)
+    return {
+        "folder": folder.resolve().name,
+        "files": len(names),
+        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of this code and whether tracked files differ from it; None outside of a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout.strip()
+
+    try:
+        # An installed copy may lie in somebody else's checkout, whose commit says nothing about it.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _without_paths(command: str | Sequence[str]) -> str:
+    """A command with absolute paths cut down to their last part, since a report is made to be passed on."""
+
+    def short(word: str) -> str:
+        option, sign, value = word.partition("=")
+        if sign and option.startswith("-"):
+            return f"{option}={short(value)}"
+        return PurePath(word).name if os.path.isabs(word) else word
+
+    words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    return shlex.join(map(short, words))
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON: no NumPy types, and None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value if value is None else str(value)
+
+
+def write_report(
+    path: str | Path,
+    result: Mapping[str, Any],
+    *,
+    command: str | Sequence[str],
+    pipeline: TransferPipeline,
+    seed: int,
+    data: str | Path | Mapping[str, Any],
+) -> Path:
+    """Write results as JSON, with all that they depend on.
+
+    Args:
+        path: the file; its folder is made.
+        result: of `evaluate_videos` or `evaluate_pairs`.
+        command: the command line, or its words; absolute paths are cut down to their last part.
+        pipeline: what was judged.
+        seed: as given to the evaluation.
+        data: the folder of videos or cases, or a description of it.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        LamdemoError: it cannot be written there.
+    """
+    path = Path(path)
+    report = {
+        "command": _without_paths(command),
+        "seed": seed,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git": git_state(),
+        "checkpoint": {"name": pipeline.name, "sha256": pipeline.checkpoint, "family": pipeline.family},
+        "data": data if isinstance(data, Mapping) else describe_files(data),
+        "versions": {
+            "lamdemo": lamdemo.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+        },
+        "machine": {
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "device": str(pipeline.model.device),
+        },
+        "results": result,
+    }
+    text = json.dumps(_plain(report), indent=1, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_safely(path, text.encode())
+    except OSError as error:
+        raise LamdemoError(f"The report {path.name} cannot be written there; choose another place.") from error
+    return path

@@ -1,0 +1,490 @@
+"""Judging a model on real clips it was not trained on: prediction, leakage, cycle (paper, section 4).
+
+Everything is measured between states, as the mean absolute difference over cells and channels: it is what the
+world model is trained on, and no decoder comes between. Beside the model stand what its critics ask for:
+
+``copy``
+    nothing changes. Every figure is given over this one's.
+``zero``
+    the model with ``z = 0``, "nothing happens".
+``shuffled``
+    the model with the latents of a clip of another recording.
+``copied_flow``
+    motion goes on as it was: the optical flow of the step *before* is carried forward, the frame warped by it
+    and encoded. It has not seen the next frame.
+``own_flow``
+    the optical flow of the step *itself*: frame ``t`` warped by the flow between ``t`` and ``t + 1``, and
+    encoded. It has seen the next frame, as the latent has, and through far more numbers (two a pixel): it
+    is what copying dense motion would reach.
+
+Past and present are true in one-step predictions: only the last step's latent differs between methods, those
+of the steps before it are the clip's own.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lamdemo.data.splits import Part, Split
+from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.pictures import compose, motion
+from lamdemo.evaluation.report import describe_files
+from lamdemo.evaluation.statistics import balanced, compare, donors, ratio_of_means
+from lamdemo.models.layers import KeyValueCache
+from lamdemo.pipeline import TransferPipeline
+from lamdemo.video import find_videos, probe, read_clip, warp
+
+STEPS = 8  # of a window, which has one frame more, and one before it for `copied_flow`
+WINDOWS = 2  # at most, of one clip
+_BATCH = 8  # windows through the model at once
+_AHEAD = 12  # windows being read while others are encoded
+
+_SAME_RECORDING = re.compile(r"(_s\d+|_cam\d+)+$")
+_FLOWS = ("copied_flow", "own_flow")
+_METHODS = ("model", "copy", "zero", "shuffled", *_FLOWS)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a clip.
+
+    Attributes:
+        name: the clip's path inside the folder.
+        recording: what it counts as in the bootstrap, see `recording_of`.
+        group: the clip's first folder.
+        start: in seconds.
+    """
+
+    name: str
+    recording: str
+    group: str
+    start: float
+
+
+@dataclass
+class _Seen:
+    """A window after encoding: states ``[T, N, D]``, latents ``[S, Z]``, and per step ``[S]`` the rest."""
+
+    window: Window
+    states: Tensor
+    latents: Tensor
+    speed: np.ndarray
+    one: dict[str, np.ndarray]
+    far: dict[str, np.ndarray]
+
+
+def recording_of(name: str) -> str:
+    """The recording a clip belongs to: its path without ending, and without a number of scene or camera.
+
+    Files that differ in ``_s0``, ``_s1`` (scenes of one video) or ``_cam0``, ``_cam1`` (cameras of one
+    trajectory) at their end are one recording.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_name(_SAME_RECORDING.sub("", path.stem) or path.stem))
+
+
+def state_error(one: Tensor, other: Tensor) -> Tensor:
+    """Mean absolute difference of states ``[..., N, D]`` over cells and channels, ``[...]``."""
+    return (one - other).abs().mean((-1, -2))
+
+
+def plan_windows(name: str, seconds: float, fps: float, seed: int) -> list[Window]:
+    """Choose at most `WINDOWS` windows of a clip, one in each equal part of it, that do not overlap.
+
+    The choice depends on the seed and the clip's name alone, not on which other clips there are.
+    """
+    span = (STEPS + 2) / fps
+    count = min(WINDOWS, int(seconds / span + 1e-6))
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    group = name.split("/")[0] if "/" in name else "."
+    starts = [k * seconds / count + rng.uniform() * (seconds / count - span) for k in range(count)]
+    return [Window(name, recording_of(name), group, max(s, 0.0)) for s in starts]
+
+
+def evaluate_videos(
+    pipeline: TransferPipeline,
+    videos: str | Path,
+    *,
+    split: Split | str | Path | None = None,
+    part: Part | Literal["all"] = "test",
+    max_clips: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure prediction, leakage and cycle on clips.
+
+    Args:
+        pipeline: of the model to judge.
+        videos: folder of clips; its first level of folders is reported part by part.
+        split: which clips are for what; all of them are taken without it.
+        part: of the split: "train", "validation", "test" or "all".
+        max_clips: at most so many clips, taken in turns from the folders.
+        seed: of the choice of clips and windows, of shuffles and cuts, and of the bootstrap.
+        progress: show a progress bar on a terminal.
+
+    Returns:
+        Plain numbers, ready for JSON. ``headline``; ``all`` and ``parts`` (by folder), each with
+
+        - ``one_step``: over ``all`` steps, the ``moving`` half and the ``still`` half (by mean optical flow),
+          see `compare`;
+        - ``eight_step``: the rollout's error at its ``last`` step and its ``mean``;
+        - ``leakage``: error at a scene cut spliced in, over that of the uncut step at the same place;
+        - ``cycle``: error on A with latents that were inferred from B's prediction under A's latents,
+          over that with A's own, for single steps and for the rollout; ``shuffled`` is the same for another
+          clip's latents, which is what failure looks like.
+
+    Raises:
+        LamdemoError: there is no such clip, or clips of one recording only.
+    """
+    folder = Path(videos)
+    named = {p.relative_to(folder).as_posix(): p for p in find_videos(folder)}
+    if split is None:
+        part, names = "all", list(named)
+    else:
+        split = split if isinstance(split, Split) else Split.read(split)
+        names = split.select(named, part)
+    if not names:
+        raise LamdemoError(
+            f"The folder {folder.name} holds no clip for the part {part!r}; choose another part or split."
+        )
+    groups = [n.split("/")[0] if "/" in n else "." for n in names]
+    names = [names[i] for i in balanced(groups, max_clips, np.random.default_rng(seed))]
+
+    windows: list[Window] = []
+    skipped: list[dict[str, str]] = []
+    for name in names:
+        try:
+            found = plan_windows(name, probe(named[name]).seconds, pipeline.fps, seed)
+        except LamdemoError:
+            found, why = [], "cannot be read"
+        else:
+            why = f"shorter than {(STEPS + 2) / pipeline.fps:g} seconds"
+        windows += found
+        if not found:
+            skipped.append({"clip": name, "why": why})
+
+    seen: list[_Seen] = []
+    for window, frames in tqdm(
+        _read(folder, windows, pipeline, skipped),
+        total=len(windows),
+        desc="encoding",
+        disable=None if progress else True,
+    ):
+        seen.append(_look(pipeline, window, frames))
+    if len({s.window.recording for s in seen}) < 2:
+        raise LamdemoError(
+            f"Of {folder.name} fewer than two recordings can be used; give two clips of "
+            f"{(STEPS + 2) / pipeline.fps:g} seconds or more."
+        )
+
+    rng = np.random.default_rng([seed, 1])
+    others = donors([s.window.recording for s in seen], rng)
+    cuts = rng.integers(1, STEPS, len(seen))
+    measured = _Measured(seen, others, cuts)
+    with torch.no_grad():
+        _predict(pipeline, measured, progress)
+
+    everything = np.arange(len(seen))
+    results: dict[str, Any] = {
+        "evaluation": "videos",
+        "settings": {
+            "part": part,
+            "fps": pipeline.fps,
+            "steps": STEPS,
+            "windows_per_clip": WINDOWS,
+            "max_clips": max_clips,
+            "seed": seed,
+            # Percent of the picture's width a step, above which a step counts as moving.
+            "moving_above": float(100 * measured.threshold),
+        },
+        "clips": {
+            **describe_files(folder, sorted({s.window.name for s in seen})),
+            "recordings": len({s.window.recording for s in seen}),
+            "windows": len(seen),
+            "skipped": skipped,
+        },
+    }
+    whole = measured.summary(everything, seed)
+    results["headline"] = {
+        "one_step_moving": whole["one_step"]["moving"]["over_copy"]["model"],
+        "one_step_all": whole["one_step"]["all"]["over_copy"]["model"],
+        "eight_step": whole["eight_step"]["mean"]["over_copy"]["model"],
+        "leakage": whole["leakage"]["ratio"],
+        "cycle": whole["cycle"]["one_step"]["all"]["ratio"],
+        "cycle_moving": whole["cycle"]["one_step"]["moving"]["ratio"],
+    }
+    results["all"] = whole
+    results["parts"] = {
+        group: measured.summary(np.array([i for i in everything if seen[i].window.group == group], np.int64), seed)
+        for group in sorted({s.window.group for s in seen})
+    }
+    return results
+
+
+def _read(
+    folder: Path, windows: Sequence[Window], pipeline: TransferPipeline, skipped: list[dict[str, str]]
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Windows and their frames ``[S + 2, H, W, 3]``, some read ahead; what fails is noted."""
+    side, count = pipeline.model.config.encoder.picture, STEPS + 2
+
+    def one(window: Window) -> np.ndarray | str:
+        try:
+            frames = read_clip(
+                folder / window.name,
+                fps=pipeline.fps,
+                start=window.start,
+                max_frames=count,
+                size=(side, side),
+            ).frames
+        except LamdemoError:
+            return "cannot be read"
+        return frames if len(frames) == count else "ends before it says"
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting: deque[tuple[Window, Future[np.ndarray | str]]] = deque()
+        left = iter(windows)
+        try:
+            while True:
+                while len(waiting) < _AHEAD and (window := next(left, None)) is not None:
+                    waiting.append((window, pool.submit(one, window)))
+                if not waiting:
+                    return
+                window, future = waiting.popleft()
+                frames = future.result()
+                if isinstance(frames, str):
+                    skipped.append({"clip": window.name, "why": frames})
+                else:
+                    yield window, frames
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _look(pipeline: TransferPipeline, window: Window, frames: np.ndarray) -> _Seen:
+    """Encode a window, infer its latents, and measure what needs pictures: speed and the flow baselines."""
+    flows = motion(frames)
+    before, flows, frames = flows[:STEPS], flows[1:], frames[1:]
+    pairs = range(STEPS)
+    one = {
+        "own_flow": [warp(frames[t], flows[t], interpolation="cubic") for t in pairs],
+        "copied_flow": [warp(frames[t], before[t], interpolation="cubic") for t in pairs],
+    }
+    far: dict[str, list[np.ndarray]] = {"own_flow": [], "copied_flow": []}
+    for name, steps in (("own_flow", flows), ("copied_flow", [before[0]] * STEPS)):
+        total = steps[0]
+        # The rollout's first step is the one-step prediction of the first frame.
+        for flow in steps[1:]:
+            total = compose(total, flow)
+            far[name].append(warp(frames[0], total, interpolation="cubic"))
+    pictures = [*frames, *(p for m in _FLOWS for p in one[m]), *(p for m in _FLOWS for p in far[m])]
+    encoded = pipeline.encode(np.stack(pictures)).float()
+    lengths = [len(frames), STEPS, STEPS, STEPS - 1, STEPS - 1]
+    states, *made = encoded.split(lengths)
+    truth = states[1:]
+    ones = {m: state_error(s, truth) for m, s in zip(_FLOWS, made[:2], strict=True)}
+    fars = {m: torch.cat([ones[m][:1], state_error(s, truth[1:])]) for m, s in zip(_FLOWS, made[2:], strict=True)}
+    return _Seen(
+        window,
+        states.cpu(),
+        pipeline.model.infer(states[None])[0].cpu(),
+        np.linalg.norm(flows, axis=-1).mean((1, 2)) / flows.shape[2],
+        {m: e.cpu().numpy() for m, e in ones.items()},
+        {m: e.cpu().numpy() for m, e in fars.items()},
+    )
+
+
+class _Measured:
+    """Errors of all windows and methods, and how they are summed up.
+
+    Attributes:
+        one: by method, ``[n, S]``: one-step errors.
+        far: by method, ``[n, S]``: errors of the rollout from the first frame.
+        cut: by name, ``[n]``: errors and sizes at the cut and at the uncut step in its place.
+        cycle_one: by name, ``[n, S]``; row i is of window ``others[i]``, through window i.
+        cycle_far: the same for rollouts.
+    """
+
+    def __init__(self, seen: list[_Seen], others: np.ndarray, cuts: np.ndarray) -> None:
+        self.seen, self.others, self.cuts = seen, others, cuts
+        n = len(seen)
+        self.one = {m: np.zeros((n, STEPS)) for m in _METHODS}
+        self.far = {m: np.zeros((n, STEPS)) for m in _METHODS}
+        for m in _FLOWS:
+            self.one[m] = np.stack([s.one[m] for s in seen]).astype(np.float64)
+            self.far[m] = np.stack([s.far[m] for s in seen]).astype(np.float64)
+        self.cut = {name: np.zeros(n) for name in ("cut", "uncut", "copy_cut", "copy_uncut", "size_cut", "size_uncut")}
+        self.cycle_one = np.zeros((n, STEPS))
+        self.cycle_far = np.zeros((n, STEPS))
+        self.speed = np.stack([s.speed for s in seen])
+        self.threshold = float(np.median(self.speed))
+        self.recordings = np.array([s.window.recording for s in seen])
+
+    def halves(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Which steps ``[len(rows), S]`` are all, moving and still."""
+        moving = self.speed[rows] > self.threshold
+        return {"all": np.ones_like(moving), "moving": moving, "still": ~moving}
+
+    def summary(self, rows: np.ndarray, seed: int) -> dict[str, Any]:
+        """Figures of some windows."""
+        names = self.recordings[rows]
+        each = np.repeat(names[:, None], STEPS, 1)
+        one = {m: e[rows] for m, e in self.one.items()}
+        far = {m: e[rows] for m, e in self.far.items()}
+        cut = {m: e[rows] for m, e in self.cut.items()}
+
+        def ratio(over: np.ndarray, under: np.ndarray, groups: np.ndarray = names) -> dict[str, float | None]:
+            return ratio_of_means(over.ravel(), under.ravel(), groups.ravel().tolist(), seed=seed)
+
+        # A cycle is booked on the window whose own latents it is compared with.
+        into = np.flatnonzero(np.isin(self.others, rows))
+        home = self.others[into]
+        home_names = self.recordings[home]
+        home_each = np.repeat(home_names[:, None], STEPS, 1)
+        cycle_one = {}
+        for half, chosen in self.halves(home).items():
+            own, back, lost = (
+                e[chosen] for e in (self.one["model"][home], self.cycle_one[into], self.one["shuffled"][home])
+            )
+            cycle_one[half] = {
+                "steps": int(chosen.sum()),
+                "own": float(own.mean()) if len(own) else None,
+                "cycled": float(back.mean()) if len(own) else None,
+                "ratio": ratio(back, own, home_each[chosen]),
+                "shuffled": ratio(lost, own, home_each[chosen]),
+            }
+        own, back, lost = self.far["model"][home], self.cycle_far[into], self.far["shuffled"][home]
+        return {
+            "one_step": {
+                half: compare({m: e[chosen] for m, e in one.items()}, each[chosen].tolist(), base="copy", seed=seed)
+                for half, chosen in self.halves(rows).items()
+            },
+            "eight_step": {
+                "last": compare({m: e[:, -1] for m, e in far.items()}, names.tolist(), seed=seed),
+                "mean": compare({m: e.mean(1) for m, e in far.items()}, names.tolist(), seed=seed),
+            },
+            "leakage": {
+                "cuts": len(rows),
+                "ratio": ratio(cut["cut"], cut["uncut"]),
+                "error_cut": float(cut["cut"].mean()),
+                "error_uncut": float(cut["uncut"].mean()),
+                "copy_cut": float(cut["copy_cut"].mean()),
+                "copy_uncut": float(cut["copy_uncut"].mean()),
+                # 1: the latent told nothing of the new scene; 0: it held all of it.
+                "over_copy_cut": ratio(cut["cut"], cut["copy_cut"]),
+                "over_copy_uncut": ratio(cut["uncut"], cut["copy_uncut"]),
+                "latent_size_cut": float(cut["size_cut"].mean()),
+                "latent_size_uncut": float(cut["size_uncut"].mean()),
+            },
+            "cycle": {
+                "one_step": cycle_one,
+                "eight_step": {
+                    "own": float(own.mean()) if len(own) else None,
+                    "cycled": float(back.mean()) if len(own) else None,
+                    "ratio": ratio(back, own, home_each),
+                    "shuffled": ratio(lost, own, home_each),
+                },
+            },
+        }
+
+
+def _branch(cache: KeyValueCache, rows: Tensor | None = None) -> KeyValueCache:
+    """A copy of what was seen so far (of some clips of the batch), to go on from without changing it."""
+    blocks = {i: (k, v) if rows is None else (k[rows], v[rows]) for i, (k, v) in cache.blocks.items()}
+    return replace(cache, blocks=blocks)
+
+
+def _predict(pipeline: TransferPipeline, measured: _Measured, progress: bool) -> None:
+    """Fill in all errors of the model's own predictions."""
+    model = pipeline.model
+    world, device = model.world_model, model.device
+    seen, others, cuts = measured.seen, measured.others, measured.cuts
+    states = torch.stack([s.states for s in seen])  # [n, T, N, D], on the CPU
+    latents = torch.stack([s.latents for s in seen])  # [n, S, Z]
+    back_one, back_far = torch.zeros_like(latents), torch.zeros_like(latents)
+    starts = range(0, len(seen), _BATCH)
+    bar = tqdm(total=2 * len(seen), desc="predicting", disable=None if progress else True)
+
+    with bar:
+        for start in starts:
+            rows = np.arange(start, min(start + _BATCH, len(seen)))
+            s, z, given = (x.to(device) for x in (states[rows], latents[rows], latents[others[rows]]))
+            truth = s[:, 1:]
+            zero = torch.zeros_like(z)
+            cut = torch.from_numpy(cuts[rows])
+
+            cache = world.new_cache()
+            shuffled = []
+            for t in range(STEPS):
+                now = s[:, t : t + 1]
+                chosen = torch.nonzero(cut == t)[:, 0]
+                if len(chosen):
+                    _cut(model, measured, rows[chosen.numpy()], s[chosen], states, t, _branch(cache, chosen))
+                steps = {"zero": zero[:, t : t + 1], "shuffled": given[:, t : t + 1]}
+                made = {m: world(now, latent, _branch(cache)).states[:, 0] for m, latent in steps.items()}
+                made["model"] = world(now, z[:, t : t + 1], cache).states[:, 0]
+                made["copy"] = s[:, t]
+                shuffled.append(made["shuffled"])
+                for m, state in made.items():
+                    measured.one[m][rows, t] = state_error(state, truth[:, t]).cpu().numpy()
+            at = cuts[rows]
+            measured.cut["uncut"][rows] = measured.one["model"][rows, at]
+            measured.cut["copy_uncut"][rows] = measured.one["copy"][rows, at]
+            measured.cut["size_uncut"][rows] = latents[rows, at].norm(dim=-1).numpy()
+
+            # This clip is B of the cycle: what the other's latents made of it is read again.
+            pairs = torch.stack([s[:, :-1], torch.stack(shuffled, 1)], 2)  # [b, S, 2, N, D]
+            back_one[rows] = model.infer(pairs.flatten(0, 1)).reshape(z.shape).cpu()
+
+            first = s[:, :1]
+            rolled = {
+                m: world.rollout(first, latent).states
+                for m, latent in (("model", z), ("zero", zero), ("shuffled", given))
+            }
+            rolled["copy"] = first
+            for m, state in rolled.items():
+                measured.far[m][rows] = state_error(state, truth).cpu().numpy()
+            back_far[rows] = model.infer(torch.cat([first, rolled["shuffled"]], 1)).cpu()
+            bar.update(len(rows))
+
+        for start in starts:
+            rows = np.arange(start, min(start + _BATCH, len(seen)))
+            home = others[rows]  # A of the cycle, whose latents came back by way of B = rows
+            s, z, one, far = (x.to(device) for x in (states[home], latents[home], back_one[rows], back_far[rows]))
+            cache = world.new_cache()
+            for t in range(STEPS):
+                now = s[:, t : t + 1]
+                made_back = world(now, one[:, t : t + 1], _branch(cache)).states[:, 0]
+                world(now, z[:, t : t + 1], cache)
+                measured.cycle_one[rows, t] = state_error(made_back, s[:, t + 1]).cpu().numpy()
+            measured.cycle_far[rows] = state_error(world.rollout(s[:, :1], far).states, s[:, 1:]).cpu().numpy()
+            bar.update(len(rows))
+
+
+def _cut(
+    model: Any,
+    measured: _Measured,
+    rows: np.ndarray,
+    s: Tensor,
+    states: Tensor,
+    t: int,
+    cache: KeyValueCache,
+) -> None:
+    """Errors of windows ``rows`` (states ``s``) if another clip went on after frame ``t``."""
+    after = states[measured.others[rows], t + 1].to(s.device)
+    z = model.infer(torch.stack([s[:, t], after], 1))
+    made = model.world_model(s[:, t : t + 1], z, cache).states[:, 0]
+    measured.cut["cut"][rows] = state_error(made, after).cpu().numpy()
+    measured.cut["copy_cut"][rows] = state_error(s[:, t], after).cpu().numpy()
+    measured.cut["size_cut"][rows] = z[:, 0].norm(dim=-1).cpu().numpy()

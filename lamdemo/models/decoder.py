@@ -90,7 +90,7 @@ class Decoder(nn.Module):
         change, mask, colour = out.split([2, 1, 3], 1)
         r = out.shape[-1]
         return Rendering(
-            resize_flow(flow.float(), r, r) + change / g, mask.sigmoid(), (colour + 0.5).clamp(0, 1)
+            resize_flow(flow.float(), r, r) + change / g, (2 * mask).sigmoid(), (colour + 0.5).clamp(0, 1)
         )
 
 

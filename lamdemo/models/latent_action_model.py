@@ -46,6 +46,8 @@ class LossConfig:
         match: the same for the displacement that inverse dynamics reads from correlations.
         teach: distance, in cells, of the world model's flow from that displacement, where the latter explains
             the next picture better than no motion does: matching sees far, the photometric error only near.
+        balance: how far steps in which little changes are weighted up in the three terms above, so that a small
+            thing that moves counts beside a camera that does: the exponent of mean change over the step's.
         smooth: first differences of the world model's flow, less across edges of the picture.
         decoder: the decoder's picture error (it has no gradient to anything but the decoder).
         painting: mean of the decoder's mask: painting over is the last resort.
@@ -57,6 +59,7 @@ class LossConfig:
     motion: float = 2.0
     match: float = 1.0
     teach: float = 0.1
+    balance: float = 0.5
     smooth: float = 0.1
     decoder: float = 1.0
     painting: float = 0.02
@@ -64,12 +67,17 @@ class LossConfig:
     feedback: float = 0.3
 
 
-def photometric_error(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Error of pictures ``[B, 3, H, W]``, robust: L1 of colours and of their differences in space. Scalar."""
-    error = (predicted - truth).abs().mean()
+def photometric_errors(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Error of each picture of ``[B, 3, H, W]``, robust: L1 of colours and of their differences in space. ``[B]``."""
+    error = (predicted - truth).abs().mean((1, 2, 3))
     for axis in (-1, -2):
-        error = error + (predicted.diff(dim=axis) - truth.diff(dim=axis)).abs().mean()
+        error = error + (predicted.diff(dim=axis) - truth.diff(dim=axis)).abs().mean((1, 2, 3))
     return error
+
+
+def photometric_error(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Mean of `photometric_errors`, a scalar."""
+    return photometric_errors(predicted, truth).mean()
 
 
 def _edge_aware_roughness(flow: Tensor, pictures: Tensor) -> Tensor:
@@ -82,16 +90,14 @@ def _edge_aware_roughness(flow: Tensor, pictures: Tensor) -> Tensor:
     return total
 
 
-def _distance_from_matching(flow: Tensor, displacement: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Mean L1 distance of two flows ``[B, 2, h, w]`` at the places that the second explains. Scalar."""
+def _distances_from_matching(flow: Tensor, displacement: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """L1 distance ``[B]`` of two flows ``[B, 2, h, w]`` at the places that the second explains."""
     with torch.no_grad():
         size = flow.shape[-2:]
-        moved = F.interpolate(
-            (warp(first, displacement) - second).abs().mean(1, keepdim=True), size, mode="area"
-        )
+        moved = F.interpolate((warp(first, displacement) - second).abs().mean(1, keepdim=True), size, mode="area")
         still = F.interpolate((first - second).abs().mean(1, keepdim=True), size, mode="area")
         explained = (moved < 0.8 * still).float()
-    return (explained * (flow - displacement).abs().sum(1, keepdim=True)).mean()
+    return (explained * (flow - displacement).abs().sum(1, keepdim=True)).mean((1, 2, 3))
 
 
 class LatentActionModel(nn.Module):
@@ -191,12 +197,15 @@ class LatentActionModel(nn.Module):
         small = F.interpolate(pictures.flatten(0, 1), (side, side), mode="area").reshape(b, t, 3, side, side)
         first, second = small[:, :-1].flatten(0, 1), small[:, 1:].flatten(0, 1)
         flow = prediction.flow.flatten(0, 1)
-        motion = photometric_error(warp(first, flow), second)
-        match = photometric_error(warp(first, evidence.displacement), second)
-        teach = (
-            _distance_from_matching(flow, evidence.displacement.detach(), first, second)
-            * self.config.encoder.grid
-        )
+        with torch.no_grad():
+            still = photometric_errors(first, second)
+            share = (still.mean() / still.clamp_min(1e-4)) ** weights.balance
+            share = share.clamp(max=6.0) / share.clamp(max=6.0).mean()
+        moved = photometric_errors(warp(first, flow), second)
+        matched = photometric_errors(warp(first, evidence.displacement), second)
+        taught = _distances_from_matching(flow, evidence.displacement.detach(), first, second)
+        motion, match = (share * moved).mean(), (share * matched).mean()
+        teach = (share * taught).mean() * self.config.encoder.grid
         smooth = _edge_aware_roughness(flow * self.config.encoder.grid, second)
 
         drawn = self._drawing_loss(pictures, past, prediction, weights, generator)
@@ -209,13 +218,12 @@ class LatentActionModel(nn.Module):
             + weights.smooth * smooth
             + weights.decoder * drawn
         )
-        still = photometric_error(first, second)
         logs = {
             "loss": loss,
             "state": error.mean(),
             "state_over_copy": error.mean() / copy.mean(),
-            "motion_over_copy": motion / still,
-            "match_over_copy": match / still,
+            "motion_over_copy": moved.mean() / still.mean(),
+            "match_over_copy": matched.mean() / still.mean(),
             "teach": teach,
             "drawn": drawn,
             "bottleneck": latent.loss,

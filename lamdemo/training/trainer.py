@@ -44,6 +44,7 @@ class Trainer:
         step: how many steps are done.
         model: the model in training.
         average: moving average of its parameters, by name; this is what a checkpoint holds.
+        changing: whether weights are being changed right now, so that an interrupted step left them half changed.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Trainer:
             encoder_weights: ImageNet weights (see `imagenet_weights`); random ones without, for tests.
         """
         self.config, self.device, self.step = config, torch.device(device), 0
+        self.changing = False
         torch.manual_seed(config.seed)
         self.model = LatentActionModel(config.model)
         self.sampler = ClipSampler(recordings, config.batch.weights, config.augment, device=self.device)
@@ -182,12 +184,14 @@ class Trainer:
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise FloatingPointError(f"the loss is not finite at step {self.step}")
         rate = self.learning_rate(self.step)
+        self.changing = True
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
         self._follow()
         self.step += 1
+        self.changing = False
         return {**{k: float(v) for k, v in logs.items()}, "gradient": float(norm), "learning_rate": rate}
 
     @torch.no_grad()
@@ -341,6 +345,12 @@ def train(
                 else:
                     advice = "lower the learning rate and start again"
                 raise LamdemoError(f"Training stopped, {error}: {advice}.") from error
+            except KeyboardInterrupt:
+                # Between two changes of the weights there is nothing half done; inside one there may be, so a
+                # step cut short is not saved.
+                if not trainer.changing:
+                    save()
+                raise
             bar.update()
             if trainer.step % 10 == 0:
                 for name, value in logs.items():

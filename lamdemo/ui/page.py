@@ -131,18 +131,16 @@ class _Page:
             with gr.Column(min_width=320, elem_classes="lam-card", elem_id="lam-source"):
                 gr.HTML("<h2>Source</h2><p>The clip whose actions are taken.</p>")
                 self.source_view = gr.HTML(
-                    views.source(start, first, last, shown.done if shown else None)
-                    if start
-                    else views.source_empty(),
+                    views.source(start, first, last, shown.done if shown else None) if start else views.source_empty(),
                     js_on_load=None,
                     elem_id="lam-source-view",
                 )
                 with gr.Row():
                     self.first = gr.Slider(
-                        1, steps, first + 1, step=1, label="First step", min_width=130, elem_id="lam-first"
+                        1, steps, first + 1, step=1, label="First step", min_width=130, buttons=[], elem_id="lam-first"
                     )
                     self.last = gr.Slider(
-                        1, steps, last, step=1, label="Last step", min_width=130, elem_id="lam-last"
+                        1, steps, last, step=1, label="Last step", min_width=130, buttons=[], elem_id="lam-last"
                     )
                 self.begin = gr.Slider(
                     0,
@@ -195,16 +193,16 @@ class _Page:
                         step=0.1,
                         label="Strength",
                         min_width=130,
-                        info="1 as it was, 0 nothing, below 0 opposite",
+                        buttons=[],
                     )
-                    self.repeat = gr.Slider(
-                        1, 4, 1, step=1, label="Repeat", min_width=130, info="times in a row"
-                    )
+                    self.repeat = gr.Slider(1, 4, 1, step=1, label="Repeat", min_width=130, buttons=[])
                 self.reverse = gr.Checkbox(False, label="Reverse: do the opposite of each action")
+                gr.HTML(
+                    '<p class="lam-note">Strength 1 leaves the actions as they were and 0 is no action; Repeat does '
+                    "them several times in a row.</p>"
+                )
                 with gr.Row():
-                    self.go = gr.Button(
-                        "Transfer", variant="primary", scale=3, min_width=160, elem_id="lam-go"
-                    )
+                    self.go = gr.Button("Transfer", variant="primary", scale=3, min_width=160, elem_id="lam-go")
                     self.stop = gr.Button(
                         "Stop",
                         variant="secondary",
@@ -214,7 +212,7 @@ class _Page:
                         elem_id="lam-stop",
                     )
             with gr.Column(min_width=320, elem_classes="lam-card", elem_id="lam-result"):
-                gr.HTML("<h2>Result</h2><p>The target under the source's actions, in step with it.</p>")
+                gr.HTML("<h2>Result</h2><p>The target under those actions.</p>")
                 self.result_view = gr.HTML(
                     views.result(shown.done, _PREPARED) if shown else views.result_empty(),
                     js_on_load=None,
@@ -232,22 +230,18 @@ class _Page:
                         )
                         for name, label in _FILES.items()
                     ]
-                self.measures_view = gr.HTML(
-                    views.measures(shown.done.measures) if shown else "",
-                    js_on_load=None,
-                    elem_id="lam-measures",
-                )
+        with gr.Column(elem_classes="lam-card", visible=shown is not None, elem_id="lam-figures") as self.figures:
+            self.measures_view = gr.HTML(
+                views.measures(shown.done.measures) if shown else "", js_on_load=None, elem_id="lam-measures"
+            )
         with gr.Accordion("More settings", open=False, elem_classes="lam-card", elem_id="lam-more"):
             with gr.Row():
-                self.name = gr.Dropdown(
-                    [DEFAULT], value=DEFAULT, label="Checkpoint", info="bundled with the page"
-                )
+                self.name = gr.Dropdown([DEFAULT], value=DEFAULT, label="Checkpoint", info="bundled with the page")
                 self.hub = gr.Textbox(
                     "",
                     label="Or another checkpoint",
                     placeholder="owner/name",
-                    info="an id on the Hugging Face Hub"
-                    + ("" if is_public() else ", or a folder of this machine"),
+                    info="an id on the Hugging Face Hub" + ("" if is_public() else ", or a folder of this machine"),
                     max_lines=1,
                 )
             with gr.Row():
@@ -267,9 +261,7 @@ class _Page:
                     label="Temperature",
                     info="0 takes the most likely actions, 1 draws them with noise",
                 )
-                self.seed = gr.Number(
-                    0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, info="of that noise"
-                )
+                self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, info="of that noise")
         gr.HTML(_LIMITS)
         with gr.Accordion("Who made the examples", open=False, elem_classes="lam-card"):
             gr.HTML(views.credits(EXAMPLES))
@@ -291,7 +283,7 @@ class _Page:
         looked = [self.source_view, self.begin, self.first, self.last]
         results = [
             *(self.source, self.target, *looked, self.target_view, self.moment, self.result_view),
-            *(self.measures_view, self.go, self.stop, *self.files),
+            *(self.measures_view, self.figures, self.go, self.stop, *self.files),
         ]
 
         for event, again in (
@@ -464,9 +456,7 @@ class _Page:
     def _transfer(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         yield from self._run(data, data[self.source], data[self.target], request)
 
-    def _example(
-        self, data: dict[Any, Any], event: gr.EventData, request: gr.Request
-    ) -> Iterator[dict[Any, Any]]:
+    def _example(self, data: dict[Any, Any], event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
         number = event._data.get("example") if isinstance(event._data, dict) else None
         if isinstance(number, int) and 0 <= number < len(self.examples):
             example = self.examples[number]
@@ -531,9 +521,7 @@ class _Page:
                 seed=int(_number(data[self.seed], 0)),
             )
             with session.place("result") as folder:
-                for news in make(
-                    pipeline, order, folder, latents=view.latents, should_stop=session.stop.is_set
-                ):
+                for news in make(pipeline, order, folder, latents=view.latents, should_stop=session.stop.is_set):
                     if isinstance(news, Live):
                         yield {self.result_view: views.live(news)}
                     else:
@@ -543,6 +531,7 @@ class _Page:
                 self.source_view: views.source(view, order.first, end, done),
                 self.result_view: session.result,
                 self.measures_view: views.measures(done.measures),
+                self.figures: gr.Column(visible=True),
                 **{
                     button: gr.DownloadButton(value=str(getattr(done, kind)), interactive=True)
                     for button, kind in zip(self.files, _FILES, strict=True)
@@ -584,7 +573,7 @@ class _Page:
         raise gr.Error(_SORRY, print_exception=False)
 
 
-_FILES = {"transfer": "Transfer (mp4)", "side_by_side": "Side by side (mp4)", "latents": "Latents (npz)"}
+_FILES = {"transfer": "↓ Transfer", "side_by_side": "↓ Side by side", "latents": "↓ Latents"}
 _PREPARED = "This one was made beforehand; press Transfer to make it again."
 
 

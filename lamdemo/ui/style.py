@@ -23,7 +23,19 @@ CSS = """
   box-shadow: 0 1px 2px rgb(0 0 0 / 4%); }
 .lam-card h2 { font-size: .98rem; font-weight: 640; margin: 0; letter-spacing: -.005em; color: var(--body-text-color); }
 .lam-card h2 + p { margin: 2px 0 0; font-size: .86rem; line-height: 1.4; color: var(--lam-soft); }
-.lam-card .block { box-shadow: none; }
+.lam-card .block { box-shadow: none; overflow: visible; }
+.lam-card .form { background: transparent !important; border: 0 !important; box-shadow: none !important; gap: 14px;
+  overflow: visible; }
+.lam-card .row { gap: 14px; }
+.lam-card input[type=number] { background: var(--lam-stage) !important; border-radius: 7px; border: 0 !important; }
+
+/* The place to drop a file: flat, dashed, as high as it must be. */
+.lam-file { border: 1px dashed var(--lam-bar) !important; border-radius: 10px !important; overflow: hidden !important;
+  min-height: 0 !important; }
+.lam-file > label, .lam-file > .block-label, .lam-file [data-testid=block-label] { border: 0 !important;
+  box-shadow: none !important; background: transparent !important; padding-left: 10px; }
+.lam-file .wrap { color: var(--lam-soft); font-size: .84rem; line-height: 1.35; padding-top: 14px; gap: 0; }
+.lam-file .icon-wrap { width: 20px; margin-bottom: 2px; }
 
 /* What plays or is shown: one size in all three columns, so that they stand side by side. */
 .lam-stage { position: relative; width: 100%; aspect-ratio: 3 / 2; border-radius: 10px; overflow: hidden;
@@ -36,7 +48,7 @@ CSS = """
   border-radius: 999px; color: #fff; background: rgb(20 18 17 / 72%); }
 .lam-progress { position: absolute; left: 0; bottom: 0; z-index: 3; height: 4px; background: var(--lam-accent);
   transition: width .2s linear; }
-.lam-note { font-size: .84rem; line-height: 1.45; color: var(--lam-soft); margin: 8px 0 0; min-height: 1.2em; }
+.lam-note { font-size: .84rem; line-height: 1.45; color: var(--lam-soft); margin: 8px 0 0; }
 .lam-note b { color: var(--body-text-color); font-weight: 600; }
 
 /* Bars and filmstrip share one grid of steps. */
@@ -53,8 +65,9 @@ CSS = """
   background-color: var(--lam-stage); overflow: hidden; opacity: .32; }
 .lam-frames span.on { opacity: 1; }
 .lam-numbers { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); font-size: .68rem;
-  color: var(--lam-soft); font-variant-numeric: tabular-nums; margin-top: 2px; }
-.lam-numbers span { text-align: center; }
+  font-variant-numeric: tabular-nums; margin-top: 2px; }
+.lam-strip .lam-numbers span { text-align: center; color: var(--lam-soft); }
+.lam-strip .lam-top span { color: var(--lam-soft); }
 
 .lam-below { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 12px; margin-top: 12px; }
 .lam-below .lam-note { margin: 0; }
@@ -62,8 +75,8 @@ button.lam-pause { font: inherit; font-size: .8rem; padding: 5px 12px; border-ra
   border: 1px solid var(--lam-line); background: transparent; color: var(--body-text-color); margin-top: 8px; }
 button.lam-pause:hover { background: var(--lam-stage); }
 
-.lam-measures { display: grid; grid-template-columns: repeat(auto-fill, minmax(215px, 1fr)); gap: 10px 18px; margin: 0; }
-.lam-measures div { border-top: 1px solid var(--lam-line); padding-top: 7px; }
+.lam-measures { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 10px 22px; margin: 0; }
+.lam-measures div { margin: 0 !important; }
 .lam-measures dt { font-size: .8rem; color: var(--lam-soft); }
 .lam-measures dd { margin: 0; font-size: .78rem; line-height: 1.4; color: var(--lam-soft); }
 .lam-measures dd.lam-figure { font-size: 1.05rem; font-weight: 620; color: var(--body-text-color);
@@ -72,7 +85,7 @@ button.lam-pause:hover { background: var(--lam-stage); }
 /* Examples: a clip and a picture on one button. */
 .lam-examples { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 10px; }
 .lam-examples button { font: inherit; text-align: left; padding: 8px; border-radius: 12px; cursor: pointer; min-width: 0;
-  border: 1px solid var(--lam-line); background: var(--lam-card); color: var(--body-text-color); }
+  margin: 0 !important; border: 1px solid var(--lam-line); background: var(--lam-card); color: var(--body-text-color); }
 .lam-examples button:hover { border-color: var(--lam-accent); }
 .lam-examples .lam-pair { display: grid; grid-template-columns: 1fr 14px 1fr; align-items: center; gap: 4px; }
 .lam-examples .lam-pair > * { margin: 0 !important; }
@@ -90,7 +103,6 @@ button.lam-pause:hover { background: var(--lam-stage); }
 .lam-text li { margin: 3px 0; }
 .lam-credits { font-size: .82rem; line-height: 1.5; color: var(--lam-soft); columns: 2 320px; }
 .lam-credits p { margin: 0 0 4px; break-inside: avoid; }
-.lam-file { min-height: 0 !important; }
 #lam-go { font-weight: 620; }
 footer { opacity: .7; }
 

@@ -42,9 +42,7 @@ def _loop(path: Path, role: str, label: str, **data: float) -> str:
 
 
 def _stage(inside: str, tag: str = "") -> str:
-    return (
-        f'<div class="lam-stage">{inside}{f"<span class=lam-tag>{escape(tag)}</span>" if tag else ""}</div>'
-    )
+    return f'<div class="lam-stage">{inside}{f"<span class=lam-tag>{escape(tag)}</span>" if tag else ""}</div>'
 
 
 def _empty(sentence: str) -> str:
@@ -193,8 +191,7 @@ def measures(figures: dict[str, float]) -> str:
         ),
     ]
     items = "".join(
-        f'<div><dt>{name}</dt><dd class="lam-figure">{value}</dd><dd>{what}</dd></div>'
-        for name, value, what in rows
+        f'<div><dt>{name}</dt><dd class="lam-figure">{value}</dd><dd>{what}</dd></div>' for name, value, what in rows
     )
     return f'<dl class="lam-measures">{items}</dl>'
 
@@ -244,8 +241,7 @@ def credits(folder: Path) -> str:
     except OSError:
         return ""
     lines = "".join(
-        f"<p>{escape(a['title'])} — {escape(a['author'])}, {escape(a['licence'])} "
-        f"(from {escape(a['package'])})</p>"
+        f"<p>{escape(a['title'])} — {escape(a['author'])}, {escape(a['licence'])} (from {escape(a['package'])})</p>"
         for a in assets
     )
     return (

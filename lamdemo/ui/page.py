@@ -13,7 +13,7 @@ import gradio as gr
 
 from lamdemo.errors import LamdemoError
 from lamdemo.ui import opening, style, views
-from lamdemo.ui.models import DEFAULT, Loader, Models, is_public
+from lamdemo.ui.models import Loader, Models, is_public
 from lamdemo.ui.sessions import Session, Sessions
 from lamdemo.ui.work import (
     MOST_STEPS,
@@ -148,6 +148,7 @@ class _Page:
                     0,
                     step=0.25,
                     label="Begin at second",
+                    buttons=[],
                     visible=False,
                     elem_id="lam-begin",
                     info=f"The clip is longer than the {MOST_STEPS} steps on show.",
@@ -173,6 +174,7 @@ class _Page:
                     0,
                     step=0.05,
                     label="Moment of the clip, in seconds",
+                    buttons=[],
                     visible=False,
                     elem_id="lam-moment",
                     info="The transfer begins there; the model also sees up to a second before.",
@@ -236,7 +238,9 @@ class _Page:
             )
         with gr.Accordion("More settings", open=False, elem_classes="lam-card", elem_id="lam-more"):
             with gr.Row():
-                self.name = gr.Dropdown([DEFAULT], value=DEFAULT, label="Checkpoint", info="bundled with the page")
+                self.name = gr.Dropdown(
+                    [self.models.default], value=self.models.default, label="Checkpoint", info="bundled with the page"
+                )
                 self.hub = gr.Textbox(
                     "",
                     label="Or another checkpoint",
@@ -360,7 +364,7 @@ class _Page:
         from lamdemo.pipeline import bundled_checkpoints
 
         self._session(request)
-        names = list(bundled_checkpoints()) or [DEFAULT]
+        names = [self.models.default, *(n for n in bundled_checkpoints() if n != self.models.default)]
         return gr.Dropdown(names, value=names[0])
 
     def _leave(self, request: gr.Request) -> None:
@@ -371,7 +375,7 @@ class _Page:
         return gr.Button("Stopping", interactive=False)
 
     def _pipeline(self, name: str | None, hub: str | None) -> TransferPipeline:
-        return self.models.get((hub or "").strip() or name or DEFAULT)
+        return self.models.get((hub or "").strip() or name)
 
     def _look_anew(
         self, path: str | None, begin: float | None, name: str | None, hub: str | None, request: gr.Request

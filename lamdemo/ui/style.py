@@ -111,7 +111,7 @@ footer { opacity: .7; }
   #lam-head { padding-top: 18px; }
   #lam-head h1 { font-size: 1.35rem; }
   .lam-examples { grid-template-columns: none; grid-auto-flow: column; grid-auto-columns: 176px; overflow-x: auto;
-    padding-bottom: 6px; scroll-snap-type: x proximity; }
+    padding-bottom: 6px; scroll-snap-type: x proximity; max-width: calc(100vw - 20px); }
   .lam-examples button { scroll-snap-align: start; }
   .lam-card { padding: 12px !important; }
 }

@@ -65,9 +65,7 @@ def warp(
     """
     height, width = picture.shape[:2]
     if flow.shape != (height, width, 2):
-        raise ValueError(
-            f"a flow for {height}×{width} pixels has shape [{height}, {width}, 2], not {flow.shape}"
-        )
+        raise ValueError(f"a flow for {height}×{width} pixels has shape [{height}, {width}, 2], not {flow.shape}")
     y, x = np.mgrid[:height, :width].astype(np.float32)
     method = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}[interpolation]
     outside = {"replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}[border]

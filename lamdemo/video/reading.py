@@ -188,9 +188,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _slow(name: str, limits: ReadLimits) -> LamdemoError:
-    return LamdemoError(
-        f"{name} takes longer than {limits.timeout:g} seconds to read: give a shorter or smaller one."
-    )
+    return LamdemoError(f"{name} takes longer than {limits.timeout:g} seconds to read: give a shorter or smaller one.")
 
 
 def _too_large(name: str, width: int | str, height: int | str, limits: ReadLimits) -> LamdemoError:
@@ -207,14 +205,10 @@ def _refused(name: str, log: str, limits: ReadLimits) -> LamdemoError:
     if "matches no streams" in log:
         return LamdemoError(f"{name} holds no video, only sound or data: give a video or a picture.")
     if "moov atom not found" in log:
-        return LamdemoError(
-            f"{name} is not a whole video, its index is missing: record or download it again."
-        )
+        return LamdemoError(f"{name} is not a whole video, its index is missing: record or download it again.")
     if "Input #0" in log:
         return LamdemoError(f"No frame of {name} can be decoded: it is damaged, or of an unknown codec.")
-    return LamdemoError(
-        f"{name} is not a video or picture that can be read: give MP4, WebM, GIF, PNG or JPEG."
-    )
+    return LamdemoError(f"{name} is not a video or picture that can be read: give MP4, WebM, GIF, PNG or JPEG.")
 
 
 def _through(chain: str, grid: str) -> list[str]:
@@ -366,9 +360,7 @@ def _count(path: Path, limits: ReadLimits, budget: Budget) -> tuple[int, float]:
     return int(frames[-1]) if frames else 0, int(ends[-1]) / 1e6 if ends else 0.0
 
 
-def _decode(
-    plan: _Plan, *, within: float | None = None, seek: bool = True
-) -> Generator[np.ndarray, None, None]:
+def _decode(plan: _Plan, *, within: float | None = None, seek: bool = True) -> Generator[np.ndarray, None, None]:
     """Frames uint8 ``[H, W, 3]`` of a plan, one at a time; the process lives as long as the generator.
 
     Given ``within``, they are the video's own frames of so many seconds before the plan's start instead.
@@ -501,9 +493,7 @@ def _planned(
 
     if info.seconds and start >= info.seconds and not hold:
         raise LamdemoError(f"{name} ends after {info.seconds:g} seconds: start earlier than {start:g}.")
-    asked = min(
-        math.inf if seconds is None else seconds, math.inf if max_frames is None else max_frames / float(rate)
-    )
+    asked = min(math.inf if seconds is None else seconds, math.inf if max_frames is None else max_frames / float(rate))
     span = min(asked, info.seconds - start if info.seconds else math.inf)
     if limits.max_seconds < span < math.inf:
         raise _too_long(name, span, limits)

@@ -153,9 +153,7 @@ def write_image(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     if options is None:
         raise LamdemoError(f"{shown_name(path)} does not end in .png, .jpg, .webp or .bmp: rename it.")
     try:
-        done, data = cv2.imencode(
-            path.suffix.lower(), cv2.cvtColor(_checked(picture), cv2.COLOR_RGB2BGR), options
-        )
+        done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(_checked(picture), cv2.COLOR_RGB2BGR), options)
     except cv2.error:
         done = False
     if not done:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from lamdemo.data.scenes import (
     KINDS,
@@ -154,7 +155,8 @@ def write_cases(
     try:
         out.mkdir(parents=True, exist_ok=True)
         return [
-            _write_case(out, i, seed, kind or ACTIONS[i % len(ACTIONS)], photographs, steps, size) for i in range(cases)
+            _write_case(out, i, seed, kind or ACTIONS[i % len(ACTIONS)], photographs, steps, size)
+            for i in tqdm(range(cases), desc="writing", disable=None)
         ]
     except OSError as error:
         raise LamdemoError(f"The cases cannot be written to {out.name}; choose another place.") from error

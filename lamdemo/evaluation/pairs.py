@@ -28,6 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.ahead import ahead
 from lamdemo.evaluation.cases import Case, find_cases
 from lamdemo.evaluation.pictures import (
     at_motion_width,
@@ -95,10 +96,10 @@ def evaluate_pairs(
     if len(found) > 1:
         given = pipeline.infer(_source(found[order[-1]]), pipeline.fps)
     rows: list[dict[str, Any]] = [{} for _ in found]
-    for i in tqdm(order, desc="transferring", disable=None if progress else True):
-        rows[i], given = _judge(pipeline, found[i], given)
-        if len(found) == 1:
-            given = None
+    loaded = ahead(lambda i: _load(found[i]), order, most=3)
+    bar = tqdm(loaded, total=len(found), desc="transferring", disable=None if progress else True)
+    for i, clips in bar:
+        rows[i], given = _judge(pipeline, found[i], clips, given)
 
     kinds = sorted({c.kind for c in found})
     whole = _summary(rows, seed)
@@ -159,9 +160,14 @@ def _load(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return source, target, truth[:, :height, :width]
 
 
-def _judge(pipeline: TransferPipeline, case: Case, given: LatentActions | None) -> tuple[dict[str, Any], LatentActions]:
-    """Figures of one case, and its actions."""
-    source, target, truth = _load(case)
+def _judge(
+    pipeline: TransferPipeline,
+    case: Case,
+    clips: tuple[np.ndarray, np.ndarray, np.ndarray],
+    given: LatentActions | None,
+) -> tuple[dict[str, Any], LatentActions]:
+    """Figures of one case (source, target and truth in ``clips``), and its actions."""
+    source, target, truth = clips
     steps = len(source) - 1
     repeat = -(-LONG // steps) if steps < LONG else 1
     begin = time.perf_counter()

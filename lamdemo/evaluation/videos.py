@@ -25,9 +25,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -39,6 +37,7 @@ from tqdm import tqdm
 
 from lamdemo.data.splits import Part, Split
 from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.ahead import ahead
 from lamdemo.evaluation.pictures import compose, motion
 from lamdemo.evaluation.report import describe_files
 from lamdemo.evaluation.statistics import balanced, compare, donors, ratio_of_means
@@ -252,24 +251,11 @@ def _read(
             return "cannot be read"
         return frames if len(frames) == count else "ends before it says"
 
-    with ThreadPoolExecutor(2) as pool:
-        waiting: deque[tuple[Window, Future[np.ndarray | str]]] = deque()
-        left = iter(windows)
-        try:
-            while True:
-                while len(waiting) < _AHEAD and (window := next(left, None)) is not None:
-                    waiting.append((window, pool.submit(one, window)))
-                if not waiting:
-                    return
-                window, future = waiting.popleft()
-                frames = future.result()
-                if isinstance(frames, str):
-                    skipped.append({"clip": window.name, "why": frames})
-                else:
-                    yield window, frames
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    for window, frames in ahead(one, windows, most=_AHEAD):
+        if isinstance(frames, str):
+            skipped.append({"clip": window.name, "why": frames})
+        else:
+            yield window, frames
 
 
 def _look(pipeline: TransferPipeline, window: Window, frames: np.ndarray) -> _Seen:

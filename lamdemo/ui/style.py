@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 CSS = """
-.gradio-container { max-width: 1360px !important; margin: 0 auto !important; padding: 0 20px 40px !important; }
-.gradio-container .main, .gradio-container main { padding-top: 0 !important; }
+.gradio-container { max-width: 1360px !important; margin: 0 auto !important; padding: 0 24px 40px !important; }
+.gradio-container .main, .gradio-container .main > .wrap, .gradio-container main { padding: 0 !important; }
 #lam-head { padding: 30px 2px 4px; }
 #lam-head h1 { font-size: 1.7rem; font-weight: 650; letter-spacing: -.02em; margin: 0 0 6px; line-height: 1.15;
   color: var(--body-text-color); }
@@ -27,7 +27,9 @@ CSS = """
 .lam-card .form { background: transparent !important; border: 0 !important; box-shadow: none !important; gap: 14px;
   overflow: visible; }
 .lam-card .row { gap: 14px; }
-.lam-card input[type=number] { background: var(--lam-stage) !important; border-radius: 7px; border: 0 !important; }
+.lam-card input[type=number] { background: var(--lam-stage) !important; border-radius: 7px; border: 0 !important;
+  max-width: 4.6em; }
+#lam-more input[type=number] { max-width: none; }
 
 /* The place to drop a file: flat, dashed, as high as it must be. */
 .lam-file { border: 1px dashed var(--lam-bar) !important; border-radius: 10px !important; overflow: hidden !important;
@@ -111,7 +113,7 @@ footer { opacity: .7; }
   #lam-head { padding-top: 18px; }
   #lam-head h1 { font-size: 1.35rem; }
   .lam-examples { grid-template-columns: none; grid-auto-flow: column; grid-auto-columns: 176px; overflow-x: auto;
-    padding-bottom: 6px; scroll-snap-type: x proximity; max-width: calc(100vw - 20px); }
+    padding-bottom: 6px; scroll-snap-type: x proximity; contain: inline-size; }
   .lam-examples button { scroll-snap-align: start; }
   .lam-card { padding: 12px !important; }
 }

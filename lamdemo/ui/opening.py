@@ -99,7 +99,10 @@ def write(examples: Path, pair: Example, checkpoint: str | None = None) -> Finis
         (folder / "opening.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         final = examples / FOLDER
         shutil.rmtree(final, ignore_errors=True)
-        shutil.copytree(folder, final)
+        # Not the folder itself, which only its owner may open.
+        final.mkdir()
+        for file in folder.iterdir():
+            shutil.copy(file, final / file.name)
     return Finished.load(final)
 
 

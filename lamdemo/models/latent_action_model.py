@@ -46,7 +46,7 @@ class LossConfig:
         match: the same for the displacement that inverse dynamics reads from correlations.
         teach: distance, in cells, of the world model's flow from that displacement, where the latter explains
             the next picture better than no motion does: matching sees far, the photometric error only near.
-        balance: how far steps in which little changes are weighted up in the three terms above, so that a small
+        balance: how far steps in which little changes are weighted up in the first two terms, so that a small
             thing that moves counts beside a camera that does: the exponent of mean change over the step's.
         smooth: first differences of the world model's flow, less across edges of the picture.
         decoder: the decoder's picture error (it has no gradient to anything but the decoder).
@@ -58,7 +58,7 @@ class LossConfig:
 
     motion: float = 2.0
     match: float = 1.0
-    teach: float = 0.1
+    teach: float = 0.3
     balance: float = 0.5
     smooth: float = 0.1
     decoder: float = 1.0
@@ -91,13 +91,18 @@ def _edge_aware_roughness(flow: Tensor, pictures: Tensor) -> Tensor:
 
 
 def _distances_from_matching(flow: Tensor, displacement: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """L1 distance ``[B]`` of two flows ``[B, 2, h, w]`` at the places that the second explains."""
+    """Mean L1 distance ``[B]`` of two flows ``[B, 2, h, w]`` over the places that the second explains.
+
+    Over those places alone, however few: a small thing that moves teaches as much as a moving camera does.
+    """
     with torch.no_grad():
         size = flow.shape[-2:]
         moved = F.interpolate((warp(first, displacement) - second).abs().mean(1, keepdim=True), size, mode="area")
         still = F.interpolate((first - second).abs().mean(1, keepdim=True), size, mode="area")
         explained = (moved < 0.8 * still).float()
-    return (explained * (flow - displacement).abs().sum(1, keepdim=True)).mean((1, 2, 3))
+        # A few places are noise as often as not: they count less.
+        places = explained.sum((1, 2, 3)) + 0.02 * size[0] * size[1]
+    return (explained * (flow - displacement).abs().sum(1, keepdim=True)).sum((1, 2, 3)) / places
 
 
 class LatentActionModel(nn.Module):
@@ -205,7 +210,7 @@ class LatentActionModel(nn.Module):
         matched = photometric_errors(warp(first, evidence.displacement), second)
         taught = _distances_from_matching(flow, evidence.displacement.detach(), first, second)
         motion, match = (share * moved).mean(), (share * matched).mean()
-        teach = (share * taught).mean() * self.config.encoder.grid
+        teach = taught.mean() * self.config.encoder.grid
         smooth = _edge_aware_roughness(flow * self.config.encoder.grid, second)
 
         drawn = self._drawing_loss(pictures, past, prediction, weights, generator)

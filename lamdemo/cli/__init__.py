@@ -1,4 +1,4 @@
-"""The command line: ``lamdemo transfer``, ``train``, ``evaluate``, ``scenes`` and ``app``.
+"""The command line: ``lamdemo transfer``, ``train``, ``pack``, ``evaluate``, ``scenes`` and ``app``.
 
 Whatever computes is imported when a command runs, so that ``lamdemo --help`` answers at once.
 """
@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 from lamdemo import __version__
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.page import page
-from lamdemo.cli.training import train
+from lamdemo.cli.training import pack, train
 from lamdemo.cli.transfer import transfer
 from lamdemo.errors import LamdemoError
 
@@ -33,6 +33,7 @@ cli = typer.Typer(
 for command, name in (
     (transfer, "transfer"),
     (train, "train"),
+    (pack, "pack"),
     (evaluate, "evaluate"),
     (scenes, "scenes"),
     (page, "app"),

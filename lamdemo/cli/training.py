@@ -1,4 +1,4 @@
-"""``lamdemo train``."""
+"""``lamdemo train`` and ``lamdemo pack``."""
 
 from __future__ import annotations
 
@@ -74,3 +74,43 @@ def train(
     finally:
         remove_if_empty(made)
     typer.echo(checkpoint)
+
+
+def pack(
+    videos: Annotated[Path, typer.Argument(parser=some_path, metavar="VIDEOS", help="Folder of videos.")],
+    out: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="New folder for the pack.")],
+    split: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips to leave out; none without it."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="For decoded frames; a folder that is removed without it."),
+    ] = None,
+    height: Annotated[int, typer.Option(min=32, max=512, metavar="N", help="Rows of the packed frames at most.")] = 128,
+    crf: Annotated[int, typer.Option(min=0, max=51, metavar="N", help="H.264's quality: larger is smaller.")] = 32,
+    seconds: Annotated[float, typer.Option(min=1, metavar="S", help="Seconds of each clip at most.")] = 30.0,
+) -> None:
+    """Make a training set small enough to travel to a machine that has a GPU and nothing else.
+
+    [bold]Examples[/]
+
+    [cyan]lamdemo pack clips --out pack --crf 34[/]
+
+    [cyan]lamdemo train configs/noisy-gpu.toml --videos pack --out runs/gpu --device cuda[/]
+    """
+    import dataclasses
+    import tempfile
+
+    from lamdemo.data.packs import write_pack
+    from lamdemo.data.splits import Split
+    from lamdemo.data.videos import CacheConfig
+    from lamdemo.training import TrainConfig, training_recordings
+
+    checked_place(out, folder=True)
+    parts = Split.read(split) if split is not None else None
+    config = dataclasses.replace(TrainConfig(), cache=dataclasses.replace(CacheConfig(), seconds=seconds))
+    with tempfile.TemporaryDirectory() as scratch:
+        recordings = training_recordings(videos, cache or Path(scratch), config, split=parts)
+        size = write_pack(recordings, out, height=height, crf=crf)
+    typer.echo(f"{out} ({len(recordings)} clips, {size / 1e6:.1f} MB)")

@@ -37,7 +37,7 @@ class Split:
         try:
             data = tomllib.loads(path.read_text())
             return cls(tuple(map(str, data["validation"])), tuple(map(str, data["test"])))
-        except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise LamdemoError(
                 f"{path.name} is no split file; it needs two lists of patterns, validation and test."
             ) from error

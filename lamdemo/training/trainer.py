@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,23 +100,17 @@ class Trainer:
         o = self.config.optimizer
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         # Matrices inside the transformer; inputs, outputs and convolutions stay with AdamW, as is usual.
-        matrices = [
-            p for n, p in named if o.muon and ".blocks." in n and p.ndim == 2 and "modulation" not in n
-        ]
+        matrices = [p for n, p in named if o.muon and ".blocks." in n and p.ndim == 2 and "modulation" not in n]
         chosen = {id(p) for p in matrices}
         decayed = [p for _, p in named if p.ndim >= 2 and id(p) not in chosen]
         plain = [p for _, p in named if p.ndim < 2]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                groups, o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay, fused=True
-            )
+            torch.optim.AdamW(groups, o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay, fused=True)
         ]
         if matrices:
             optimizers.append(
-                torch.optim.Muon(
-                    matrices, o.learning_rate, weight_decay=o.weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
+                torch.optim.Muon(matrices, o.learning_rate, weight_decay=o.weight_decay, adjust_lr_fn="match_rms_adamw")
             )
         return optimizers
 
@@ -138,9 +133,7 @@ class Trainer:
             parts.append(self.sampler.draw(rng, c.batch.clips, c.batch.frames, size))
         if c.batch.pairs:
             parts.append(
-                draw_pairs(
-                    rng, c.batch.pairs, c.batch.frames, self.photographs, size, c.scenes, device=self.device
-                )
+                draw_pairs(rng, c.batch.pairs, c.batch.frames, self.photographs, size, c.scenes, device=self.device)
             )
         donors = np.arange(self._clips)
         for i in range(c.batch.pairs):
@@ -199,9 +192,7 @@ class Trainer:
         decay = min(self.config.optimizer.ema, (1 + self.step) / (10 + self.step))
         current = dict(self.model.named_parameters())
         names = list(self.average)
-        torch._foreach_lerp_(
-            [self.average[n] for n in names], [current[n].detach() for n in names], 1 - decay
-        )
+        torch._foreach_lerp_([self.average[n] for n in names], [current[n].detach() for n in names], 1 - decay)
 
     # Saving and resuming.
 
@@ -234,9 +225,7 @@ class Trainer:
                 progress = json.loads(file.metadata()["progress"])
             tensors = load_file(path)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise LamdemoError(
-                "There is no state of training to resume here; start without --resume."
-            ) from error
+            raise LamdemoError("There is no state of training to resume here; start without --resume.") from error
         mine = json.loads(json.dumps(dataclasses.asdict(self.config)))
         if progress["config"]["model"] != mine["model"]:
             raise LamdemoError("The state to resume is of another model; use the config it was started with.")
@@ -250,14 +239,30 @@ class Trainer:
                 if key.startswith(lead):
                     number, name = key[len(lead) :].split("/")
                     state.setdefault(int(number), {})[name] = tensor
-            optimizer.load_state_dict(
-                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-            )
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.step = int(progress["step"])
 
     def export(self, folder: Path, about: dict[str, Any]) -> None:
         """Write the averaged model as a checkpoint (see `lamdemo.models.checkpoint`)."""
         save_checkpoint(self.model, folder, about=about, weights=self.average)
+
+
+def training_recordings(
+    videos: Path, cache: Path, config: TrainConfig, *, split: Split | None = None
+) -> list[Recording]:
+    """The real clips to train on: a pack as it is, or the training part of a folder, decoded into a cache.
+
+    Videos that cannot be read are named on standard error and left out.
+    """
+    if is_pack(videos):
+        return read_pack(videos)
+    names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
+    if split is not None:
+        names = split.select(names, "train")
+    recordings, problems = decode_folder(videos, cache, config.cache, names=names)
+    for problem in problems:
+        tqdm.write(f"skipped: {problem}", file=sys.stderr)
+    return recordings
 
 
 def train(
@@ -296,26 +301,14 @@ def train(
     """
     start = time.monotonic()
     if (out / "state" / STATE_NAME).exists() and not resume:
-        raise LamdemoError(
-            f"{out.name} already holds a training run; go on with --resume, or give another folder."
-        )
-    if is_pack(videos):
-        recordings, problems = read_pack(videos), []
-    else:
-        names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
-        if split is not None:
-            names = split.select(names, "train")
-        recordings, problems = decode_folder(videos, cache or out / "cache", config.cache, names=names)
-    for problem in problems:
-        tqdm.write(f"skipped: {problem}")
+        raise LamdemoError(f"{out.name} already holds a training run; go on with --resume, or give another folder.")
+    recordings = training_recordings(videos, cache or out / "cache", config, split=split)
     size = (192, 288)
     photographs = photographs_from(recordings, config.batch.photographs, size, config.seed)
     if photos is not None:
         extra = photographs_in(photos, size)
         # Few but sharp: given as much room as a third of the frames.
-        photographs = torch.cat(
-            [photographs, extra.repeat(max(len(photographs) // (3 * len(extra)), 1), 1, 1, 1)]
-        )
+        photographs = torch.cat([photographs, extra.repeat(max(len(photographs) // (3 * len(extra)), 1), 1, 1, 1)])
     trainer = Trainer(config, recordings, photographs, device=device, encoder_weights=imagenet_weights())
     if resume:
         trainer.load_state(out / "state")
@@ -323,9 +316,7 @@ def train(
 
     def save() -> None:
         trainer.save_state(out / "state")
-        trainer.export(
-            out / "checkpoint", {**about, "steps": trainer.step, "recipe": dataclasses.asdict(config)}
-        )
+        trainer.export(out / "checkpoint", {**about, "steps": trainer.step, "recipe": dataclasses.asdict(config)})
 
     total = config.optimizer.steps if max_steps is None else min(max_steps, config.optimizer.steps)
     saved = time.monotonic()
@@ -355,9 +346,7 @@ def train(
             if trainer.step % 10 == 0:
                 for name, value in logs.items():
                     writer.add_scalar(name, value, trainer.step)
-                bar.set_postfix(
-                    {k: f"{logs[k]:.3f}" for k in ("state_over_copy", "motion_over_copy", "drawn")}
-                )
+                bar.set_postfix({k: f"{logs[k]:.3f}" for k in ("state_over_copy", "motion_over_copy", "drawn")})
             now = time.monotonic()
             if now - saved > 60 * config.save_minutes:
                 save()

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-import imageio_ffmpeg
-
 from lamdemo.errors import LamdemoError
 
 # Every container, raw stream and picture format of ffmpeg that holds pictures in ONE file. What is missing is
@@ -51,8 +49,11 @@ def ffmpeg() -> str:
         LamdemoError: there is none.
     """
     try:
+        # Here and not above: training from a pack needs no ffmpeg, and where it does there may be none.
+        import imageio_ffmpeg
+
         return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
+    except (ImportError, RuntimeError) as error:
         message = "No ffmpeg was found: install imageio-ffmpeg again, or name one in IMAGEIO_FFMPEG_EXE."
         raise LamdemoError(message) from error
 

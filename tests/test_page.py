@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -278,13 +277,14 @@ def address(
                 time.sleep(0.2)
         yield url, scratch
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         try:
-            server.wait(20)
+            server.wait(60)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
         log.close()
+        assert not list(scratch.glob("lamdemo-*")), "the server left its temporary files"
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ with it, in the background while the page opens.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,4 +50,7 @@ def serve(pipeline: Any = None, *, host: str | None = None, port: int | None = N
             host = asked if asked.count(".") == 3 or ":" in asked else "0.0.0.0"
     if port is None:
         port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
+    if threading.current_thread() is threading.main_thread():
+        # Containers are stopped this way, and only an orderly end removes the temporary files.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     build_page(pipeline).launch(server_name=host, server_port=port, **(launch_options() | options))

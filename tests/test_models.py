@@ -275,9 +275,7 @@ class TestWarp:
 
     def test_outside_is_the_nearest_border(self) -> None:
         values = torch.rand(1, 1, 4, 4)
-        assert torch.equal(
-            warp(values, torch.full((1, 2, 4, 4), 5.0)), values[..., -1:, -1:].expand(1, 1, 4, 4)
-        )
+        assert torch.equal(warp(values, torch.full((1, 2, 4, 4), 5.0)), values[..., -1:, -1:].expand(1, 1, 4, 4))
 
     def test_a_flow_holds_at_any_resolution(self) -> None:
         flow = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.1
@@ -482,7 +480,8 @@ class TestDecoder:
         side = TINY.decoder.picture // 2
         assert drawing.flow.shape == (2, 2, side, side)
         assert torch.equal(drawing.flow, resize_flow(flow, side, side))
-        torch.testing.assert_close(drawing.mask, torch.full_like(drawing.mask, 0.018), rtol=0, atol=1e-3)
+        # It begins by moving pixels, not by painting over them.
+        assert 0 < drawing.mask.min() <= drawing.mask.max() < 0.02
 
     def test_only_looks(self) -> None:
         decoder = shaken(self.build())
@@ -663,9 +662,7 @@ class TestWhole:
             "world_model": True,
             "decoder": True,
         }
-        idle = [
-            n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
-        ]
+        idle = [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
         assert idle == []
 
     def test_the_picture_error_teaches_the_decoder_only(self, model: LatentActionModel) -> None:
@@ -707,9 +704,7 @@ class TestWhole:
         loss, _ = model(self.clips(1), weights=LossConfig(feedback=0.3))
         assert torch.isfinite(loss)
 
-    def test_past_states_are_disturbed_but_not_the_first_of_a_clip_by_feedback(
-        self, model: LatentActionModel
-    ) -> None:
+    def test_past_states_are_disturbed_but_not_the_first_of_a_clip_by_feedback(self, model: LatentActionModel) -> None:
         states, z = random_states(4, 5), random_latents(4, 5)
         generator = torch.Generator().manual_seed(0)
         weights = LossConfig(noise=0, feedback=0.5)
@@ -791,9 +786,7 @@ class TestConfigs:
         assert isinstance(config.save_minutes, float)
         assert isinstance(config.batch.weights["a"], float)
 
-    RECIPES = sorted(
-        p for p in (Path(__file__).parents[1] / "configs").glob("*.toml") if "split" not in p.name
-    )
+    RECIPES = sorted(p for p in (Path(__file__).parents[1] / "configs").glob("*.toml") if "split" not in p.name)
 
     @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
     def test_recipes_of_the_project_can_be_read(self, path: Path) -> None:

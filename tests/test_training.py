@@ -1,5 +1,6 @@
 """The trainer: bits that resume, schedules, averages, what stops it, and a whole run from a folder."""
 
+import copy
 import dataclasses
 import json
 import sys
@@ -52,6 +53,25 @@ def build(recipe: TrainConfig = RECIPE) -> Trainer:
     return Trainer(recipe, recordings(), photographs())
 
 
+def copied(of: Trainer) -> Trainer:
+    """A trainer in the same state that shares no tensor with it."""
+    assert of._next is None
+    # The thread that draws batches ahead cannot be copied; it keeps nothing and may be shared.
+    return copy.deepcopy(of, {id(of._maker): of._maker})
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Trainer:
+    """A trainer at step 0, to look at only: building one whitens over 256 pictures."""
+    return build()
+
+
+@pytest.fixture
+def running(untouched: Trainer) -> Trainer:
+    """A copy of it, to train."""
+    return copied(untouched)
+
+
 def everything(of: Trainer) -> dict[str, Tensor]:
     """Every tensor that training changes or depends on, by name, copied."""
     found = {f"model/{k}": v for k, v in of.model.state_dict().items()}
@@ -83,8 +103,8 @@ class TestResume:
     )
     def test_goes_on_bit_for_bit(self, recipe: TrainConfig, tmp_path: Path) -> None:
         straight = build(recipe)
+        first = copied(straight)
         logs = [straight.train_step() for _ in range(6)]
-        first = build(recipe)
         for _ in range(3):
             first.train_step()
         first.save_state(tmp_path)
@@ -96,55 +116,55 @@ class TestResume:
         assert resumed == logs[3:]
         assert_same(everything(straight), everything(second))
 
-    def test_a_run_depends_on_its_seed_alone(self) -> None:
-        torch.manual_seed(123)
-        one = build()
+    def test_a_run_depends_on_its_seed_alone(self, running: Trainer) -> None:
         torch.manual_seed(456)
         other = build()
-        assert_same(everything(one), everything(other))
-        assert one.train_step() == other.train_step()
+        assert_same(everything(running), everything(other))
+        assert running.train_step() == other.train_step()
         different = build(dataclasses.replace(RECIPE, seed=1))
-        assert not torch.equal(one.batch(0)[0], different.batch(0)[0])
+        assert not torch.equal(running.batch(0)[0], different.batch(0)[0])
+        name = "world_model.tokens.weight"
+        assert not torch.equal(running.average[name], different.average[name])
 
-    def test_the_state_of_another_model_is_refused(self, tmp_path: Path) -> None:
-        build().save_state(tmp_path)
-        other = build(dataclasses.replace(RECIPE, model=dataclasses.replace(TINY, fps=5.0)))
+    def test_the_state_of_another_model_is_refused(self, running: Trainer, tmp_path: Path) -> None:
+        running.save_state(tmp_path)
+        running.config = dataclasses.replace(RECIPE, model=dataclasses.replace(TINY, fps=5.0))
         with pytest.raises(LamdemoError, match="another model"):
-            other.load_state(tmp_path)
+            running.load_state(tmp_path)
 
-    def test_the_schedule_may_change(self, tmp_path: Path) -> None:
-        first = build()
-        first.train_step()
-        first.save_state(tmp_path)
-        slower = build(dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=1e-5)))
+    def test_the_schedule_may_change(self, running: Trainer, tmp_path: Path) -> None:
+        slower = copied(running)
+        running.train_step()
+        running.save_state(tmp_path)
+        slower.config = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=1e-5))
         slower.load_state(tmp_path)
         assert slower.train_step()["learning_rate"] < 2e-5
 
     @pytest.mark.parametrize("content", [None, b"", b"not a state at all, whatever it is"])
-    def test_no_state_is_no_trace(self, tmp_path: Path, content: bytes | None) -> None:
+    def test_no_state_is_no_trace(self, untouched: Trainer, tmp_path: Path, content: bytes | None) -> None:
         if content is not None:
             (tmp_path / "state.safetensors").write_bytes(content)
         with pytest.raises(LamdemoError, match="no state of training") as caught:
-            build().load_state(tmp_path)
+            untouched.load_state(tmp_path)
         assert str(tmp_path) not in str(caught.value)
 
-    def test_weights_and_step_are_of_one_moment(self, tmp_path: Path) -> None:
-        running = build()
+    def test_weights_and_step_are_of_one_moment(self, running: Trainer, tmp_path: Path) -> None:
+        fresh = copied(running)
         running.train_step()
         running.save_state(tmp_path)
         progress = json.loads((tmp_path / "progress.json").read_text())
         assert progress["step"] == 1
         # The one file that is read holds both, so nothing can come between them.
         (tmp_path / "progress.json").unlink()
-        fresh = build()
         fresh.load_state(tmp_path)
         assert fresh.step == 1
 
 
 class TestBatch:
-    def test_depends_on_the_step_alone(self) -> None:
-        one, other = build(), build()
+    def test_depends_on_the_step_alone(self, running: Trainer, untouched: Trainer) -> None:
+        one, other = running, untouched
         other.batch(7)
+        one.train_step()
         for a, b in zip(one.batch(3), other.batch(3), strict=True):
             assert torch.equal(a, b)
         assert not torch.equal(one.batch(3)[0], one.batch(4)[0])
@@ -154,9 +174,9 @@ class TestBatch:
         assert donors.shape == (4,)
 
     @pytest.mark.parametrize("swapped", [0.0, 0.5, 1.0])
-    def test_only_pairs_exchange_their_latents(self, swapped: float) -> None:
+    def test_only_pairs_exchange_their_latents(self, running: Trainer, swapped: float) -> None:
         batch = dataclasses.replace(RECIPE.batch, clips=1, pairs=2, swapped=swapped)
-        running = build(dataclasses.replace(RECIPE, batch=batch))
+        running.config = dataclasses.replace(RECIPE, batch=batch)
         exchanged = []
         for step in range(12):
             donors = running.batch(step)[1].tolist()
@@ -177,9 +197,10 @@ class TestBatch:
 
 
 class TestStep:
-    def test_learning_rate_rises_and_falls_along_a_cosine(self) -> None:
+    def test_learning_rate_rises_and_falls_along_a_cosine(self, running: Trainer) -> None:
         optimizer = OptimizerConfig(steps=100, learning_rate=2.0, warmup=0.2, floor=0.1)
-        rate = build(dataclasses.replace(RECIPE, optimizer=optimizer)).learning_rate
+        running.config = dataclasses.replace(RECIPE, optimizer=optimizer)
+        rate = running.learning_rate
         assert [rate(s) for s in (0, 9, 19)] == pytest.approx([0.1, 1.0, 2.0])
         assert rate(20) == pytest.approx(2.0)
         assert rate(60) == pytest.approx((2.0 + 0.2) / 2)
@@ -203,8 +224,7 @@ class TestStep:
         by_muon = {names[id(p)].split(".", 3)[-1] for p in running.optimizers[1].param_groups[0]["params"]}
         assert by_muon == {"qkv.weight", "out.weight", "up.weight", "down.weight"}
 
-    def test_average_follows_with_a_rising_decay(self) -> None:
-        running = build()
+    def test_average_follows_with_a_rising_decay(self, running: Trainer) -> None:
         name = "world_model.motion.3.bias"
         expected = running.average[name].clone()
         for k in range(4):
@@ -216,8 +236,8 @@ class TestStep:
             assert not torch.equal(running.average[name], now)
         assert set(running.average) == {n for n, p in running.model.named_parameters() if p.requires_grad}
 
-    def test_average_ends_at_its_own_decay(self) -> None:
-        running = build(dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, ema=0.25)))
+    def test_average_ends_at_its_own_decay(self, running: Trainer) -> None:
+        running.config = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, ema=0.25))
         running.step = 50
         name = "world_model.tokens.bias"
         before = running.average[name].clone()
@@ -226,9 +246,9 @@ class TestStep:
         running._follow()
         torch.testing.assert_close(running.average[name] - before, torch.full_like(before, 0.75))
 
-    def test_constraint_comes_into_force_slowly(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        running = build(
-            dataclasses.replace(RECIPE, bottleneck_warmup=0.5, optimizer=dataclasses.replace(RECIPE.optimizer, steps=8))
+    def test_constraint_comes_into_force_slowly(self, running: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+        running.config = dataclasses.replace(
+            RECIPE, bottleneck_warmup=0.5, optimizer=dataclasses.replace(RECIPE.optimizer, steps=8)
         )
         strengths, losses = [], []
         original = running._loss
@@ -246,8 +266,7 @@ class TestStep:
         assert losses[0] == 0
         assert losses[1] > 0
 
-    def test_the_encoder_stays_as_it_was(self) -> None:
-        running = build()
+    def test_the_encoder_stays_as_it_was(self, running: Trainer) -> None:
         before = {k: v.clone() for k, v in running.model.encoder.state_dict().items()}
         others = {k: v.clone() for k, v in running.model.state_dict().items() if not k.startswith("encoder.")}
         for _ in range(2):
@@ -258,33 +277,36 @@ class TestStep:
             moved = [not torch.equal(v, after[k]) for k, v in others.items() if k.startswith(part)]
             assert any(moved)
 
-    def test_states_are_whitened_over_what_will_be_seen(self) -> None:
-        running = build()
-        states = torch.cat([running.model.encode(running.batch(s)[0][:, 0]) for s in range(40)]).flatten(0, 1)
+    def test_states_are_whitened_over_what_will_be_seen(self, untouched: Trainer) -> None:
+        pictures = torch.cat([untouched.batch(s)[0][:, 0] for s in range(20)])
+        states = untouched.model.encode(pictures).flatten(0, 1)
         assert states.mean(0).abs().mean() < 0.2
         assert 0.7 < states.std(0).mean() < 1.3
-        assert 0 < running.variance_kept <= 1
+        assert 0 < untouched.variance_kept <= 1
 
     @pytest.mark.parametrize("family", FAMILIES)
-    @pytest.mark.parametrize("bf16", [False, True])
-    def test_each_family_trains_in_either_precision(self, family: str, bf16: bool) -> None:
+    def test_each_family_trains_in_either_precision(self, family: str) -> None:
         model = dataclasses.replace(TINY, bottleneck=FAMILIES[family])
-        running = build(dataclasses.replace(RECIPE, model=model, bf16=bf16))
-        for _ in range(2):
-            logs = running.train_step()
-            assert all(np.isfinite(v) for v in logs.values())
-        assert running.step == 2
-        assert all(p.dtype == torch.float32 for p in running.model.parameters())
+        full = build(dataclasses.replace(RECIPE, model=model))
+        half = copied(full)
+        half.config = dataclasses.replace(full.config, bf16=True)
+        losses = []
+        for running in (full, half):
+            for _ in range(2):
+                logs = running.train_step()
+                assert all(np.isfinite(v) for v in logs.values())
+            assert running.step == 2
+            assert all(p.dtype == torch.float32 for p in running.model.parameters())
+            losses.append(logs["loss"])
+        assert losses[0] != losses[1]
 
-    def test_a_few_clips_can_be_learned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_few_clips_can_be_learned(self, running: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
         kinds = tuple(float(k == "pan") for k in KINDS)
-        running = build(
-            dataclasses.replace(
-                RECIPE,
-                optimizer=OptimizerConfig(steps=60, learning_rate=5e-3, warmup=0.1),
-                loss=LossConfig(noise=0.0, feedback=0.0),
-                scenes=SceneConfig(pan=(0.05, 0.06), weights=kinds),
-            )
+        running.config = dataclasses.replace(
+            RECIPE,
+            optimizer=OptimizerConfig(steps=60, learning_rate=5e-3, warmup=0.1),
+            loss=LossConfig(noise=0.0, feedback=0.0),
+            scenes=SceneConfig(pan=(0.05, 0.06), weights=kinds),
         )
         batch = running.batch(0)
         monkeypatch.setattr(running, "batch", lambda step: batch)
@@ -299,8 +321,7 @@ class TestStep:
 
 class TestNotFinite:
     @pytest.mark.parametrize("what", ["loss", "gradient"])
-    def test_stops_and_leaves_the_weights(self, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        running = build()
+    def test_stops_and_leaves_the_weights(self, what: str, running: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
         running.train_step()
         before = everything(running)
         original = running._loss
@@ -331,6 +352,19 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SHORT = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=4))
+
+
+@pytest.fixture(scope="module")
+def whole(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of four steps, its clips decoded into a cache beside it."""
+    place = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "imagenet_weights", lambda: None)
+        assert train(SHORT, footage, place / "whole", cache=place / "cache") == place / "whole" / "checkpoint"
+    return place / "whole"
+
+
 @pytest.fixture
 def random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs need no package of ImageNet weights: an encoder of random ones sees enough for these tests."""
@@ -339,36 +373,59 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("random_weights")
 class TestTrain:
-    SHORT = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=4))
-
-    def test_a_folder_becomes_a_checkpoint_and_a_stopped_run_the_same_one(self, footage: Path, tmp_path: Path) -> None:
-        cache = tmp_path / "cache"
-        whole = train(self.SHORT, footage, tmp_path / "whole", cache=cache)
-        assert whole == tmp_path / "whole" / "checkpoint"
-        model = load_checkpoint(whole)
-        assert model.config == TINY
-        _, about = read_config(whole)
+    def test_a_folder_becomes_a_checkpoint(self, whole: Path) -> None:
+        assert load_checkpoint(whole / "checkpoint").config == TINY
+        _, about = read_config(whole / "checkpoint")
         assert (about["steps"], about["videos"], about["seed"]) == (4, 3, 0)
         assert 0 < about["variance_kept"] <= 1
-        assert any((tmp_path / "whole" / "logs").iterdir())
+        assert any((whole / "logs").iterdir())
 
-        stopped = tmp_path / "stopped"
-        train(self.SHORT, footage, stopped, cache=cache, max_steps=1)
+    def test_a_run_stopped_and_resumed_makes_the_same_checkpoint(
+        self, footage: Path, whole: Path, tmp_path: Path
+    ) -> None:
+        stopped, cache = tmp_path / "stopped", whole.parent / "cache"
+        train(SHORT, footage, stopped, cache=cache, max_steps=1)
         assert read_config(stopped / "checkpoint")[1]["steps"] == 1
-        train(self.SHORT, footage, stopped, cache=cache, resume=True, stop_after=0.0)
+        train(SHORT, footage, stopped, cache=cache, resume=True, stop_after=0.0)
         assert read_config(stopped / "checkpoint")[1]["steps"] == 2
-        train(self.SHORT, footage, stopped, cache=cache, resume=True)
+        train(SHORT, footage, stopped, cache=cache, resume=True)
         for name in ("config.json", "model.safetensors"):
-            assert (stopped / "checkpoint" / name).read_bytes() == (whole / name).read_bytes()
+            assert (stopped / "checkpoint" / name).read_bytes() == (whole / "checkpoint" / name).read_bytes()
 
-    def test_the_checkpoint_holds_the_average(self, footage: Path, tmp_path: Path) -> None:
-        train(self.SHORT, footage, tmp_path / "run", max_steps=2)
-        state = load_file(tmp_path / "run" / "state" / "state.safetensors")
-        saved = load_file(tmp_path / "run" / "checkpoint" / "model.safetensors")
+    def test_the_checkpoint_holds_the_average(self, whole: Path) -> None:
+        state = load_file(whole / "state" / "state.safetensors")
+        saved = load_file(whole / "checkpoint" / "model.safetensors")
         name = "world_model.tokens.weight"
         assert torch.equal(saved[name], state[f"average/{name}"].half())
         assert not torch.equal(saved[name], state[f"model/{name}"].half())
         assert torch.equal(saved["encoder.basis"], state["model/encoder.basis"])
+
+    def test_a_run_is_not_overwritten_by_mistake(self, footage: Path, whole: Path) -> None:
+        before = (whole / "state" / "state.safetensors").read_bytes()
+        with pytest.raises(LamdemoError, match="whole already holds") as caught:
+            train(SHORT, footage, whole)
+        assert str(whole.parent) not in str(caught.value)
+        assert (whole / "state" / "state.safetensors").read_bytes() == before
+
+    @pytest.mark.parametrize("changing", [False, True])
+    def test_an_interruption_saves_whole_steps_only(
+        self, changing: bool, footage: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original = Trainer.train_step
+
+        def interrupted(self: Trainer) -> dict[str, float]:
+            if self.step == 1:
+                self.changing = changing
+                raise KeyboardInterrupt
+            return original(self)
+
+        monkeypatch.setattr(Trainer, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(SHORT, footage, tmp_path / "run", cache=whole.parent / "cache")
+        saved = tmp_path / "run" / "checkpoint"
+        assert saved.exists() is not changing
+        if not changing:
+            assert read_config(saved)[1]["steps"] == 1
 
     def test_takes_only_the_training_part_and_the_photographs_given(
         self, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -386,23 +443,15 @@ class TestTrain:
 
         monkeypatch.setattr(trainer, "Trainer", noted)
         split = Split(validation=("down*",))
-        train(self.SHORT, footage, tmp_path / "run", split=split, photos=photos, max_steps=1)
+        train(SHORT, footage, tmp_path / "run", split=split, photos=photos, max_steps=1)
         (pictures,) = seen
         assert len(pictures) == 4
         assert [bool((p[0] == 255).all() and not p[1:].any()) for p in pictures] == [False] * 3 + [True]
         assert read_config(tmp_path / "run" / "checkpoint")[1]["videos"] == 2
 
-    def test_a_run_is_not_overwritten_by_mistake(self, footage: Path, tmp_path: Path) -> None:
-        train(self.SHORT, footage, tmp_path / "run", max_steps=1)
-        before = (tmp_path / "run" / "state" / "state.safetensors").read_bytes()
-        with pytest.raises(LamdemoError, match="run already holds") as caught:
-            train(self.SHORT, footage, tmp_path / "run")
-        assert str(tmp_path) not in str(caught.value)
-        assert (tmp_path / "run" / "state" / "state.safetensors").read_bytes() == before
-
     def test_nothing_to_resume_is_said(self, footage: Path, tmp_path: Path) -> None:
         with pytest.raises(LamdemoError, match="without --resume"):
-            train(self.SHORT, footage, tmp_path / "run", resume=True)
+            train(SHORT, footage, tmp_path / "run", resume=True)
 
     @pytest.mark.parametrize("after", [0, 2])
     def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(
@@ -415,7 +464,7 @@ class TestTrain:
                 raise FloatingPointError(f"the loss is not finite at step {self.step}")
             return original(self)
 
-        often = dataclasses.replace(self.SHORT, save_minutes=0.0)
+        often = dataclasses.replace(SHORT, save_minutes=0.0)
         monkeypatch.setattr(Trainer, "train_step", failing)
         with pytest.raises(LamdemoError, match=f"not finite at step {after}") as caught:
             train(often, footage, tmp_path / "run")
@@ -435,7 +484,7 @@ class TestTrain:
     def test_a_folder_without_videos_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "nothing").mkdir()
         with pytest.raises(LamdemoError, match="folder nothing"):
-            train(self.SHORT, tmp_path / "nothing", tmp_path / "run")
+            train(SHORT, tmp_path / "nothing", tmp_path / "run")
 
 
 class TestImageNetWeights:

@@ -54,9 +54,7 @@ class LatentActions:
     def save(self, path: str | Path) -> Path:
         """Write a ``.npz`` with ``z``, ``fps`` and ``checkpoint``."""
         stream = io.BytesIO()
-        np.savez(
-            stream, z=self.z.astype(np.float32), fps=np.float64(self.fps), checkpoint=np.str_(self.checkpoint)
-        )
+        np.savez(stream, z=self.z.astype(np.float32), fps=np.float64(self.fps), checkpoint=np.str_(self.checkpoint))
         path = Path(path)
         write_safely(path, stream.getvalue())
         return path

@@ -82,7 +82,7 @@ def sharpness(picture: np.ndarray) -> float:
     """Mean gradient magnitude of a picture ``[H, W, 3]`` in gray levels a pixel."""
     gray = picture.astype(np.float32).mean(-1)
     dy, dx = gray[1:, :-1] - gray[:-1, :-1], gray[:-1, 1:] - gray[:-1, :-1]
-    return float(np.hypot(dx, dy).mean())
+    return float(np.hypot(dx, dy).mean()) if dx.size else 0.0  # one row or column has no gradient
 
 
 def measure(steps: list[TransferStep], latents: LatentActions) -> dict[str, float]:
@@ -95,9 +95,7 @@ def measure(steps: list[TransferStep], latents: LatentActions) -> dict[str, floa
         frame from the target, in gray levels, with the action and without.
     """
     target, last = steps[0], steps[-1]
-    moved = [
-        np.linalg.norm(s.flow, axis=-1).mean() / s.flow.shape[1] for s in steps[1:] if s.flow is not None
-    ]
+    moved = [np.linalg.norm(s.flow, axis=-1).mean() / s.flow.shape[1] for s in steps[1:] if s.flow is not None]
 
     def difference(picture: np.ndarray) -> float:
         return float(np.abs(picture.astype(np.int16) - target.frame).mean())
@@ -192,9 +190,7 @@ class TransferPipeline:
         for chunk in np.array_split(frames, max(len(frames) // 16, 1)):
             pictures = self.to_tensor(chunk)
             if pictures.shape[-2:] != (side, side):
-                pictures = F.interpolate(
-                    pictures, (side, side), mode="bilinear", align_corners=False, antialias=True
-                )
+                pictures = F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
             with self._computing():
                 states.append(self.model.encode(pictures))
         return torch.cat(states)
@@ -214,9 +210,7 @@ class TransferPipeline:
             LamdemoError: there are fewer than two frames.
         """
         if frames.ndim != 4 or len(frames) < 2:
-            raise LamdemoError(
-                "The source needs at least two frames; an action is what happens between them."
-            )
+            raise LamdemoError("The source needs at least two frames; an action is what happens between them.")
         generator = torch.Generator(self.model.device).manual_seed(seed)
         states = self.encode(frames)[None]
         with self._computing():
@@ -261,8 +255,7 @@ class TransferPipeline:
             )
         if not 1 <= len(actions) <= MAX_STEPS:
             raise LamdemoError(
-                f"A transfer can have 1 to {MAX_STEPS} steps, and this has {len(actions)}; choose a shorter "
-                "range."
+                f"A transfer can have 1 to {MAX_STEPS} steps, and this has {len(actions)}; choose a shorter range."
             )
         past = target[None] if target.ndim == 3 else target
         past = past[-config.world_model.context :]

@@ -125,7 +125,8 @@ class Canvas:
         return self._drawn(*self._after(rendering, share))
 
     def _drawn(self, places: Tensor, paint: Tensor) -> Tensor:
-        base = sample_at(self.original, places, mode="bicubic").clamp(0, 1)
+        # What comes into view from outside is not known; a mirrored edge shows less than a smeared one.
+        base = sample_at(self.original, places, mode="bicubic", outside="reflection").clamp(0, 1)
         return base * (1 - paint[:, 3:]) + paint[:, :3]
 
     def _after(self, rendering: Rendering, share: float) -> tuple[Tensor, Tensor]:
@@ -135,9 +136,9 @@ class Canvas:
             return F.interpolate(values.float(), (h, w), mode="bilinear", align_corners=False)
 
         target = self._centres + full(rendering.flow) * share
-        # Where the flow points out of the picture the border repeats; the map itself goes on straight, so
-        # that a picture moved out and back again is whole.
-        inside = target.clamp(0, 1)
+        # Beyond the outermost pixels the map goes on straight, so that a picture moved out and back is whole.
+        edge = 0.5 / torch.tensor([w, h], device=target.device, dtype=target.dtype)[:, None, None]
+        inside = target.maximum(edge).minimum(1 - edge)
         places = sample_at(self._places, inside) + (target - inside)
         mask, colour = full(rendering.mask) * share, full(rendering.colour)
         paint = torch.cat([colour, torch.ones_like(mask)], 1)

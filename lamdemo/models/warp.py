@@ -14,13 +14,13 @@ def pixel_centres(h: int, w: int, *, device: torch.device | str = "cpu") -> Tens
     return torch.stack([x[None].expand(h, w), y[:, None].expand(h, w)])
 
 
-def sample_at(values: Tensor, places: Tensor, *, mode: str = "bilinear") -> Tensor:
+def sample_at(values: Tensor, places: Tensor, *, mode: str = "bilinear", outside: str = "border") -> Tensor:
     """Read ``values [B, C, H, W]`` at ``places [B, 2, h, w]`` in [0, 1]; returns ``[B, C, h, w]``.
 
-    Places outside the picture read the nearest border value.
+    Places outside the picture read the nearest border value, or with ``outside="reflection"`` the mirrored picture.
     """
     grid = (places * 2 - 1).permute(0, 2, 3, 1).to(values.dtype)
-    return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(values, grid, mode=mode, padding_mode=outside, align_corners=False)
 
 
 def resize_flow(flow: Tensor, h: int, w: int) -> Tensor:

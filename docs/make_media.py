@@ -43,9 +43,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=None)
     pipeline = TransferPipeline.from_pretrained(parser.parse_args().checkpoint)
     docs = ROOT / "docs"
-    make(pipeline, "city_drift.mp4", "pagoda.jpg", docs / "transfer.gif", start=0.0, seconds=3.0)
-    make(pipeline, "head_leaning_in.mp4", "astronaut.jpg", docs / "leaning.gif", start=0.0, seconds=3.0)
-    make(pipeline, "woman_walking.mp4", "sheep.jpg", docs / "walking.gif", start=0.0, seconds=2.4)
+    make(pipeline, "rabbit_walks_right.mp4", "polar_bear.jpg", docs / "transfer.gif", start=0.5, seconds=1.9)
+    make(pipeline, "meadow_tilt.mp4", "mountain_path.jpg", docs / "tilting.gif", start=0.0, seconds=2.2)
+    make(pipeline, "woman_walking.mp4", "sheep.jpg", docs / "walking.gif", start=0.0, seconds=1.6)
 
 
 if __name__ == "__main__":

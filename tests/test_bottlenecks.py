@@ -81,9 +81,7 @@ class TestAll:
 
 
 class TestConfig:
-    @pytest.mark.parametrize(
-        "wrong", [{"family": "loud"}, {"channels": 1}, {"capacity": 0.0}, {"capacity": -2.0}]
-    )
+    @pytest.mark.parametrize("wrong", [{"family": "loud"}, {"channels": 1}, {"capacity": 0.0}, {"capacity": -2.0}])
     def test_what_cannot_be_is_refused(self, wrong: dict) -> None:
         with pytest.raises(ValueError, match="bottleneck"):
             BottleneckConfig(**wrong)
@@ -318,6 +316,8 @@ class TestDiscrete:
             used(*evidence([0.2, 0.1], [0.1, 0.2]))
             unused(*evidence([0.9, 0.1], [1.1, -0.1]))
         assert used.counts[0] > 1
+        # It is never put elsewhere, so its count only fades.
+        assert unused.counts[0].item() == pytest.approx(unused.decay ** (unused.patience + 5), rel=1e-4)
         for bottleneck in (used, unused):
             assert not bottleneck.codes[0].any()
             assert not bottleneck.sums[0].any()

@@ -42,9 +42,7 @@ from lamdemo.video import optical_flow, write_image, write_video
 PLAIN = AugmentConfig(area=1.0, aspect=1.0, flip=0.0, reverse=0.0, colour=0.0, durations=(0.25,))
 
 
-def recording(
-    name: str, first: int, frames: int, fps: float = 8.0, size: tuple[int, int] = (20, 30)
-) -> Recording:
+def recording(name: str, first: int, frames: int, fps: float = 8.0, size: tuple[int, int] = (20, 30)) -> Recording:
     """Frame ``i`` is all of brightness ``first + i``, so that a clip tells where each frame came from."""
     levels = np.arange(first, first + frames, dtype=np.uint8)
     return Recording(name, np.broadcast_to(levels[:, None, None, None], (frames, *size, 3)).copy(), fps)
@@ -79,9 +77,7 @@ class TestClipSampler:
             assert np.diff(levels_of(clip)).tolist() == [stride] * 4
 
     def test_a_clip_is_of_one_recording_forwards_or_backwards(self) -> None:
-        sampler = ClipSampler(
-            [recording("a", 0, 20), recording("b", 100, 20)], {}, replace(PLAIN, reverse=0.5)
-        )
+        sampler = ClipSampler([recording("a", 0, 20), recording("b", 100, 20)], {}, replace(PLAIN, reverse=0.5))
         starts, ways = set(), set()
         for clip in sampler.draw(np.random.default_rng(0), 60, 4, 8):
             levels = np.array(levels_of(clip))
@@ -321,8 +317,7 @@ def texture(count: int = 4, height: int = 96, width: int = 144, seed: int = 0) -
     for cell in (3, 6, 12, 24, 48):
         noise = torch.rand(count, 3, height // cell + 2, width // cell + 2, generator=generator) - 0.5
         total += (
-            torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", align_corners=False)
-            * cell**0.5
+            torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", align_corners=False) * cell**0.5
         )
     total = (total - total.amin((1, 2, 3), keepdim=True)) / (
         total.amax((1, 2, 3), keepdim=True) - total.amin((1, 2, 3), keepdim=True)
@@ -460,9 +455,7 @@ class TestScenes:
         assert kinds.count("pan") / 400 == pytest.approx(0.75, abs=0.07)
 
     def test_same_seed_same_pixels(self) -> None:
-        one, again, other = (
-            draw_pairs(np.random.default_rng(s), 3, 4, PHOTOS, 32, SceneConfig()) for s in (1, 1, 2)
-        )
+        one, again, other = (draw_pairs(np.random.default_rng(s), 3, 4, PHOTOS, 32, SceneConfig()) for s in (1, 1, 2))
         assert one.shape == (6, 4, 3, 32, 32)
         assert torch.equal(one, again)
         assert not torch.equal(one, other)
@@ -470,9 +463,7 @@ class TestScenes:
     @pytest.mark.parametrize("kind", ["pan", "zoom", "roll"])
     def test_pairs_show_the_same_action_in_two_scenes(self, kind: Kind) -> None:
         weights = tuple(float(k == kind) for k in KINDS)
-        config = SceneConfig(
-            weights=weights, pan=(0.03, 0.05), zoom=(0.05, 0.08), roll=(0.06, 0.1), size=(0.08, 0.1)
-        )
+        config = SceneConfig(weights=weights, pan=(0.03, 0.05), zoom=(0.05, 0.08), roll=(0.06, 0.1), size=(0.08, 0.1))
         clips = draw_pairs(np.random.default_rng(3), 3, 3, PHOTOS, 96, config)
         for a, b in zip(clips[::2], clips[1::2], strict=True):
             assert (a[0] - b[0]).abs().mean() > 0.05

@@ -52,9 +52,7 @@ def write_pack(recordings: list[Recording], out: str | Path, *, height: int = 12
         return {"file": file, "name": recording.name, "fps": recording.fps, "frames": len(frames)}
 
     with ThreadPoolExecutor(2) as pool:
-        rows = list(
-            tqdm(pool.map(one, enumerate(recordings)), total=len(recordings), desc="packing", disable=None)
-        )
+        rows = list(tqdm(pool.map(one, enumerate(recordings)), total=len(recordings), desc="packing", disable=None))
     (out / PACK_NAME).write_text(json.dumps({"recordings": rows}, indent=0))
     return sum(p.stat().st_size for p in out.iterdir())
 

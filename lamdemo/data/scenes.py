@@ -100,17 +100,13 @@ def _path(rng: np.random.Generator, frames: int, velocity: np.ndarray) -> np.nda
     if style == 0:
         gains = np.ones(frames - 1)
     elif style == 1:
-        gains = 1 + 0.6 * np.sin(
-            2 * np.pi * (steps / max(frames - 1, 1) * rng.uniform(0.5, 1.0) + rng.uniform())
-        )
+        gains = 1 + 0.6 * np.sin(2 * np.pi * (steps / max(frames - 1, 1) * rng.uniform(0.5, 1.0) + rng.uniform()))
     else:
         gains = np.where(steps < rng.integers(1, max(frames - 1, 2)), 1.0, rng.choice([-1.0, 0.0, 0.4]))
     return np.concatenate([np.zeros((1, len(velocity))), np.cumsum(gains[:, None] * velocity, 0)])
 
 
-def write_script(
-    rng: np.random.Generator, frames: int, config: SceneConfig, kind: Kind | None = None
-) -> Script:
+def write_script(rng: np.random.Generator, frames: int, config: SceneConfig, kind: Kind | None = None) -> Script:
     """Draw an action of ``frames`` frames (of ``kind``, or of one drawn by the config's weights)."""
     if kind is None:
         weights = np.array(config.weights)
@@ -171,9 +167,7 @@ def write_script(
     return Script(kind, camera, np.array(things).reshape(len(things), frames, 4))
 
 
-def draw_cast(
-    rng: np.random.Generator, script: Script, photographs: int, *, like: Cast | None = None
-) -> Cast:
+def draw_cast(rng: np.random.Generator, script: Script, photographs: int, *, like: Cast | None = None) -> Cast:
     """Draw photographs, shapes and bystanders for a script.
 
     Args:
@@ -231,10 +225,7 @@ def _patches(casts: list[Cast], photographs: Photographs, device: torch.device |
     line = torch.linspace(-1, 1, _PATCH, device=device)
     v, u = torch.meshgrid(line, line, indexing="ij")
     grid = crops[:, None, None, :2] + crops[:, None, None, 2:] * torch.stack([u, v], -1)
-    source = (
-        photographs.pictures[torch.as_tensor(skins, device=photographs.pictures.device)].to(device).float()
-        / 255
-    )
+    source = photographs.pictures[torch.as_tensor(skins, device=photographs.pictures.device)].to(device).float() / 255
     colour = F.grid_sample(source, grid * 2 - 1, padding_mode="reflection", align_corners=False)
     # Outline: radius as a Fourier series of the angle; the mean is below 1 so that it fits the patch.
     theta, rho = torch.atan2(v, u), (u * u + v * v).sqrt()

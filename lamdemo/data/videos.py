@@ -99,9 +99,7 @@ def decode_folder(
     def one(path: Path) -> Recording | None:
         name = path.relative_to(folder).as_posix()
         stat = path.stat()
-        key = hashlib.sha256(
-            json.dumps([name, stat.st_size, stat.st_mtime_ns, asdict(config)]).encode()
-        ).hexdigest()
+        key = hashlib.sha256(json.dumps([name, stat.st_size, stat.st_mtime_ns, asdict(config)]).encode()).hexdigest()
         frames_file, about_file = cache / f"{key[:24]}.npy", cache / f"{key[:24]}.json"
         if not (about_file.exists() and frames_file.exists()):
             try:
@@ -128,15 +126,11 @@ def decode_folder(
 
     with ThreadPoolExecutor(2) as pool:
         found = list(
-            tqdm(
-                pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None if progress else True
-            )
+            tqdm(pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None if progress else True)
         )
     recordings = [r for r in found if r is not None and len(r.frames) >= 2]
     if not recordings:
-        raise LamdemoError(
-            f"The folder {folder.name} holds no video that can be read; give one with clips in it."
-        )
+        raise LamdemoError(f"The folder {folder.name} holds no video that can be read; give one with clips in it.")
     return recordings, problems
 
 
@@ -160,8 +154,7 @@ class ClipSampler:
         self.recordings = recordings
         if self.device.type != "cpu":
             self.recordings = [
-                Recording(r.name, torch.as_tensor(np.array(r.frames)).to(self.device), r.fps)
-                for r in recordings
+                Recording(r.name, torch.as_tensor(np.array(r.frames)).to(self.device), r.fps) for r in recordings
             ]
         groups: dict[str, list[int]] = {}
         for i, r in enumerate(recordings):
@@ -171,9 +164,7 @@ class ClipSampler:
             lengths = np.sqrt([len(recordings[i].frames) for i in members])
             chance[members] = weights.get(group, 1.0) * lengths / lengths.sum()
         if chance.sum() <= 0:
-            raise LamdemoError(
-                "The weights of the training config leave no video to train on; raise one above zero."
-            )
+            raise LamdemoError("The weights of the training config leave no video to train on; raise one above zero.")
         self.chance = chance / chance.sum()
 
     def draw(self, rng: np.random.Generator, clips: int, frames: int, size: int) -> Tensor:
@@ -204,9 +195,7 @@ class ClipSampler:
         if rng.random() < c.flip:
             picture = picture.flip(-1)
         if c.colour > 0:
-            gain = torch.as_tensor(
-                1 + rng.uniform(-1, 1, (3, 1, 1)) * c.colour * 0.5, device=self.device
-            ).float()
+            gain = torch.as_tensor(1 + rng.uniform(-1, 1, (3, 1, 1)) * c.colour * 0.5, device=self.device).float()
             contrast, lift = 1 + rng.uniform(-1, 1) * c.colour, rng.uniform(-1, 1) * c.colour * 0.5
             picture = (((picture - 0.5) * contrast + 0.5 + lift) * gain).clamp(0, 1)
         return picture
@@ -244,15 +233,11 @@ def photographs_in(folder: str | Path, size: tuple[int, int]) -> Tensor:
     """
     folder = Path(folder)
     pictures = []
-    for path in sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
-    ):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")):
         with contextlib.suppress(LamdemoError):
             pictures.append(_resized(read_image(path, max_side=2 * max(size)), size))
     if not pictures:
-        raise LamdemoError(
-            f"The folder {folder.name} holds no photograph that can be read; give one with JPEG or PNG."
-        )
+        raise LamdemoError(f"The folder {folder.name} holds no photograph that can be read; give one with JPEG or PNG.")
     return torch.stack(pictures)
 
 

@@ -91,7 +91,8 @@ class Bottleneck(nn.Module):
             forward: evidence of the steps ``[B, hidden]``.
             backward: evidence of the same steps backwards ``[B, hidden]``.
             strength: share of the constraint in force, from 0 to 1; it is warmed up, since at full
-                strength from the first step the latent dies before the world model learns to use it.
+                strength from the first step the latent dies before the world model learns to use it. (The
+                discrete family's commitment only keeps codes and latents together and is always in force.)
             generator: source of noise.
         """
         raise NotImplementedError

@@ -126,24 +126,16 @@ def read_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise LamdemoError(
-            f"There is no checkpoint folder {folder.name}; give a folder with {CONFIG_NAME} in it."
-        )
+        raise LamdemoError(f"There is no checkpoint folder {folder.name}; give a folder with {CONFIG_NAME} in it.")
     path = folder / CONFIG_NAME
     if not path.is_file():
-        raise LamdemoError(
-            f"The checkpoint {folder.name} lacks {CONFIG_NAME}; copy the whole checkpoint folder."
-        )
+        raise LamdemoError(f"The checkpoint {folder.name} lacks {CONFIG_NAME}; copy the whole checkpoint folder.")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise LamdemoError(
-            f"{CONFIG_NAME} of the checkpoint {folder.name} is damaged; copy it again."
-        ) from error
+        raise LamdemoError(f"{CONFIG_NAME} of the checkpoint {folder.name} is damaged; copy it again.") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise LamdemoError(
-            f"{CONFIG_NAME} of {folder.name} is not of a lamdemo checkpoint; give one made by lamdemo."
-        )
+        raise LamdemoError(f"{CONFIG_NAME} of {folder.name} is not of a lamdemo checkpoint; give one made by lamdemo.")
     try:
         return config_from_dict(ModelConfig, data["model"]), data.get("about") or {}
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:
@@ -170,23 +162,18 @@ def load_checkpoint(
     config, _ = read_config(folder)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
-        raise LamdemoError(
-            f"The checkpoint {folder.name} lacks {WEIGHTS_NAME}; copy the whole checkpoint folder."
-        )
+        raise LamdemoError(f"The checkpoint {folder.name} lacks {WEIGHTS_NAME}; copy the whole checkpoint folder.")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise LamdemoError(
-            f"{WEIGHTS_NAME} of the checkpoint {folder.name} is damaged; copy it again."
-        ) from error
+        raise LamdemoError(f"{WEIGHTS_NAME} of the checkpoint {folder.name} is damaged; copy it again.") from error
     try:
         model = LatentActionModel(config)
         # Strictly: a weight that is missing or left over would otherwise be silently random or ignored.
         model.load_state_dict(tensors)
     except (RuntimeError, ValueError, ArithmeticError) as error:
         raise LamdemoError(
-            f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together; "
-            "copy both again."
+            f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together; copy both again."
         ) from error
     for module in model.parameters():
         module.data = module.data.to(dtype)

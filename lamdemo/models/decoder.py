@@ -63,9 +63,7 @@ class Decoder(nn.Module):
         with torch.no_grad():
             self.leave.bias[2] = -4.0  # start by moving pixels, not by painting over them
 
-    def forward(
-        self, states: Tensor, after: Tensor, flow: Tensor, gate: Tensor, pictures: Tensor
-    ) -> Rendering:
+    def forward(self, states: Tensor, after: Tensor, flow: Tensor, gate: Tensor, pictures: Tensor) -> Rendering:
         """Say how the next picture comes from the current one.
 
         Args:
@@ -89,9 +87,7 @@ class Decoder(nn.Module):
         out = self.leave(self.refine(torch.cat([x, fine], 1))).float()
         change, mask, colour = out.split([2, 1, 3], 1)
         r = out.shape[-1]
-        return Rendering(
-            resize_flow(flow.float(), r, r) + change / g, (2 * mask).sigmoid(), (colour + 0.5).clamp(0, 1)
-        )
+        return Rendering(resize_flow(flow.float(), r, r) + change / g, (2 * mask).sigmoid(), (colour + 0.5).clamp(0, 1))
 
 
 class Canvas:

@@ -85,9 +85,7 @@ class InverseDynamics(nn.Module):
         around = torch.stack(torch.meshgrid(offsets, offsets, indexing="ij"), -1).reshape(1, -1, 2)
         near = yx[:, None] + around
         inside = ((near >= 0) & (near < grid)).all(-1)
-        self.register_buffer(
-            "near", (near.clamp(0, grid - 1) * torch.tensor([grid, 1])).sum(-1), persistent=False
-        )
+        self.register_buffer("near", (near.clamp(0, grid - 1) * torch.tensor([grid, 1])).sum(-1), persistent=False)
         self.register_buffer("near_inside", inside, persistent=False)
 
     reach: Tensor

@@ -137,26 +137,20 @@ class LatentActionModel(nn.Module):
         return states.reshape(*lead, *states.shape[1:])
 
     @torch.no_grad()
-    def infer(
-        self, states: Tensor, *, temperature: float = 0.0, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def infer(self, states: Tensor, *, temperature: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Latent actions ``[B, T-1, Z]`` between consecutive states ``[B, T, N, D]``.
 
         With a ``temperature`` above 0, that share of the posterior's noise is added (noisy family).
         """
         b, t = states.shape[:2]
         evidence = self.inverse_dynamics(states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1))
-        z = self.bottleneck.infer(
-            evidence.forward, evidence.backward, temperature=temperature, generator=generator
-        )
+        z = self.bottleneck.infer(evidence.forward, evidence.backward, temperature=temperature, generator=generator)
         return z.reshape(b, t - 1, -1)
 
     @torch.no_grad()
     def render(self, states: Tensor, prediction: Prediction, pictures: Tensor) -> Rendering:
         """How to draw a one-step prediction (``T = 1``) from ``states [B, N, D]`` and their pictures."""
-        return self.decoder(
-            states, prediction.states[:, 0], prediction.flow[:, 0], prediction.gate[:, 0], pictures
-        )
+        return self.decoder(states, prediction.states[:, 0], prediction.flow[:, 0], prediction.gate[:, 0], pictures)
 
     def forward(
         self,
@@ -236,9 +230,7 @@ class LatentActionModel(nn.Module):
         }
         return loss, {k: v.detach() for k, v in logs.items()}
 
-    def _disturbed(
-        self, states: Tensor, z: Tensor, weights: LossConfig, generator: torch.Generator | None
-    ) -> Tensor:
+    def _disturbed(self, states: Tensor, z: Tensor, weights: LossConfig, generator: torch.Generator | None) -> Tensor:
         """Past states as a rollout would see them: noisy, or predicted by the model itself."""
         b, s = states.shape[:2]
         device = states.device
@@ -287,8 +279,7 @@ class LatentActionModel(nn.Module):
             current,
         )
         mask, colour = (
-            F.interpolate(x, (side, side), mode="bilinear", align_corners=False)
-            for x in (drawing.mask, drawing.colour)
+            F.interpolate(x, (side, side), mode="bilinear", align_corners=False) for x in (drawing.mask, drawing.colour)
         )
         made = warp(current, resize_flow(drawing.flow, side, side)) * (1 - mask) + mask * colour
         return photometric_error(made, truth) + weights.painting * drawing.mask.mean()

@@ -77,9 +77,7 @@ def _frame_causal_attention(q: Tensor, k: Tensor, v: Tensor, n: int, context: in
     for start in range(0, q.shape[2], n):
         stop = start + n
         first = max(stop - context * n, 0)
-        outputs.append(
-            F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:stop], v[:, :, first:stop])
-        )
+        outputs.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:stop], v[:, :, first:stop]))
     return torch.cat(outputs, 2)
 
 

@@ -129,12 +129,7 @@ class WorldModel(nn.Module):
             cache.frames += 1
 
         x = F.layer_norm(x, x.shape[-1:])
-        x = (
-            self.unfold(x)
-            .reshape(b * t, side, side, p, p, -1)
-            .permute(0, 5, 1, 3, 2, 4)
-            .reshape(b * t, -1, g, g)
-        )
+        x = self.unfold(x).reshape(b * t, side, side, p, p, -1).permute(0, 5, 1, 3, 2, 4).reshape(b * t, -1, g, g)
         laid = laid.reshape(b * t, side, side, -1).permute(0, 3, 1, 2)
         laid = F.interpolate(laid, (g, g), mode="bilinear", align_corners=False)
         x = torch.cat([x, laid.to(x.dtype)], 1)
@@ -142,9 +137,7 @@ class WorldModel(nn.Module):
         flow = self.motion(x).float() / g
         current = states.reshape(b * t, n, d).transpose(1, 2).reshape(b * t, d, g, g).float()
         moved = warp(current, flow)
-        change, gate = (
-            self.mend(torch.cat([x, current.to(x.dtype), moved.to(x.dtype)], 1)).float().split([d, 1], 1)
-        )
+        change, gate = self.mend(torch.cat([x, current.to(x.dtype), moved.to(x.dtype)], 1)).float().split([d, 1], 1)
         gate = gate.sigmoid()
         after = (moved + gate * change).flatten(2).transpose(1, 2)
         return Prediction(after.reshape(b, t, n, d), flow.reshape(b, t, 2, g, g), gate.reshape(b, t, 1, g, g))

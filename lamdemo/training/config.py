@@ -58,6 +58,12 @@ class BatchConfig:
     weights: dict[str, float] = field(default_factory=dict)
     photographs: int = 1200
 
+    def __post_init__(self) -> None:
+        if self.frames < 2 or min(self.clips, self.pairs, self.photographs) < 0:
+            raise ValueError("a batch needs clips of at least two frames, and no number below zero")
+        if self.clips + self.pairs == 0 or (self.pairs and self.photographs == 0):
+            raise ValueError("a batch needs clips or pairs, and pairs need photographs")
+
 
 @dataclass(frozen=True)
 class TrainConfig:

@@ -1,0 +1,53 @@
+"""The tree keeps its direction: nothing below imports what is above, and only the page needs Gradio."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lamdemo"
+
+# What each package may import of the others.
+BELOW = {
+    "video": set(),
+    "models": set(),
+    "data": {"video", "models"},
+    "training": {"video", "models", "data"},
+    "pipeline": {"video", "models"},
+    "evaluation": {"video", "models", "data", "pipeline"},
+    "ui": {"video", "models", "pipeline", "evaluation"},
+    "cli": {"video", "models", "data", "training", "pipeline", "evaluation", "ui"},
+}
+
+
+def imported(package: str) -> set[str]:
+    """Names of the other packages of lamdemo that any file of ``package`` imports, wherever in the file."""
+    names = []
+    for path in (PACKAGE / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names.append(node.module or "")
+            elif isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+    return {n.split(".")[1] for n in names if n.startswith("lamdemo.")} - {"errors", package}
+
+
+def test_every_package_is_placed():
+    assert {p.parent.name for p in PACKAGE.glob("*/__init__.py")} == set(BELOW)
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_nothing_imports_what_is_above_it(package):
+    assert imported(package) <= BELOW[package]
+
+
+def test_everything_but_the_page_imports_without_gradio():
+    program = (
+        "import sys, importlib; sys.modules['gradio'] = None\n"
+        "for name in ('video', 'models', 'data', 'training', 'pipeline', 'evaluation', 'cli'):\n"
+        "    importlib.import_module('lamdemo.' + name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """What a transfer's time is spent on, as ratios within one run.
 
-    python benchmarks/transfer.py [--checkpoint ID] [--threads 2]
+    python -m benchmarks.transfer [--checkpoint ID] [--threads 2]
 
 Prints seconds for orientation and, what is to be compared between machines and versions, ratios: the key-value
 cache against feeding the whole past again, the canvas against the network, a large target against a small one.

@@ -1,4 +1,4 @@
-"""Make the moving pictures of the README from the bundled checkpoint: python docs/make_media.py.
+"""Make the moving pictures of the README from the bundled checkpoint: python -m docs.make_media.
 
 Each is a real transfer of an example in ``examples/``: source, target and transfer in step, as a looping GIF.
 """

@@ -127,11 +127,7 @@ def hub(tiny_checkpoint: Path) -> Iterator[Hub]:
 
 def fetch(names: list[str | None], address: str, home: Path, **environment: str) -> list[dict[str, str]]:
     """What a new process that knows the Hub at ``address`` gets for some ids."""
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()
-    }
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, json.dumps(names)],
         capture_output=True,

@@ -31,6 +31,10 @@ def train(
     ] = None,
     device: Device = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where a run in OUT stopped.")] = False,
+    start_from: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Checkpoint to begin a new run with: a folder, a bundled name or a Hub id."),
+    ] = None,
     stop_after: Annotated[
         float | None, typer.Option(min=0, metavar="MIN", help="Stop after so many minutes, to be resumed.")
     ] = None,
@@ -44,10 +48,13 @@ def train(
     [cyan]lamdemo train configs/noisy-cpu.toml --videos clips --out runs/first[/]
 
     [cyan]lamdemo train configs/noisy-cpu.toml --videos clips --out runs/first --resume --stop-after 60[/]
+
+    [cyan]lamdemo train configs/noisy-cpu.toml --videos clips --out runs/mine --start-from noisy[/]
     """
     import torch
 
     from lamdemo.data.splits import Split
+    from lamdemo.pipeline import resolve_checkpoint
     from lamdemo.training import TrainConfig
     from lamdemo.training import train as run
 
@@ -68,6 +75,7 @@ def train(
             cache=cache,
             device=checked_device(device),
             resume=resume,
+            start_from=resolve_checkpoint(start_from) if start_from else None,
             stop_after=stop_after,
             max_steps=max_steps,
         )

@@ -28,7 +28,7 @@ from lamdemo.data.scenes import Photographs, draw_pairs
 from lamdemo.data.splits import Split
 from lamdemo.data.videos import ClipSampler, Recording, decode_folder, photographs_from, photographs_in
 from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import save_checkpoint, write_safely
+from lamdemo.models.checkpoint import load_checkpoint, save_checkpoint, write_safely
 from lamdemo.models.encoder import imagenet_weights
 from lamdemo.models.latent_action_model import LatentActionModel
 from lamdemo.training.config import TrainConfig
@@ -194,7 +194,24 @@ class Trainer:
         names = list(self.average)
         torch._foreach_lerp_([self.average[n] for n in names], [current[n].detach() for n in names], 1 - decay)
 
-    # Saving and resuming.
+    # Starting, saving and resuming.
+
+    def start_from(self, folder: Path) -> None:
+        """Take the weights, whitening and codes of a checkpoint, to train on from there with a new schedule.
+
+        Raises:
+            LamdemoError: it is no checkpoint, or of a model of other sizes.
+        """
+        other = load_checkpoint(folder)
+        try:
+            self.model.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise LamdemoError(
+                f"The checkpoint {folder.name} is of a model of other sizes; use the config that it was trained with."
+            ) from error
+        for name, parameter in self.model.named_parameters():
+            if name in self.average:
+                self.average[name] = parameter.detach().clone()
 
     def save_state(self, folder: Path) -> None:
         """Write everything a run needs to go on: weights, averages, optimizers, whitening, step."""
@@ -275,6 +292,7 @@ def train(
     cache: Path | None = None,
     device: str = "cpu",
     resume: bool = False,
+    start_from: Path | None = None,
     stop_after: float | None = None,
     max_steps: int | None = None,
 ) -> Path:
@@ -289,6 +307,7 @@ def train(
         cache: where decoded frames are kept; ``out/cache`` by default.
         device: where to compute.
         resume: go on from ``out/state``.
+        start_from: a checkpoint's folder, whose weights a new run begins with.
         stop_after: stop after so many minutes, to be resumed.
         max_steps: stop after so many steps altogether, to be resumed.
 
@@ -312,6 +331,8 @@ def train(
     trainer = Trainer(config, recordings, photographs, device=device, encoder_weights=imagenet_weights())
     if resume:
         trainer.load_state(out / "state")
+    elif start_from is not None:
+        trainer.start_from(start_from)
     about = {"seed": config.seed, "videos": len(recordings), "variance_kept": round(trainer.variance_kept, 4)}
 
     def save() -> None:

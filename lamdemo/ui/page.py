@@ -48,7 +48,7 @@ happened, not what was in view. The bars show its length in each step; four step
 target under no action: where both move alike, the source has nothing to do with it.</li>
 <li>Latent actions are tied to places in the picture and to the camera: things move where the source moved.
 They carry motion, not objects or colours.</li>
-<li>The model is small and was trained briefly. Details blur over the steps, what comes newly into view is
+<li>The model is small and was trained briefly. Pixels are moved, not invented: what comes newly into view is
 guessed, and large or sudden motion fails.</li>
 </ul></div>
 """

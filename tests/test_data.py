@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import moving_square
 from torch import Tensor
 from video_files import LOSSLESS, counted, index_of
@@ -37,6 +38,7 @@ from lamdemo.data.videos import (
     photographs_in,
 )
 from lamdemo.errors import LamdemoError
+from lamdemo.models.warp import warp
 from lamdemo.video import optical_flow, write_image, write_video
 
 PLAIN = AugmentConfig(area=1.0, aspect=1.0, flip=0.0, reverse=0.0, colour=0.0, durations=(0.25,))
@@ -455,7 +457,9 @@ class TestScenes:
         assert kinds.count("pan") / 400 == pytest.approx(0.75, abs=0.07)
 
     def test_same_seed_same_pixels(self) -> None:
-        one, again, other = (draw_pairs(np.random.default_rng(s), 3, 4, PHOTOS, 32, SceneConfig()) for s in (1, 1, 2))
+        one, again, other = (
+            draw_pairs(np.random.default_rng(s), 3, 4, PHOTOS, 32, SceneConfig())[0] for s in (1, 1, 2)
+        )
         assert one.shape == (6, 4, 3, 32, 32)
         assert torch.equal(one, again)
         assert not torch.equal(one, other)
@@ -464,7 +468,7 @@ class TestScenes:
     def test_pairs_show_the_same_action_in_two_scenes(self, kind: Kind) -> None:
         weights = tuple(float(k == kind) for k in KINDS)
         config = SceneConfig(weights=weights, pan=(0.03, 0.05), zoom=(0.05, 0.08), roll=(0.06, 0.1), size=(0.08, 0.1))
-        clips = draw_pairs(np.random.default_rng(3), 3, 3, PHOTOS, 96, config)
+        clips, _ = draw_pairs(np.random.default_rng(3), 3, 3, PHOTOS, 96, config)
         for a, b in zip(clips[::2], clips[1::2], strict=True):
             assert (a[0] - b[0]).abs().mean() > 0.05
             flows = [optical_flow(shown(clip[0]), shown(clip[1]))[16:-16, 16:-16] for clip in (a, b)]
@@ -472,6 +476,26 @@ class TestScenes:
             apart = np.median(np.linalg.norm(flows[0] - flows[1], axis=-1))
             size = np.median([np.linalg.norm(f, axis=-1) for f in flows])
             assert apart < 0.25 * size
+
+    @pytest.mark.parametrize("kind", ["pan", "zoom", "roll", "move", "turn", "grow", "leave", "both"])
+    def test_true_motion_takes_each_frame_to_the_next(self, kind: Kind) -> None:
+        weights = tuple(float(k == kind) for k in KINDS)
+        config = SceneConfig(weights=weights, size=(0.2, 0.3))
+        clips, motion = draw_pairs(np.random.default_rng(5), 3, 3, PHOTOS, 128, config, grid=64)
+        before, after = clips[:, :-1].flatten(0, 1), clips[:, 1:].flatten(0, 1)
+        flow, acting, known = (F.interpolate(m.flatten(0, 1), (128, 128), mode="bilinear") for m in motion)
+        moved = (warp(before, flow) - after).abs().mean(1, keepdim=True)
+        still = (before - after).abs().mean(1, keepdim=True)
+        where = (known > 0.99) & (acting > 0.99 if kind not in ("pan", "zoom", "roll") else acting < 0.01)
+        assert where.any()
+        assert (moved * where).sum() < 0.35 * (still * where).sum()
+
+    def test_true_motion_is_nothing_where_nothing_happens(self) -> None:
+        weights = tuple(float(k == "still") for k in KINDS)
+        _, motion = draw_pairs(np.random.default_rng(0), 2, 3, PHOTOS, 32, SceneConfig(weights=weights), grid=8)
+        assert motion.flow.abs().max() < 1e-6
+        assert not motion.acting.any()
+        assert motion.known.all()
 
     def test_what_enters_looks_the_same_in_both_of_a_pair(self) -> None:
         rng = np.random.default_rng(0)

@@ -21,6 +21,7 @@ from lamdemo.models import BottleneckConfig, LossConfig, load_checkpoint, read_c
 from lamdemo.models.encoder import build_encoder, imagenet_weights
 from lamdemo.training import TrainConfig, Trainer, train, trainer
 from lamdemo.training.config import BatchConfig, OptimizerConfig
+from lamdemo.training.trainer import Batch
 from lamdemo.video import write_image, write_video
 
 RECIPE = TrainConfig(
@@ -160,15 +161,21 @@ class TestResume:
         assert fresh.step == 1
 
 
+def flat(batch: Batch) -> list[torch.Tensor]:
+    """All tensors of a batch."""
+    assert batch.motion is not None
+    return [batch.pictures, batch.donors, *batch.motion]
+
+
 class TestBatch:
     def test_depends_on_the_step_alone(self, running: Trainer, untouched: Trainer) -> None:
         one, other = running, untouched
         other.batch(7)
         one.train_step()
-        for a, b in zip(one.batch(3), other.batch(3), strict=True):
+        for a, b in zip(flat(one.batch(3)), flat(other.batch(3)), strict=True):
             assert torch.equal(a, b)
         assert not torch.equal(one.batch(3)[0], one.batch(4)[0])
-        pictures, donors = one.batch(0)
+        pictures, donors, _ = one.batch(0)
         assert pictures.shape == (4, 3, 3, 64, 64)
         assert 0 <= pictures.min() < pictures.max() <= 1 + 1e-6
         assert donors.shape == (4,)

@@ -8,7 +8,7 @@ what it happens to (which photographs, which shapes). One script with two casts 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -217,6 +217,14 @@ class Photographs:
         return len(self.pictures)
 
 
+def _outline(shapes: Tensor, angle: Tensor) -> Tensor:
+    """Radius of outlines ``[K, 2, harmonics]`` at angles ``[K or 1, *, *]``."""
+    order = torch.arange(1, _HARMONICS + 1, device=angle.device) * angle[..., None]
+    amplitudes = shapes.reshape(len(shapes), *[1] * (angle.ndim - 1), 2, _HARMONICS)
+    waves = (amplitudes[..., 0, :] * order.cos()).sum(-1) + (amplitudes[..., 1, :] * order.sin()).sum(-1)
+    return (0.72 * (1 + waves)).clamp(0.25, 0.97)
+
+
 def _patches(casts: list[Cast], photographs: Photographs, device: torch.device | str) -> Tensor:
     """Pictures with alpha of all things of all casts, ``[sum K, 4, P, P]``."""
     skins = np.concatenate([c.skins for c in casts])
@@ -229,11 +237,7 @@ def _patches(casts: list[Cast], photographs: Photographs, device: torch.device |
     colour = F.grid_sample(source, grid * 2 - 1, padding_mode="reflection", align_corners=False)
     # Outline: radius as a Fourier series of the angle; the mean is below 1 so that it fits the patch.
     theta, rho = torch.atan2(v, u), (u * u + v * v).sqrt()
-    order = torch.arange(1, _HARMONICS + 1, device=device)[:, None, None] * theta
-    waves = torch.einsum("kh,hyx->kyx", shapes[:, 0], order.cos()) + torch.einsum(
-        "kh,hyx->kyx", shapes[:, 1], order.sin()
-    )
-    outline = (0.72 * (1 + waves)).clamp(0.25, 0.97)
+    outline = _outline(shapes, theta[None])
     alpha = ((outline - rho) * (_PATCH / 3)).sigmoid()[:, None]
     return torch.cat([colour, alpha], 1)
 
@@ -318,6 +322,68 @@ def render(
     return picture.transpose(1, 2)
 
 
+class TrueMotion(NamedTuple):
+    """How the places of scenes moved, known from how they were made.
+
+    Attributes:
+        flow: ``[B, T-1, 2, r, r]``, backward, in units of the picture's size: where a place of frame t + 1 was
+            in frame t.
+        acting: ``[B, T-1, 1, r, r]`` in [0, 1], how much of a cell belongs to the thing that acts.
+        known: ``[B, T-1, 1, r, r]`` in [0, 1], how much of it was inside the picture in frame t.
+    """
+
+    flow: Tensor
+    acting: Tensor
+    known: Tensor
+
+
+def true_motion(
+    scripts: list[Script], casts: list[Cast], side: int, *, fine: int = 4, device: torch.device | str = "cpu"
+) -> TrueMotion:
+    """True backward flow of scenes of equal length, on a grid of ``side`` cells a side.
+
+    What was hidden behind a thing in frame t moves as the world does. A cell takes the mean over ``fine`` by
+    ``fine`` points in it.
+    """
+    b, t = len(scripts), len(scripts[0].camera)
+    size = side * fine
+    camera = _affine(torch.tensor(np.stack([s.camera for s in scripts]), dtype=torch.float32, device=device))
+    line = (torch.arange(size, device=device) + 0.5) / size - 0.5
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    here = torch.stack([x, y, torch.ones_like(x)], -1).reshape(-1, 3)
+
+    def moved(back: Tensor) -> Tensor:
+        """Where the screen's points were a frame ago, ``[..., P, 2]``, under maps ``[..., 2, 3]``."""
+        return here @ back.transpose(-1, -2)
+
+    was = moved(_chain(_inverse(camera[:, :-1]), camera[:, 1:]))  # [B, T-1, P, 2]
+    acting = torch.zeros(b, t - 1, size * size, device=device)
+    owners = [i for i, s in enumerate(scripts) for _ in s.things]
+    if owners:
+        poses = torch.tensor(np.concatenate([s.things for s in scripts if len(s.things)]), dtype=torch.float32)
+        shapes = np.concatenate([c.shapes[: len(s.things)] for s, c in zip(scripts, casts, strict=True)])
+        stretches = np.concatenate([c.stretches[: len(s.things)] for s, c in zip(scripts, casts, strict=True)])
+        stretch = torch.tensor(stretches, dtype=torch.float32, device=device).sqrt()
+        own = _affine(poses.to(device))
+        own = own * torch.stack([stretch, 1 / stretch, torch.ones_like(stretch)], -1)[:, None, None]
+        to_disc = _chain(_inverse(own), camera[owners])
+        u, v = moved(to_disc[:, 1:]).unbind(-1)
+        outline = _outline(torch.tensor(shapes, dtype=torch.float32, device=device), torch.atan2(v, u))
+        inside = (u * u + v * v).sqrt() < outline  # [K, T-1, P]
+        from_disc = moved(_chain(_inverse(to_disc[:, :-1]), to_disc[:, 1:]))
+        for k, i in enumerate(owners):  # one thing acts in a scene
+            was[i] = torch.where(inside[k][..., None], from_disc[k], was[i])
+            acting[i] = inside[k].float()
+    known = (was.abs().amax(-1) <= 0.5).float()
+
+    def cells(values: Tensor) -> Tensor:
+        c = values.shape[-1]
+        values = values.reshape(b * (t - 1), size, size, c).permute(0, 3, 1, 2)
+        return F.avg_pool2d(values, fine).reshape(b, t - 1, c, side, side)
+
+    return TrueMotion(cells(was - here[:, :2]), cells(acting[..., None]), cells(known[..., None]))
+
+
 def draw_pairs(
     rng: np.random.Generator,
     pairs: int,
@@ -326,13 +392,18 @@ def draw_pairs(
     size: int,
     config: SceneConfig,
     *,
+    grid: int = 16,
     device: torch.device | str = "cpu",
-) -> Tensor:
-    """Clips ``[2 * pairs, T, 3, size, size]``; 2i and 2i + 1 show the same action in two scenes."""
+) -> tuple[Tensor, TrueMotion]:
+    """Clips ``[2 * pairs, T, 3, size, size]`` and their true motion on ``grid`` cells a side.
+
+    Clips 2i and 2i + 1 show the same action in two scenes.
+    """
     scripts, casts = [], []
     for _ in range(pairs):
         script = write_script(rng, frames, config)
         first = draw_cast(rng, script, len(photographs))
         scripts += [script, script]
         casts += [first, draw_cast(rng, script, len(photographs), like=first)]
-    return render(scripts, casts, photographs, size, device=device)
+    pictures = render(scripts, casts, photographs, size, device=device)
+    return pictures, true_motion(scripts, casts, grid, device=device)

@@ -46,6 +46,9 @@ class LossConfig:
         match: the same for the displacement that inverse dynamics reads from correlations.
         teach: distance, in cells, of the world model's flow from that displacement, where the latter explains
             the next picture better than no motion does: matching sees far, the photometric error only near.
+        truth: distance, in cells, of the world model's flow and of that displacement from the true motion, where
+            it is known, which is in procedural scenes. A thing that acts weighs as much as all the rest, however
+            small it is.
         balance: how far steps in which little changes are weighted up in the first two terms, so that a small
             thing that moves counts beside a camera that does: the exponent of mean change over the step's.
         smooth: first differences of the world model's flow, less across edges of the picture.
@@ -59,6 +62,7 @@ class LossConfig:
     motion: float = 2.0
     match: float = 1.0
     teach: float = 0.3
+    truth: float = 0.3
     balance: float = 0.5
     smooth: float = 0.1
     decoder: float = 1.0
@@ -103,6 +107,24 @@ def _distances_from_matching(flow: Tensor, displacement: Tensor, first: Tensor, 
         # A few places are noise as often as not: they count less.
         places = explained.sum((1, 2, 3)) + 0.02 * size[0] * size[1]
     return (explained * (flow - displacement).abs().sum(1, keepdim=True)).sum((1, 2, 3)) / places
+
+
+def _distances_from_truth(flow: Tensor, truth: Tensor, acting: Tensor, known: Tensor) -> Tensor:
+    """Mean L1 distance ``[B]`` of two flows ``[B, 2, h, w]``, half of it over what acts, where anything does.
+
+    Args:
+        flow: what was found.
+        truth: what is true.
+        acting: share of each place that belongs to a thing that acts, ``[B, 1, h, w]``.
+        known: share of each place whose motion is known, ``[B, 1, h, w]``.
+    """
+    apart = (flow - truth).abs().sum(1, keepdim=True)
+    means = []
+    for where in (known * (1 - acting), known * acting):
+        # A sliver of a thing at the picture's edge says little.
+        places = where.sum((1, 2, 3))
+        means.append((where * apart).sum((1, 2, 3)) / places.clamp_min(1.0))
+    return means[0] + means[1]
 
 
 class LatentActionModel(nn.Module):
@@ -158,6 +180,8 @@ class LatentActionModel(nn.Module):
         donors: Tensor | None = None,
         *,
         weights: LossConfig,
+        motion: tuple[Tensor, Tensor, Tensor] | None = None,
+        states: Tensor | None = None,
         strength: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -168,6 +192,10 @@ class LatentActionModel(nn.Module):
             donors: for each clip, the clip of the batch whose latents it is given, ``[B]``: itself, or one in
                 which the same action is carried out in another scene.
             weights: of the loss's terms.
+            motion: true flow ``[K, T-1, 2, h, w]`` of the last K clips, how much of each cell belongs to what acts,
+                and how much of it is known, both ``[K, T-1, 1, h, w]`` (see `lamdemo.data.scenes.TrueMotion`).
+            states: of the pictures ``[B, T, N, D]``, where they are known already; the pictures can then be as
+                small as the decoder's.
             strength: share of the bottleneck's constraint in force.
             generator: source of all randomness (noise, feedback).
 
@@ -176,7 +204,8 @@ class LatentActionModel(nn.Module):
         """
         b, t = pictures.shape[:2]
         s = t - 1
-        states = self.encode(pictures)
+        if states is None:
+            states = self.encode(pictures)
         before, after = states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
         evidence = self.inverse_dynamics(before, after)
         latent: BottleneckOutput = self.bottleneck(
@@ -203,17 +232,25 @@ class LatentActionModel(nn.Module):
         moved = photometric_errors(warp(first, flow), second)
         matched = photometric_errors(warp(first, evidence.displacement), second)
         taught = _distances_from_matching(flow, evidence.displacement.detach(), first, second)
-        motion, match = (share * moved).mean(), (share * matched).mean()
+        seen, match = (share * moved).mean(), (share * matched).mean()
         teach = taught.mean() * self.config.encoder.grid
         smooth = _edge_aware_roughness(flow * self.config.encoder.grid, second)
+
+        true = flow.new_zeros(())
+        if motion is not None and weights.truth > 0:
+            truths = [m.flatten(0, 1) for m in motion]
+            for found in (flow, evidence.displacement):
+                true = true + _distances_from_truth(found[-len(truths[0]) :], *truths).sum() / len(flow)
+            true = true * self.config.encoder.grid
 
         drawn = self._drawing_loss(pictures, past, prediction, weights, generator)
         loss = (
             error.mean()
             + latent.loss
-            + weights.motion * motion
+            + weights.motion * seen
             + weights.match * match
             + weights.teach * teach
+            + weights.truth * true
             + weights.smooth * smooth
             + weights.decoder * drawn
         )
@@ -224,6 +261,7 @@ class LatentActionModel(nn.Module):
             "motion_over_copy": moved.mean() / still.mean(),
             "match_over_copy": matched.mean() / still.mean(),
             "teach": teach,
+            "truth": true,
             "drawn": drawn,
             "bottleneck": latent.loss,
             **latent.logs,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from lamdemo.data.packs import is_pack, read_pack
-from lamdemo.data.scenes import Photographs, draw_pairs
+from lamdemo.data.scenes import Photographs, TrueMotion, draw_pairs
 from lamdemo.data.splits import Split
 from lamdemo.data.videos import ClipSampler, Recording, decode_folder, photographs_from, photographs_in
 from lamdemo.errors import LamdemoError
@@ -36,6 +36,20 @@ from lamdemo.video import find_videos
 
 STATE_NAME = "state.safetensors"
 PROGRESS_NAME = "progress.json"
+
+
+class Batch(NamedTuple):
+    """What a step sees.
+
+    Attributes:
+        pictures: clips ``[B, T, 3, H, W]`` in [0, 1]; real ones first, then pairs of scenes.
+        donors: whose latents each clip is given, ``[B]``.
+        motion: of the scenes, the last ``2 * pairs`` clips; None without any.
+    """
+
+    pictures: Tensor
+    donors: Tensor
+    motion: TrueMotion | None
 
 
 class Trainer:
@@ -78,11 +92,11 @@ class Trainer:
         self.model.to(self.device)
         # Whitened over what will be seen: clips and scenes alike.
         with torch.no_grad(), self._autocast():
-            sample = [self.batch(10_000_000 + i)[0][:, 0] for i in range(max(256 // self._clips, 1))]
+            sample = [self.batch(10_000_000 + i).pictures[:, 0] for i in range(max(256 // self._clips, 1))]
             self.variance_kept = float(encoder.fit_whitening(torch.cat(sample)))
         encoder.to(memory_format=torch.channels_last)
         self._maker = ThreadPoolExecutor(1)
-        self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
+        self._next: tuple[int, Future[Batch]] | None = None
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimizers = self._optimizers()
         self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] = (
@@ -123,26 +137,34 @@ class Trainer:
         share = min((step - rise) / max(o.steps - rise, 1), 1.0)
         return o.learning_rate * (o.floor + (1 - o.floor) * 0.5 * (1 + math.cos(math.pi * share)))
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The clips ``[B, T, 3, H, W]`` of a step and whose latents each is given, ``[B]``."""
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, the same whenever it is asked for."""
         c = self.config
         rng = np.random.default_rng([c.seed, step])
         size = c.model.encoder.picture
-        parts = []
+        parts, motion = [], None
         if c.batch.clips:
             parts.append(self.sampler.draw(rng, c.batch.clips, c.batch.frames, size))
         if c.batch.pairs:
-            parts.append(
-                draw_pairs(rng, c.batch.pairs, c.batch.frames, self.photographs, size, c.scenes, device=self.device)
+            pictures, motion = draw_pairs(
+                rng,
+                c.batch.pairs,
+                c.batch.frames,
+                self.photographs,
+                size,
+                c.scenes,
+                grid=c.model.encoder.grid,
+                device=self.device,
             )
+            parts.append(pictures)
         donors = np.arange(self._clips)
         for i in range(c.batch.pairs):
             if rng.random() < c.batch.swapped:
                 a = c.batch.clips + 2 * i
                 donors[a], donors[a + 1] = a + 1, a
-        return torch.cat(parts), torch.as_tensor(donors, device=self.device)
+        return Batch(torch.cat(parts), torch.as_tensor(donors, device=self.device), motion)
 
-    def _prepared(self) -> tuple[Tensor, Tensor]:
+    def _prepared(self) -> Batch:
         """This step's batch; on the CPU the next one is made meanwhile, beside the model's serial parts."""
         if self.device.type != "cpu":
             return self.batch(self.step)
@@ -160,14 +182,21 @@ class Trainer:
             FloatingPointError: the loss or the gradient is not finite; the weights are as before.
         """
         c = self.config
-        pictures, donors = self._prepared()
+        batch = self._prepared()
         generator = torch.Generator(self.device).manual_seed(c.seed * 1_000_003 + self.step)
         # Squared: the latent must be of use before it is made scarce.
         warm = c.bottleneck_warmup * c.optimizer.steps
         strength = 1.0 if warm <= 0 else min(self.step / warm, 1.0) ** 2
         self.model.train()
         with self._autocast():
-            loss, logs = self._loss(pictures, donors, weights=c.loss, strength=strength, generator=generator)
+            loss, logs = self._loss(
+                batch.pictures,
+                batch.donors,
+                weights=c.loss,
+                motion=batch.motion,
+                strength=strength,
+                generator=generator,
+            )
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()

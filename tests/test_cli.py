@@ -23,7 +23,7 @@ import lamdemo
 from lamdemo.cli import main
 from lamdemo.cli.common import Span, command_line, span
 from lamdemo.models import checkpoint_hash
-from lamdemo.pipeline import LatentActions, TransferPipeline
+from lamdemo.pipeline import LatentActions, TransferPipeline, save_latents
 from lamdemo.video import read_clip, read_image, write_video
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def refused(done: Done, *words: str) -> None:
 def test_help_answers_without_importing_what_computes() -> None:
     code = (
         "import sys\nfrom lamdemo.cli import main\n"
-        "for command in ([], ['transfer'], ['train'], ['evaluate'], ['scenes'], ['app']):\n"
+        "for command in ([], ['transfer'], ['compare'], ['train'], ['evaluate'], ['scenes'], ['app']):\n"
         "    try:\n        main([*command, '--help'])\n"
         "    except SystemExit as leave:\n        assert leave.code == 0\n"
         "heavy = {'torch', 'numpy', 'cv2', 'gradio', 'huggingface_hub'} & set(sys.modules)\n"
@@ -143,6 +143,21 @@ def test_transfer_writes_its_results_and_says_nothing_else(
     assert report["command"].startswith("lamdemo transfer square.mp4 scene.png --out result")
     assert report["measures"]["motion"] > 0 and report["seconds"]["all"] > 0
     assert str(tmp_path.parents[1]) not in json.dumps(report)
+
+
+def test_a_transfer_warns_of_steps_unlike_those_seen_in_training(
+    run: Callable[..., Done], tiny_checkpoint: Path, small_clip: Path, photo: Path, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    inferred = TransferPipeline.from_pretrained(mine).infer(read_clip(small_clip, fps=4).frames).z
+    noise = np.random.default_rng(0).normal(1, 0.02, (160, 1))
+    for sample, far in ((np.repeat(inferred, 20, 0) * noise, 0), (-np.repeat(inferred, 20, 0) * noise, 8)):
+        save_latents(mine, sample)
+        done = run("transfer", small_clip, photo, "--out", tmp_path / "out", "--checkpoint", mine)
+        told = json.loads((tmp_path / "out" / "report.json").read_text())["familiarity"]
+        assert done.code == 0 and told["far_steps"] == far and len(told["unfamiliarity"]) == told["steps"] == 8
+        assert done.out.count("\n") == (2 if far else 1)
+        assert ("warning: 8 of 8 steps lie outside what this model saw" in done.out) == bool(far)
 
 
 def test_source_and_transfer_run_in_step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,11 +13,12 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lamdemo.errors import LamdemoError
 from lamdemo.models import checkpoint_hash
-from lamdemo.pipeline import TransferPipeline, resolve_checkpoint
+from lamdemo.pipeline import TransferPipeline, resolve_checkpoint, save_latents
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -187,6 +189,22 @@ def test_models_come_from_the_hub_once_and_from_this_machine_after(
     assert "cannot be reached" in then[2]["error"] and "someone/never" in then[2]["error"]
     assert "cannot be reached" in then[3]["error"]
     assert then[4] == {"name": "noisy", "hash": wanted}
+
+
+def test_the_sample_of_latents_comes_with_a_model_that_has_one(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    save_latents(mine, np.random.default_rng(0).normal(size=(50, 16)))
+    hub = Hub({"someone/sampled": {p.name: p.read_bytes() for p in mine.iterdir()}})
+    try:
+        (answer,) = fetch(["someone/sampled"], hub.address, tmp_path / "home")
+    finally:
+        hub.stop()
+    assert answer == {"name": "someone/sampled", "hash": checkpoint_hash(mine)}
+    assert any(path.endswith("/latents.safetensors") for path in hub.asked)
+    (fetched,) = (tmp_path / "home").rglob("latents.safetensors")
+    assert fetched.read_bytes() == (mine / "latents.safetensors").read_bytes()
 
 
 def test_a_place_that_cannot_be_written_is_told(hub: Hub, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from conftest import TINY, moving_square
 
 from lamdemo.errors import LamdemoError
-from lamdemo.models import LatentActionModel
+from lamdemo.models import LatentActionModel, save_checkpoint
 from lamdemo.pipeline import (
     MAX_STEPS,
     ActionEdit,
@@ -19,6 +19,7 @@ from lamdemo.pipeline import (
     TransferPipeline,
     bundled_checkpoints,
     collect,
+    describe_checkpoint,
     resolve_checkpoint,
     sharpness,
 )
@@ -355,6 +356,24 @@ class TestCheckpointsByName:
         with pytest.raises(LamdemoError) as caught:
             resolve_checkpoint(tmp_path / "deep" / "er" / "quiet")
         assert str(tmp_path) not in str(caught.value)
+
+    def test_they_tell_what_they_are_without_being_loaded(self, tmp_path: Path) -> None:
+        told = {}
+        for family, dial, about in (
+            ("noisy", 1e-5, {"steps": 4100, "nats": 23.456}),
+            ("sparse", 0.05, {"steps": "many", "nats": float("nan")}),
+            ("discrete", 4096, {}),
+        ):
+            latent = dataclasses.replace(TINY.bottleneck, family=family, capacity=dial)
+            model = LatentActionModel(dataclasses.replace(TINY, bottleneck=latent))
+            save_checkpoint(model, tmp_path / family, about=about)
+            (tmp_path / family / "model.safetensors").unlink()
+            told[family] = str(describe_checkpoint(tmp_path / family))
+        assert told["noisy"] == "noisy — noisy latents, β 1e-05 — 4,100 training steps, 23.5 nats a step"
+        assert told["sparse"] == "sparse — sparse latents, λ 0.05"
+        assert told["discrete"] == "discrete — discrete latents, 4,096 codes"
+        with pytest.raises(LamdemoError):
+            describe_checkpoint(tmp_path / "nothing")
 
     def test_a_pipeline_knows_its_name_and_weights(self, tiny_checkpoint: Path, pipeline: TransferPipeline) -> None:
         assert pipeline.name == "tiny"

@@ -1,4 +1,4 @@
-"""The command line: ``lamdemo transfer``, ``train``, ``pack``, ``evaluate``, ``scenes`` and ``app``.
+"""The command line: ``lamdemo transfer``, ``compare``, ``train``, ``pack``, ``evaluate``, ``scenes`` and ``app``.
 
 Whatever computes is imported when a command runs, so that ``lamdemo --help`` answers at once.
 """
@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lamdemo import __version__
+from lamdemo.cli.compare import compare
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.page import page
 from lamdemo.cli.training import pack, train
@@ -32,6 +33,7 @@ cli = typer.Typer(
 )
 for command, name in (
     (transfer, "transfer"),
+    (compare, "compare"),
     (train, "train"),
     (pack, "pack"),
     (evaluate, "evaluate"),

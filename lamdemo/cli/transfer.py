@@ -108,14 +108,15 @@ def transfer(
         actions, shown, available = _stored(source, source_range, max_steps)
     else:
         rate = fps or pipeline.fps
-        shown, available = _watched(source, rate, source_range, max_steps, smooth)
+        shown, available = watched(source, rate, source_range, max_steps, smooth)
         actions = pipeline.infer(shown[:: smooth + 1], rate, temperature=temperature, seed=seed)
-    past = _aim(target, target_time, actions.fps, pipeline.model.config.world_model.context)
+    past = aim(target, target_time, actions.fps, pipeline.model.config.world_model.context)
     lap("read and infer")
     total = len(actions) * repeat
     stream = pipeline.stream(actions, past, edit=edit, between=smooth)
     steps = list(tqdm(stream, total=total + 1, desc="transfer", unit="step", leave=False, disable=None))
-    result = collect(steps, edit.apply(actions))
+    familiarity = pipeline.judge_familiarity(actions)
+    result = collect(steps, edit.apply(actions), familiarity)
     lap("transfer")
 
     with appearing_whole(out) as folder:
@@ -149,19 +150,25 @@ def transfer(
             "steps": {"available": available, "used": len(actions), "made": len(result.frames) - 1},
             "size": {"width": past.shape[2], "height": past.shape[1]},
             "measures": {name: round(value, 4) for name, value in result.measures.items()},
+            "familiarity": None if familiarity is None else familiarity.as_dict(),
             "seconds": {**timing, "all": round(time.monotonic() - begun, 3)},
-            **_about(ctx.obj or []),
+            **about(ctx.obj or []),
         }
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         (folder / "report.json").write_text(text, encoding="utf-8")
     cut = f" of {available}, see --max-steps" if available > len(actions) else ""
     typer.echo(f"{out / 'transfer.mp4'} ({len(actions)} steps{cut})")
+    if familiarity is not None and familiarity.warning:
+        typer.echo(f"warning: {familiarity.warning}")
 
 
-def _watched(source: Path, fps: float, part: Span | None, max_steps: int, smooth: int) -> tuple[np.ndarray, int]:
+def watched(source: Path, fps: float, part: Span | None, max_steps: int, smooth: int) -> tuple[np.ndarray, int]:
     """The source's frames ``[S * (smooth + 1) + 1, H, W, 3]``, of which the model sees every (smooth + 1)th.
 
     Also how many steps there would have been without the limit.
+
+    Raises:
+        LamdemoError: it is no clip, or the range holds no step or too many.
     """
     from lamdemo.video import DEFAULT_LIMITS, probe, read_clip
 
@@ -216,22 +223,27 @@ def _stored(source: Path, part: Span | None, max_steps: int) -> tuple[LatentActi
     return LatentActions(z[:max_steps], actions.fps, actions.checkpoint), None, len(z)
 
 
-def _aim(target: Path, at: float | None, fps: float, context: int) -> np.ndarray:
-    """The target ``[T, H, W, 3]``: one picture, or a clip's frames up to the moment to take over from."""
+def aim(target: Path, at: float | None, fps: float, context: int, max_side: int | None = None) -> np.ndarray:
+    """The target ``[T, H, W, 3]``: one picture, or a clip's frames up to the moment to take over from.
+
+    Raises:
+        LamdemoError: it cannot be read, or has no such moment.
+    """
     from lamdemo.pipeline import MAX_SIDE
     from lamdemo.video import probe, read_clip, read_image
 
+    max_side = max_side or MAX_SIDE
     info = probe(target)
     if info.is_image:
         if at is not None:
             raise LamdemoError(f"{target.name} is a picture and has no times; leave out --target-time.")
-        return read_image(target, max_side=MAX_SIDE)[None]
+        return read_image(target, max_side=max_side)[None]
     at = at or 0.0
     if at >= info.seconds:
         raise LamdemoError(f"{target.name} ends after {info.seconds:.3g} seconds; give a --target-time before that.")
     frames = min(context, int(at * fps + 1e-6) + 1)
     start = max(at - (frames - 1) / fps, 0.0)
-    return read_clip(target, fps=fps, start=start, max_frames=frames, max_side=MAX_SIDE).frames
+    return read_clip(target, fps=fps, start=start, max_frames=frames, max_side=max_side).frames
 
 
 def _write_pictures(
@@ -250,7 +262,7 @@ def _write_pictures(
     write_video(folder / "side_by_side.mp4", whole, result.smooth_fps)
 
 
-def _about(arguments: list[str]) -> dict[str, Any]:
+def about(arguments: list[str]) -> dict[str, Any]:
     """With what a result was made."""
     import torch
 

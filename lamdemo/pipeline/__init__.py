@@ -1,7 +1,8 @@
 """From a clip to its latent actions, and from there to another picture: the one way through."""
 
 from lamdemo.pipeline.actions import ActionEdit, LatentActions
-from lamdemo.pipeline.hub import bundled_checkpoints, resolve_checkpoint
+from lamdemo.pipeline.familiarity import Familiarity, Judgement, save_latents
+from lamdemo.pipeline.hub import bundled_checkpoints, describe_checkpoint, resolve_checkpoint
 from lamdemo.pipeline.transfer import (
     MAX_SIDE,
     MAX_STEPS,
@@ -17,13 +18,17 @@ __all__ = [
     "MAX_SIDE",
     "MAX_STEPS",
     "ActionEdit",
+    "Familiarity",
+    "Judgement",
     "LatentActions",
     "TransferPipeline",
     "TransferResult",
     "TransferStep",
     "bundled_checkpoints",
     "collect",
+    "describe_checkpoint",
     "measure",
     "resolve_checkpoint",
+    "save_latents",
     "sharpness",
 ]

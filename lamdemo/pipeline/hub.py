@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME
+from lamdemo.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
+from lamdemo.pipeline.familiarity import LATENTS_NAME
 
 DEFAULT_CHECKPOINT = "noisy"
 _HUB_ID = re.compile(r"^([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?$")
@@ -25,6 +28,49 @@ def bundled_checkpoints() -> dict[str, Path]:
     folder = bundled_folder()
     found = {p.parent.name: p.parent for p in sorted(folder.glob(f"*/{CONFIG_NAME}"))}
     return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT_CHECKPOINT, item[0])))
+
+
+@dataclass(frozen=True)
+class CheckpointSummary:
+    """What a checkpoint says about itself, without loading it.
+
+    Attributes:
+        name: of its folder.
+        family: of its latents: "sparse", "noisy" or "discrete".
+        capacity: the family's dial in words.
+        trained: one line of how it was made and what was measured; empty where nothing is told.
+    """
+
+    name: str
+    family: str
+    capacity: str
+    trained: str
+
+    def __str__(self) -> str:
+        kind = f"{self.family} latents, {self.capacity}"
+        return f"{self.name} — {kind}" + (f" — {self.trained}" if self.trained else "")
+
+
+def describe_checkpoint(folder: Path) -> CheckpointSummary:
+    """Read a checkpoint's config.
+
+    Raises:
+        LamdemoError: it is no checkpoint, or its config is damaged.
+    """
+    config, about = read_config(folder)
+    told = []
+    steps, nats = (about.get(key) if isinstance(about, dict) else None for key in ("steps", "nats"))
+    if isinstance(steps, int) and steps > 0:
+        told.append(f"{steps:,} training steps")
+    if isinstance(nats, int | float) and math.isfinite(nats):
+        told.append(f"{nats:.3g} nats a step")
+    latent = config.bottleneck
+    return CheckpointSummary(folder.name, latent.family, capacity(latent.family, latent.capacity), ", ".join(told))
+
+
+def capacity(family: str, dial: float) -> str:
+    """A family's dial in words: the weight of its penalty, or its number of codes."""
+    return f"{dial:,.0f} codes" if family == "discrete" else f"{'β' if family == 'noisy' else 'λ'} {dial:g}"
 
 
 def resolve_checkpoint(path_or_id: str | Path | None = None, *, cache_dir: str | Path | None = None) -> Path:
@@ -69,7 +115,7 @@ def _download(repo: str, revision: str | None, cache_dir: str | Path | None) -> 
         RevisionNotFoundError,
     )
 
-    wanted = [CONFIG_NAME, WEIGHTS_NAME, "README.md"]
+    wanted = [CONFIG_NAME, WEIGHTS_NAME, LATENTS_NAME, "README.md"]
     try:
         folder = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=wanted))
     except HFValidationError as error:

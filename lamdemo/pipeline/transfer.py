@@ -19,6 +19,7 @@ from lamdemo.errors import LamdemoError
 from lamdemo.models import Canvas, LatentActionModel, checkpoint_hash, load_checkpoint, read_config
 from lamdemo.models.world_model import Prediction
 from lamdemo.pipeline.actions import ActionEdit, LatentActions
+from lamdemo.pipeline.familiarity import Familiarity, Judgement
 from lamdemo.pipeline.hub import resolve_checkpoint
 
 MAX_STEPS = 256
@@ -62,6 +63,8 @@ class TransferResult:
         flow: float32 ``[S, H, W, 2]``, backward, in pixels.
         fps: steps a second; ``smooth`` plays at ``(K + 1)`` times that.
         measures: figures of the result, by name, each explained in `measure`.
+        familiarity: how near the source's actions, before any edit, lie to those seen in training; None
+            where the checkpoint brings no sample of these.
     """
 
     frames: np.ndarray
@@ -71,6 +74,7 @@ class TransferResult:
     flow: np.ndarray
     fps: float
     measures: dict[str, float] = field(default_factory=dict)
+    familiarity: Judgement | None = None
 
     @property
     def smooth_fps(self) -> float:
@@ -119,9 +123,17 @@ class TransferPipeline:
         >>> result = pipeline.transfer(actions, picture)  # uint8 [H, W, 3]
     """
 
-    def __init__(self, model: LatentActionModel, *, name: str = "model", checkpoint: str = "") -> None:
-        """Args: a model, how to call it, and the hash of its weights."""
+    def __init__(
+        self,
+        model: LatentActionModel,
+        *,
+        name: str = "model",
+        checkpoint: str = "",
+        familiarity: Familiarity | None = None,
+    ) -> None:
+        """Args: a model, how to call it, the hash of its weights, and latents that it saw in training."""
         self.model, self.name, self.checkpoint = model.eval(), name, checkpoint
+        self.familiarity = familiarity
 
     @classmethod
     def from_pretrained(
@@ -152,6 +164,7 @@ class TransferPipeline:
             model,
             name=Path(name).name if Path(name).is_absolute() else name,
             checkpoint=checkpoint_hash(folder),
+            familiarity=Familiarity.read(folder),
         )
 
     @property
@@ -216,6 +229,20 @@ class TransferPipeline:
         with self._computing():
             z = self.model.infer(states, temperature=temperature, generator=generator)[0]
         return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
+
+    def judge_familiarity(self, actions: LatentActions) -> Judgement | None:
+        """Whether actions are of the kind this model saw in training.
+
+        Args:
+            actions: as inferred; an edit moves them away from what any clip shows, and that is its purpose.
+
+        Returns:
+            A judgement of each step, with a sentence where a warning is due; None where the checkpoint brings
+            no sample of latents or the actions are of another width.
+        """
+        if self.familiarity is None or actions.z.shape[1] != self.model.config.bottleneck.channels:
+            return None
+        return self.familiarity.judge(actions.z)
 
     # Transfer.
 
@@ -337,10 +364,10 @@ class TransferPipeline:
         else:
             actions = self.infer(source, fps, temperature=temperature, seed=seed)
         steps = list(self.stream(actions, target, edit=edit, between=between))
-        return collect(steps, (edit or ActionEdit()).apply(actions))
+        return collect(steps, (edit or ActionEdit()).apply(actions), self.judge_familiarity(actions))
 
 
-def collect(steps: list[TransferStep], actions: LatentActions) -> TransferResult:
+def collect(steps: list[TransferStep], actions: LatentActions, familiarity: Judgement | None = None) -> TransferResult:
     """Put the steps of a stream together; ``actions`` are those applied (a stopped stream took fewer)."""
     done = LatentActions(actions.z[: len(steps) - 1], actions.fps, actions.checkpoint)
     smooth = [steps[0].frame]
@@ -355,6 +382,7 @@ def collect(steps: list[TransferStep], actions: LatentActions) -> TransferResult
         flow=np.stack(flows) if flows else np.zeros((0, *steps[0].frame.shape[:2], 2), np.float32),
         fps=actions.fps,
         measures=measure(steps, done) if flows else {},
+        familiarity=familiarity,
     )
 
 

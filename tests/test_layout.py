@@ -14,7 +14,7 @@ BELOW = {
     "video": set(),
     "models": set(),
     "data": {"video", "models"},
-    "training": {"video", "models", "data"},
+    "training": {"video", "models", "data", "pipeline"},
     "pipeline": {"video", "models"},
     "evaluation": {"video", "models", "data", "pipeline"},
     "ui": {"video", "models", "pipeline", "evaluation"},

@@ -401,8 +401,7 @@ class TestTrain:
 
     def test_a_run_can_begin_with_a_checkpoint(self, footage: Path, whole: Path, tmp_path: Path) -> None:
         cache, given = whole.parent / "cache", load_file(whole / "checkpoint" / "model.safetensors")
-        begun = build()
-        begun.start_from(whole / "checkpoint")
+        begun = Trainer(RECIPE, recordings(), photographs(), start_from=whole / "checkpoint")
         for name, value in begun.average.items():
             assert torch.equal(value, given[name].float())
         assert torch.equal(begun.model.encoder.basis, given["encoder.basis"])
@@ -410,7 +409,9 @@ class TestTrain:
         assert read_config(tmp_path / "on" / "checkpoint")[1]["steps"] == 1
         other = dataclasses.replace(TINY, bottleneck=BottleneckConfig("noisy", TINY.bottleneck.channels * 2, 1e-3))
         with pytest.raises(LamdemoError, match="other sizes"):
-            build(dataclasses.replace(RECIPE, model=other)).start_from(whole / "checkpoint")
+            Trainer(
+                dataclasses.replace(RECIPE, model=other), recordings(), photographs(), start_from=whole / "checkpoint"
+            )
 
     def test_the_checkpoint_holds_the_average(self, whole: Path) -> None:
         state = load_file(whole / "state" / "state.safetensors")

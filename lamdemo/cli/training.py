@@ -1,4 +1,4 @@
-"""``lamdemo train`` and ``lamdemo pack``."""
+"""``lamdemo train``, ``lamdemo family`` and ``lamdemo pack``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from lamdemo.cli.common import Device, checked_device, checked_place, remove_if_empty, some_path
+from lamdemo.cli.common import (
+    Device,
+    checked_device,
+    checked_place,
+    command_line,
+    remove_if_empty,
+    some_path,
+)
 
 
 def train(
@@ -82,6 +89,97 @@ def train(
     finally:
         remove_if_empty(made)
     typer.echo(checkpoint)
+
+
+def family(
+    ctx: typer.Context,
+    recipe: Annotated[Path, typer.Argument(parser=some_path, metavar="RECIPE", help="TOML, as in recipes/.")],
+    videos: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, or a pack.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoints/, reports/ and what is to be resumed."),
+    ],
+    split: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips not to train on."),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Photographs for the procedural scenes."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="For decoded frames; OUT/cache without it."),
+    ] = None,
+    device: Device = "cpu",
+    start_from: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Checkpoint that the stem begins with, in the place of random weights."),
+    ] = None,
+    stop_after: Annotated[
+        float | None, typer.Option(min=0, metavar="MIN", help="Stop training after so many minutes; call again.")
+    ] = None,
+    reports: Annotated[bool, typer.Option(help="Judge the family when it is trained.")] = True,
+    max_clips: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Clips to judge on at most; all without it.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads to compute with on a CPU.")] = None,
+) -> None:
+    """Train a family of checkpoints alike, bottleneck by bottleneck, and judge it.
+
+    Called again, it goes on where it stopped.
+
+    [bold]Example[/]
+
+    [cyan]lamdemo family recipes/family-cpu.toml --videos clips --split configs/split.toml --out runs/family[/]
+    """
+    import torch
+
+    from lamdemo.data.packs import is_pack
+    from lamdemo.data.splits import Split
+    from lamdemo.pipeline import resolve_checkpoint
+    from lamdemo.training import FamilyConfig, train_family
+
+    checked_place(out, folder=True)
+    config = FamilyConfig.read(recipe)
+    parts = Split.read(split) if split is not None else None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    made = [folder for folder in (out / "cache", out, *out.absolute().parents) if not folder.exists()]
+    try:
+        done = train_family(
+            config,
+            videos,
+            out,
+            split=parts,
+            photos=photos,
+            cache=cache,
+            device=checked_device(device),
+            start_from=resolve_checkpoint(start_from) if start_from else None,
+            stop_after=stop_after,
+        )
+    finally:
+        remove_if_empty(made)
+    for folder in done:
+        typer.echo(folder)
+    if len(done) < len(config.members):
+        typer.echo(f"{len(done)} of {len(config.members)} are finished; call it again to go on.")
+        return
+    if not reports:
+        return
+
+    from lamdemo.evaluation.suite import SuiteConfig, load_checkpoints, run_suite
+
+    # A pack holds what was trained on, which is no judge.
+    judged = None if is_pack(videos) or split is None else videos
+    run_suite(
+        load_checkpoints([str(folder) for folder in done], checked_device(device)),
+        out / "reports",
+        SuiteConfig(videos=judged, split=split, max_clips=max_clips),
+        command=command_line(ctx.obj or []),
+        say=lambda words: typer.echo(words, err=True),
+    )
+    typer.echo(out / "reports")
 
 
 def pack(

@@ -262,6 +262,14 @@ class DiscreteBottleneck(Bottleneck):
         self.register_buffer("counts", torch.ones(size))
         self.register_buffer("idle", torch.zeros(size))
 
+    @torch.no_grad()
+    def set_codes(self, codes: Tensor) -> None:
+        """Begin with these codes ``[capacity, Z]``; the first must be zero."""
+        self.codes.copy_(codes)
+        self.sums.copy_(codes)
+        self.counts.fill_(1)
+        self.idle.zero_()
+
     def nearest(self, z: Tensor) -> Tensor:
         """Index of the code nearest to each latent, ``[B]``."""
         return torch.cdist(z, self.codes).argmin(-1)

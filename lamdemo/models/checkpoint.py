@@ -41,17 +41,15 @@ def config_from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
         raise ValueError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(hints)}")
     values: dict[str, Any] = {}
     for name, value in data.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            values[name] = config_from_dict(hint, value)
-        else:
-            values[name] = _checked(f"{cls.__name__}.{name}", hint, value)
+        values[name] = _checked(f"{cls.__name__}.{name}", hints[name], value)
     return cls(**values)
 
 
 def _checked(name: str, hint: Any, value: Any) -> Any:
     """The value as ``hint`` wants it: a whole number where a float is meant, a list where a tuple is."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return config_from_dict(hint, value)
     if origin is tuple and isinstance(value, (list, tuple)):
         if inner[-1] is Ellipsis:
             inner = inner[:1] * len(value)

@@ -47,8 +47,7 @@ class LossConfig:
         teach: distance, in cells, of the world model's flow from that displacement, where the latter explains
             the next picture better than no motion does: matching sees far, the photometric error only near.
         truth: distance, in cells, of the world model's flow and of that displacement from the true motion, where
-            it is known, which is in procedural scenes. A thing that acts weighs as much as all the rest, however
-            small it is.
+            it is known, which is in procedural scenes; for each place that moves, so that small things count.
         balance: how far steps in which little changes are weighted up in the first two terms, so that a small
             thing that moves counts beside a camera that does: the exponent of mean change over the step's.
         smooth: first differences of the world model's flow, less across edges of the picture.
@@ -69,6 +68,10 @@ class LossConfig:
     painting: float = 0.02
     noise: float = 0.1
     feedback: float = 0.3
+
+
+_TINY = 0.05  # cells a step, up to which a place stands still
+_FEW = 6.0  # places that a thing is taken to have at least
 
 
 def photometric_errors(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -110,7 +113,10 @@ def _distances_from_matching(flow: Tensor, displacement: Tensor, first: Tensor, 
 
 
 def _distances_from_truth(flow: Tensor, truth: Tensor, acting: Tensor, known: Tensor) -> Tensor:
-    """Mean L1 distance ``[B]`` of two flows ``[B, 2, h, w]``, half of it over what acts, where anything does.
+    """L1 distance ``[B]`` of two flows ``[B, 2, h, w]``, summed over the picture, for each place that moves.
+
+    Divided by what moves and not by the picture's size: else a thing's motion could spill over its surroundings
+    for nothing, since each of those places hardly counts.
 
     Args:
         flow: what was found.
@@ -118,13 +124,10 @@ def _distances_from_truth(flow: Tensor, truth: Tensor, acting: Tensor, known: Te
         acting: share of each place that belongs to a thing that acts, ``[B, 1, h, w]``.
         known: share of each place whose motion is known, ``[B, 1, h, w]``.
     """
-    apart = (flow - truth).abs().sum(1, keepdim=True)
-    means = []
-    for where in (known * (1 - acting), known * acting):
-        # A sliver of a thing at the picture's edge says little.
-        places = where.sum((1, 2, 3))
-        means.append((where * apart).sum((1, 2, 3)) / places.clamp_min(1.0))
-    return means[0] + means[1]
+    apart = known * (flow - truth).abs().sum(1, keepdim=True)
+    moving = known * torch.maximum(acting, (truth.norm(dim=1, keepdim=True) * flow.shape[-1] > _TINY).float())
+    # A sliver of a thing at the picture's edge says little, and of a picture that stands still every place counts.
+    return apart.sum((1, 2, 3)) / moving.sum((1, 2, 3)).clamp_min(_FEW)
 
 
 class LatentActionModel(nn.Module):

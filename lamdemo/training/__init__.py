@@ -1,6 +1,7 @@
-"""Training: recipes, and the loop that carries them out."""
+"""Training: recipes, the loop that carries them out, and families of checkpoints made alike."""
 
 from lamdemo.training.config import TrainConfig
+from lamdemo.training.family import FamilyConfig, train_family
 from lamdemo.training.trainer import Trainer, train, training_recordings
 
-__all__ = ["TrainConfig", "Trainer", "train", "training_recordings"]
+__all__ = ["FamilyConfig", "TrainConfig", "Trainer", "train", "train_family", "training_recordings"]

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -45,11 +46,13 @@ class Batch(NamedTuple):
         pictures: clips ``[B, T, 3, H, W]`` in [0, 1]; real ones first, then pairs of scenes.
         donors: whose latents each clip is given, ``[B]``.
         motion: of the scenes, the last ``2 * pairs`` clips; None without any.
+        states: of the pictures ``[B, T, N, D]``, where they were encoded before.
     """
 
     pictures: Tensor
     donors: Tensor
     motion: TrueMotion | None
+    states: Tensor | None = None
 
 
 class Trainer:
@@ -70,6 +73,9 @@ class Trainer:
         *,
         device: torch.device | str = "cpu",
         encoder_weights: dict[str, Tensor] | None = None,
+        batches: Callable[[int], Batch] | None = None,
+        start_from: Path | None = None,
+        own_bottleneck: bool = False,
     ) -> None:
         """Set everything up for step 0.
 
@@ -79,6 +85,12 @@ class Trainer:
             photographs: uint8 ``[P, 3, H, W]`` for scenes.
             device: where to compute.
             encoder_weights: ImageNet weights (see `imagenet_weights`); random ones without, for tests.
+            batches: gives the batch of each step, in the place of those drawn from the recordings.
+            start_from: folder of a checkpoint whose weights, whitening and codes to begin with.
+            own_bottleneck: that checkpoint may have another bottleneck: what this one shares with it is taken.
+
+        Raises:
+            LamdemoError: ``start_from`` is no checkpoint, or of a model of other sizes.
         """
         self.config, self.device, self.step = config, torch.device(device), 0
         self.changing = False
@@ -90,10 +102,15 @@ class Trainer:
         if encoder_weights is not None:
             encoder.load_imagenet(encoder_weights)
         self.model.to(self.device)
-        # Whitened over what will be seen: clips and scenes alike.
-        with torch.no_grad(), self._autocast():
-            sample = [self.batch(10_000_000 + i).pictures[:, 0] for i in range(max(256 // self._clips, 1))]
-            self.variance_kept = float(encoder.fit_whitening(torch.cat(sample)))
+        self._batches = batches
+        self.variance_kept: float | None = None
+        if start_from is not None:
+            self._start_from(start_from, own_bottleneck)
+        else:
+            # Whitened over what will be seen: clips and scenes alike.
+            with torch.no_grad(), self.autocast():
+                sample = [self.batch(10_000_000 + i).pictures[:, 0] for i in range(max(256 // self._clips, 1))]
+                self.variance_kept = round(float(encoder.fit_whitening(torch.cat(sample))), 4)
         encoder.to(memory_format=torch.channels_last)
         self._maker = ThreadPoolExecutor(1)
         self._next: tuple[int, Future[Batch]] | None = None
@@ -107,7 +124,8 @@ class Trainer:
     def _clips(self) -> int:
         return self.config.batch.clips + 2 * self.config.batch.pairs
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The precision that the recipe computes in."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -139,6 +157,8 @@ class Trainer:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, the same whenever it is asked for."""
+        if self._batches is not None:
+            return self._batches(step)
         c = self.config
         rng = np.random.default_rng([c.seed, step])
         size = c.model.encoder.picture
@@ -166,7 +186,7 @@ class Trainer:
 
     def _prepared(self) -> Batch:
         """This step's batch; on the CPU the next one is made meanwhile, beside the model's serial parts."""
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" or self._batches is not None:
             return self.batch(self.step)
         step, future = self._next or (self.step, self._maker.submit(self.batch, self.step))
         if step != self.step:  # resumed elsewhere in the meantime
@@ -188,12 +208,13 @@ class Trainer:
         warm = c.bottleneck_warmup * c.optimizer.steps
         strength = 1.0 if warm <= 0 else min(self.step / warm, 1.0) ** 2
         self.model.train()
-        with self._autocast():
+        with self.autocast():
             loss, logs = self._loss(
                 batch.pictures,
                 batch.donors,
                 weights=c.loss,
                 motion=batch.motion,
+                states=batch.states,
                 strength=strength,
                 generator=generator,
             )
@@ -225,22 +246,23 @@ class Trainer:
 
     # Starting, saving and resuming.
 
-    def start_from(self, folder: Path) -> None:
-        """Take the weights, whitening and codes of a checkpoint, to train on from there with a new schedule.
-
-        Raises:
-            LamdemoError: it is no checkpoint, or of a model of other sizes.
-        """
-        other = load_checkpoint(folder)
+    def _start_from(self, folder: Path, own_bottleneck: bool) -> None:
+        tensors = load_checkpoint(folder).state_dict()
+        if own_bottleneck:
+            mine = self.model.state_dict()
+            tensors = {
+                name: tensors[name]
+                if not name.startswith("bottleneck.")
+                else (tensors[name] if name in tensors and tensors[name].shape == value.shape else value)
+                for name, value in mine.items()
+                if name in tensors or name.startswith("bottleneck.")
+            }
         try:
-            self.model.load_state_dict(other.state_dict())
+            self.model.load_state_dict(tensors)
         except RuntimeError as error:
             raise LamdemoError(
                 f"The checkpoint {folder.name} is of a model of other sizes; use the config that it was trained with."
             ) from error
-        for name, parameter in self.model.named_parameters():
-            if name in self.average:
-                self.average[name] = parameter.detach().clone()
 
     def save_state(self, folder: Path) -> None:
         """Write everything a run needs to go on: weights, averages, optimizers, whitening, step."""
@@ -293,6 +315,64 @@ class Trainer:
         save_checkpoint(self.model, folder, about=about, weights=self.average)
 
 
+@dataclasses.dataclass
+class StepWork:
+    """How much of the machine a training step uses.
+
+    Attributes:
+        operations: floating-point operations of a step's matrix products and convolutions, forward and backward.
+        peak: operations a second of a large matrix product in the recipe's precision, measured.
+    """
+
+    operations: float
+    peak: float
+    _since: tuple[int, float] | None = None
+
+    @classmethod
+    def count(cls, trainer: Trainer) -> StepWork:
+        """Count a step's operations on its next batch (no weight is changed), and measure the peak."""
+        batch, config = trainer.batch(trainer.step), trainer.config
+        trainer.model.train()
+        kept = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
+        with FlopCounterMode(display=False) as counter, trainer.autocast():
+            loss, _ = trainer.model(
+                batch.pictures,
+                batch.donors,
+                weights=config.loss,
+                motion=batch.motion,
+                states=batch.states,
+                generator=torch.Generator(trainer.device).manual_seed(0),
+            )
+            loss.backward()
+        for parameter in trainer.model.parameters():
+            parameter.grad = None
+        with torch.no_grad():
+            for name, buffer in trainer.model.named_buffers():
+                buffer.copy_(kept[name])
+        side = 8192 if trainer.device.type == "cuda" else 2048
+        dtype = torch.bfloat16 if config.bf16 else torch.float32
+        a = torch.ones(side, side, device=trainer.device, dtype=dtype)
+
+        def product(times: int) -> float:
+            start = time.perf_counter()
+            for _ in range(times):
+                b = a @ a
+            b[0, 0].item()  # waits for a GPU
+            return (time.perf_counter() - start) / times
+
+        product(1)
+        return cls(float(counter.get_total_flops()), 2 * side**3 / min(product(3), product(3)))
+
+    def logs(self, step: int) -> dict[str, float]:
+        """Seconds a step since the last call, and their share of the peak; nothing at the first call."""
+        now = time.perf_counter()
+        since, self._since = self._since, (step, now)
+        if since is None or step <= since[0]:
+            return {}
+        seconds = (now - since[1]) / (step - since[0])
+        return {"seconds": seconds, "share_of_peak": self.operations / seconds / self.peak}
+
+
 def training_recordings(
     videos: Path, cache: Path, config: TrainConfig, *, split: Split | None = None
 ) -> list[Recording]:
@@ -309,6 +389,20 @@ def training_recordings(
     for problem in problems:
         tqdm.write(f"skipped: {problem}", file=sys.stderr)
     return recordings
+
+
+def training_material(
+    config: TrainConfig, videos: Path, cache: Path, *, split: Split | None = None, photos: Path | None = None
+) -> tuple[list[Recording], Tensor]:
+    """Recordings and photographs (uint8 ``[P, 3, H, W]``, frames of theirs and ``photos``) to train on."""
+    recordings = training_recordings(videos, cache, config, split=split)
+    size = (192, 288)
+    photographs = photographs_from(recordings, config.batch.photographs, size, config.seed)
+    if photos is not None:
+        extra = photographs_in(photos, size)
+        # Few but sharp: given as much room as a third of the frames.
+        photographs = torch.cat([photographs, extra.repeat(max(len(photographs) // (3 * len(extra)), 1), 1, 1, 1)])
+    return recordings, photographs
 
 
 def train(
@@ -350,19 +444,48 @@ def train(
     start = time.monotonic()
     if (out / "state" / STATE_NAME).exists() and not resume:
         raise LamdemoError(f"{out.name} already holds a training run; go on with --resume, or give another folder.")
-    recordings = training_recordings(videos, cache or out / "cache", config, split=split)
-    size = (192, 288)
-    photographs = photographs_from(recordings, config.batch.photographs, size, config.seed)
-    if photos is not None:
-        extra = photographs_in(photos, size)
-        # Few but sharp: given as much room as a third of the frames.
-        photographs = torch.cat([photographs, extra.repeat(max(len(photographs) // (3 * len(extra)), 1), 1, 1, 1)])
-    trainer = Trainer(config, recordings, photographs, device=device, encoder_weights=imagenet_weights())
+    material = training_material(config, videos, cache or out / "cache", split=split, photos=photos)
+    trainer = Trainer(
+        config,
+        *material,
+        device=device,
+        encoder_weights=imagenet_weights() if start_from is None else None,
+        start_from=start_from,
+    )
     if resume:
         trainer.load_state(out / "state")
-    elif start_from is not None:
-        trainer.start_from(start_from)
-    about = {"seed": config.seed, "videos": len(recordings), "variance_kept": round(trainer.variance_kept, 4)}
+    left = None if stop_after is None else stop_after - (time.monotonic() - start) / 60
+    run(trainer, out, about={"videos": len(material[0])}, stop_after=left, max_steps=max_steps)
+    return out / "checkpoint"
+
+
+def run(
+    trainer: Trainer,
+    out: Path,
+    *,
+    about: dict[str, Any],
+    stop_after: float | None = None,
+    max_steps: int | None = None,
+) -> bool:
+    """Take a trainer's steps, with logs, checkpoints every few minutes, and whatever stops them.
+
+    Args:
+        trainer: at its first step, or where its state was loaded.
+        out: gets ``checkpoint/``, ``state/`` and ``logs/``.
+        about: what the checkpoint says of itself beside steps, seed and recipe.
+        stop_after: stop after so many minutes (one step is always taken).
+        max_steps: stop after so many steps altogether.
+
+    Returns:
+        Whether the schedule's end was reached.
+
+    Raises:
+        LamdemoError: the loss is no number any more; the last good checkpoint is kept.
+    """
+    config, start = trainer.config, time.monotonic()
+    about = {"seed": config.seed, **about}
+    if trainer.variance_kept is not None:
+        about["variance_kept"] = trainer.variance_kept
 
     def save() -> None:
         trainer.save_state(out / "state")
@@ -370,12 +493,17 @@ def train(
 
     total = config.optimizer.steps if max_steps is None else min(max_steps, config.optimizer.steps)
     saved = time.monotonic()
+    work: StepWork | None = None
+    first = trainer.step
     with (
         SummaryWriter(str(out / "logs")) as writer,
-        tqdm(total=total, initial=trainer.step, desc="training", disable=None) as bar,
+        tqdm(total=total, initial=trainer.step, desc=f"training {out.name}", disable=None) as bar,
     ):
         while trainer.step < total:
             try:
+                # The second step is counted: the first still allocates. Counting costs one slow step.
+                if work is None and trainer.step > first:
+                    work = StepWork.count(trainer)
                 logs = trainer.train_step()
             except FloatingPointError as error:
                 if (out / "state" / STATE_NAME).exists():
@@ -396,6 +524,9 @@ def train(
             if trainer.step % 10 == 0:
                 for name, value in logs.items():
                     writer.add_scalar(name, value, trainer.step)
+                if work is not None:
+                    for name, value in work.logs(trainer.step).items():
+                        writer.add_scalar(name, value, trainer.step)
                 bar.set_postfix({k: f"{logs[k]:.3f}" for k in ("state_over_copy", "motion_over_copy", "drawn")})
             now = time.monotonic()
             if now - saved > 60 * config.save_minutes:
@@ -404,4 +535,4 @@ def train(
             if stop_after is not None and now - start > 60 * stop_after:
                 break
     save()
-    return out / "checkpoint"
+    return trainer.step >= config.optimizer.steps

@@ -19,12 +19,23 @@ import numpy as np
 import pytest
 
 from lamdemo.errors import LamdemoError
-from lamdemo.pipeline import LatentActions, TransferPipeline
+from lamdemo.pipeline import LatentActions, TransferPipeline, save_latents
+from lamdemo.pipeline.compare import Progress
 from lamdemo.ui.models import DEFAULT, Models, load
 from lamdemo.ui.opening import read, write
 from lamdemo.ui.sessions import Sessions
 from lamdemo.ui.views import Example
-from lamdemo.ui.work import BETWEEN, Finished, Live, Order, look_at_source, make, read_target
+from lamdemo.ui.work import (
+    BETWEEN,
+    Compared,
+    Finished,
+    Live,
+    Order,
+    look_at_source,
+    make,
+    make_comparison,
+    read_target,
+)
 from lamdemo.video import probe, read_clip, write_image, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,6 +213,48 @@ def test_a_public_page_opens_no_folder(tiny_checkpoint: Path, monkeypatch: pytes
             load(name)
 
 
+def test_a_comparison_goes_through_the_models_at_hand_and_keeps_few(
+    pipeline: TransferPipeline, small_clip: Path, photo: Path, tmp_path: Path
+) -> None:
+    models = Models(lambda name: pipeline)
+    held: list[int] = []
+    order = Order(str(small_clip), str(photo), first=1, last=4)
+    *news, done = make_comparison(
+        models.get, ["a", "b", "c"], order, tmp_path, should_stop=lambda: held.append(len(models._loaded)) or False
+    )
+    assert isinstance(done, Compared) and all(isinstance(n, Progress) for n in news)
+    assert max(held) <= 2
+    assert done.made == 3 and [row["name"] for row in done.rows] == ["a", "b", "c"] and done.stopped == ()
+    assert len(read_clip(done.video)) == 3 * (BETWEEN + 1) + 1
+    assert (probe(done.video).width, probe(done.video).height) == done.size
+    assert json.loads(done.report.read_text())["panels"] == ["source", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_stopped_comparison_keeps_two_or_says_there_is_nothing(
+    pipeline: TransferPipeline, small_clip: Path, photo: Path, tmp_path: Path, after: int
+) -> None:
+    asked = {"a": 0}
+    stopping = False
+
+    def load(name: str) -> TransferPipeline:
+        nonlocal stopping
+        asked[name] = asked.get(name, 0) + 1
+        # The second time is when its turn comes.
+        stopping = asked[name] == 2 and name == "abc"[after]
+        return pipeline
+
+    order = Order(str(small_clip), str(photo), first=0, last=2)
+    work = make_comparison(load, ["a", "b", "c"], order, tmp_path, should_stop=lambda: stopping)
+    if after == 1:
+        with pytest.raises(LamdemoError, match="stopped before two"):
+            list(work)
+        assert not list(tmp_path.iterdir())
+    else:
+        *_, done = work
+        assert isinstance(done, Compared) and done.stopped == ("c",) and len(done.rows) == 2
+
+
 def test_the_opening_is_read_as_it_was_written(
     tiny_checkpoint: Path, small_clip: Path, photo: Path, tmp_path: Path
 ) -> None:
@@ -249,7 +302,10 @@ def address(
 ) -> Iterator[tuple[str, Path]]:
     """The page as ``python app.py`` opens it, with the folder that its temporary files are in."""
     bundled = tmp_path_factory.mktemp("bundled")
-    shutil.copytree(tiny_checkpoint, bundled / DEFAULT)
+    for name in (DEFAULT, "sparse"):
+        shutil.copytree(tiny_checkpoint, bundled / name)
+    # To this one all that moves is new.
+    save_latents(bundled / "sparse", np.random.default_rng(0).normal(0, 1e-4, (200, 16)))
     scratch = tmp_path_factory.mktemp("scratch")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -395,6 +451,51 @@ def test_an_example_runs_with_one_click_and_can_be_stopped(page: Any, address: t
     page.wait_for_selector("#lam-go:not([disabled])")
 
 
+def test_checkpoints_are_compared_side_by_side(page: Any, small_clip: Path, photo: Path, tmp_path: Path) -> None:
+    _upload(page, "source", small_clip)
+    page.wait_for_function("document.querySelectorAll('.lam-bars span').length === 8")
+    _upload(page, "target", photo)
+    # With the keyboard alone: open it, see what there is, start.
+    page.locator("#lam-compare > button").press("Enter")
+    names = page.locator("#lam-compare-names label")
+    names.nth(1).wait_for()
+    assert names.count() == 2 and "noisy latents" in names.nth(0).inner_text()
+    assert page.locator("#lam-compare-names input:checked").count() == 2
+    page.locator("#lam-compare-go").press("Enter")
+    page.wait_for_selector("#lam-compare-view video")
+    page.wait_for_function("document.querySelector('#lam-compare-view video').currentTime > 0.2")
+    table = page.inner_text("#lam-compare-view table")
+    assert "noisy" in table and "sparse" in table and "8 of 8" in table and "not known" in table
+    assert "not correctness" in table
+    assert "sparse: 8 of 8 steps lie outside" in page.inner_text("#lam-compare-view .lam-warn")
+    assert page.locator("#lam-compare-view thead th[scope=col]").count() == 3
+    with page.expect_download() as download:
+        page.click("#lam-get-compare-video")
+    download.value.save_as(tmp_path / "grid.mp4")
+    assert len(read_clip(tmp_path / "grid.mp4")) == 8 * (BETWEEN + 1) + 1
+    # One alone is no comparison: a sentence, and the last one stays.
+    page.wait_for_selector("#lam-compare-go:not([disabled])")
+    names.nth(1).click()
+    page.click("#lam-compare-go")
+    page.wait_for_selector(".toast-body")
+    assert "two different checkpoints" in page.inner_text(".toast-body")
+    assert page.locator("#lam-compare-view video").count() == 1
+    page.locator(".toast-close").first.click()
+    page.wait_for_selector("#lam-compare-go:not([disabled])")
+
+
+def test_a_source_unlike_training_is_told_before_the_transfer(page: Any) -> None:
+    page.click("#lam-more > button")
+    page.get_by_label("Checkpoint", exact=True).click()
+    page.get_by_role("option", name="sparse").click()
+    page.wait_for_selector("#lam-source-view .lam-warn")
+    assert "8 of 8 steps lie outside" in page.inner_text("#lam-source-view .lam-warn")
+    assert page.locator(".lam-bars span.far").count() == 8
+    _transfer(page)
+    page.wait_for_selector("#lam-result-view .lam-warn")
+    assert "Unfamiliar steps" in page.inner_text("#lam-measures")
+
+
 def test_nothing_is_fetched_from_elsewhere(page: Any) -> None:
     assert page.strangers == []
 
@@ -428,6 +529,14 @@ def test_a_program_can_call_it(
     assert len(read_clip(video)) == 16 * (BETWEEN + 1) + 1
     with pytest.raises(AppError, match="single picture"):
         client.predict(handle_file(str(photo)), handle_file(str(photo)), api_name="/transfer")
+    inputs = handle_file(str(small_clip)), handle_file(str(photo))
+    video, report = client.predict(*inputs, "noisy, sparse", 1.0, False, 1, api_name="/compare")
+    assert len(read_clip(video)) == 8 * (BETWEEN + 1) + 1
+    assert [c["name"] for c in report["checkpoints"]] == ["noisy", "sparse"]
+    with pytest.raises(AppError, match="two different"):
+        client.predict(*inputs, "noisy", 1.0, False, 1, api_name="/compare")
+    assert client.predict(inputs[0], "sparse", api_name="/familiarity")["far_steps"] == 8
+    assert client.predict(inputs[0], "", api_name="/familiarity") is None
     client.close()
 
 

@@ -63,9 +63,9 @@ MEASURES = (
     Measure("motion_px", "Motion, pixels a step", "Mean optical flow of the result, in pixels of the target."),
     Measure(
         "agreement",
-        "Motion agreement",
+        "Motion agreement (not correctness)",
         "Correlation of the result's optical flow with the source's: 1 is the same motion at the same places, 0 "
-        "another, −1 the opposite. It is agreement, not correctness: on another scene the right motion differs.",
+        "another, −1 the opposite. On another scene the right motion differs, so more is not always better.",
     ),
     Measure("sharpness", "Sharpness kept", "Fine detail of the last frame, over the target's."),
     Measure(

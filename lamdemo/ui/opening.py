@@ -49,6 +49,7 @@ def read(examples: Path) -> Opening | None:
             strip=folder / "filmstrip.jpg",
             video=folder / "source.mp4",
             checkpoint=data["checkpoint"],
+            far=tuple(data.get("far", ())),
         )
         target = TargetView(
             path=str(photo),
@@ -92,6 +93,7 @@ def write(examples: Path, pair: Example, checkpoint: str | None = None) -> Finis
             "seconds": source.seconds,
             "fps": source.fps,
             "sizes": source.sizes,
+            "far": source.far,
             "source_aspect": source.aspect,
             "target_aspect": target.aspect,
             "checkpoint": pipeline.checkpoint,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import inspect
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from lamdemo.ui.sessions import Session, Sessions
 from lamdemo.ui.work import (
     MOST_STEPS,
     USUAL_STEPS,
+    Compared,
     Finished,
     Live,
     Order,
@@ -25,6 +28,7 @@ from lamdemo.ui.work import (
     look_at_source,
     look_at_target,
     make,
+    make_comparison,
 )
 from lamdemo.video import VIDEO_SUFFIXES
 
@@ -234,8 +238,46 @@ class _Page:
                     ]
         with gr.Column(elem_classes="lam-card", visible=shown is not None, elem_id="lam-figures") as self.figures:
             self.measures_view = gr.HTML(
-                views.measures(shown.done.measures) if shown else "", js_on_load=None, elem_id="lam-measures"
+                views.measures(shown.done) if shown else "", js_on_load=None, elem_id="lam-measures"
             )
+        with gr.Accordion("Compare checkpoints", open=False, elem_classes="lam-card", elem_id="lam-compare"):
+            self.compare_names = gr.CheckboxGroup(
+                [self.models.default],
+                value=[self.models.default],
+                label="Checkpoints",
+                info="Two to six; the same transfer is run through each.",
+                elem_id="lam-compare-names",
+            )
+            self.compare_hub = gr.Textbox(
+                "",
+                label="And others",
+                placeholder="owner/name, owner/other",
+                info="ids on the Hugging Face Hub"
+                + ("" if is_public() else ", or folders of this machine")
+                + ", separated by commas",
+                max_lines=1,
+                elem_id="lam-compare-hub",
+            )
+            with gr.Row():
+                self.compare_go = gr.Button(
+                    "Compare", variant="primary", scale=3, min_width=160, elem_id="lam-compare-go"
+                )
+                self.compare_stop = gr.Button(
+                    "Stop", variant="secondary", scale=1, min_width=80, interactive=False, elem_id="lam-compare-stop"
+                )
+            self.compare_view = gr.HTML(views.comparison_empty(), js_on_load=None, elem_id="lam-compare-view")
+            with gr.Row():
+                self.compare_files = [
+                    gr.DownloadButton(
+                        label,
+                        size="sm",
+                        min_width=96,
+                        interactive=False,
+                        visible=False,
+                        elem_id=f"lam-get-compare-{name}",
+                    )
+                    for name, label in _COMPARE_FILES.items()
+                ]
         with gr.Accordion("More settings", open=False, elem_classes="lam-card", elem_id="lam-more"):
             with gr.Row():
                 self.name = gr.Dropdown(
@@ -330,8 +372,17 @@ class _Page:
         shows: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.result_view}
         self.go.click(self._transfer, {self.source, self.target, *settings}, results, **heavy, **shows)
         self.pairs.click(self._example, set(settings), results, **heavy, **shows)
+        self.compare_go.click(
+            self._compare,
+            {self.source, self.target, *settings, self.compare_names, self.compare_hub},
+            [self.compare_view, self.compare_go, self.compare_stop, *self.compare_files],
+            **heavy,
+            show_progress="minimal",
+            show_progress_on=self.compare_view,
+        )
         # Not in the queue, where it would wait for what it is to stop.
-        self.stop.click(self._stop, None, self.stop, queue=False, **quiet)
+        for stop in (self.stop, self.compare_stop):
+            stop.click(self._stop, None, stop, queue=False, **quiet)
 
         with gr.Row(visible=False):
             source, target = gr.File(label="source"), gr.File(label="target")
@@ -350,7 +401,29 @@ class _Page:
                 concurrency_limit=1,
                 concurrency_id="model",
             )
-        self.blocks.load(self._arrive, None, self.name, **quiet)
+            names = gr.Textbox(label="checkpoints")
+            report = gr.JSON(label="report")
+            gr.Button("compare").click(
+                self._serve_comparison,
+                [source, target, names, strength, reverse, repeat],
+                [video, report],
+                api_name="compare",
+                api_description="Run one transfer through two to six checkpoints, given as bundled names or Hub ids "
+                "separated by commas; gives an MP4 of all results side by side, and their measures.",
+                concurrency_limit=1,
+                concurrency_id="model",
+            )
+            gr.Button("familiarity").click(
+                self._serve_familiarity,
+                [source, names],
+                report,
+                api_name="familiarity",
+                api_description="How many steps of a video lie outside what a checkpoint (the bundled default "
+                "without a name) saw in training; null where it brings no sample of that.",
+                concurrency_limit=1,
+                concurrency_id="model",
+            )
+        self.blocks.load(self._arrive, None, [self.name, self.compare_names], **quiet)
         self.blocks.unload(self._leave)
 
     def _session(self, request: gr.Request) -> Session:
@@ -361,11 +434,23 @@ class _Page:
         return session
 
     def _arrive(self, request: gr.Request) -> Any:
-        from lamdemo.pipeline import bundled_checkpoints
+        from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
 
         self._session(request)
-        names = [self.models.default, *(n for n in bundled_checkpoints() if n != self.models.default)]
-        return gr.Dropdown(names, value=names[0])
+        bundled = bundled_checkpoints()
+        names = [self.models.default, *(n for n in bundled if n != self.models.default)]
+        choices = []
+        for name in names:
+            label = name
+            if name in bundled:
+                # A damaged one keeps its name here, and choosing it says what is wrong.
+                with contextlib.suppress(LamdemoError):
+                    label = str(describe_checkpoint(bundled[name]))
+            choices.append((label, name))
+        # One of each family, where they are there: what the paper compares.
+        first = [names[0], *(n for n in ("sparse", "discrete") if n in names[1:])]
+        chosen = first if len(first) > 1 else names[:2]
+        return gr.Dropdown(choices, value=names[0]), gr.CheckboxGroup(choices, value=chosen)
 
     def _leave(self, request: gr.Request) -> None:
         self.sessions.end(request.session_hash)
@@ -510,20 +595,7 @@ class _Page:
                     self.moment: gr.Slider(value=0, visible=False),
                 }
             end = min(end, len(view.sizes))
-            order = Order(
-                source=source,
-                target=target,
-                begin=view.begin,
-                first=min(start, end - 1),
-                last=end,
-                moment=moment,
-                strength=_number(data[self.strength], 1.0),
-                reverse=bool(data[self.reverse]),
-                repeat=int(_number(data[self.repeat], 1)),
-                limit=int(_number(data[self.limit], USUAL_STEPS)),
-                temperature=_number(data[self.temperature], 0.0),
-                seed=int(_number(data[self.seed], 0)),
-            )
+            order = self._order(data, source, target, view.begin, min(start, end - 1), end, moment)
             with session.place("result") as folder:
                 for news in make(pipeline, order, folder, latents=view.latents, should_stop=session.stop.is_set):
                     if isinstance(news, Live):
@@ -534,7 +606,7 @@ class _Page:
             yield {
                 self.source_view: views.source(view, order.first, end, done),
                 self.result_view: session.result,
-                self.measures_view: views.measures(done.measures),
+                self.measures_view: views.measures(done),
                 self.figures: gr.Column(visible=True),
                 **{
                     button: gr.DownloadButton(value=str(getattr(done, kind)), interactive=True)
@@ -544,6 +616,68 @@ class _Page:
             }
             return
         yield {self.result_view: before or views.result_empty(), **settle}
+
+    def _order(
+        self,
+        data: dict[Any, Any],
+        source: str | None,
+        target: str | None,
+        begin: float,
+        first: int,
+        last: int | None,
+        moment: float,
+    ) -> Order:
+        return Order(
+            source=source,
+            target=target,
+            begin=begin,
+            first=first,
+            last=last,
+            moment=moment,
+            strength=_number(data[self.strength], 1.0),
+            reverse=bool(data[self.reverse]),
+            repeat=int(_number(data[self.repeat], 1)),
+            limit=int(_number(data[self.limit], USUAL_STEPS)),
+            temperature=_number(data[self.temperature], 0.0),
+            seed=int(_number(data[self.seed], 0)),
+        )
+
+    def _compare(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """The transfer on the page, by several checkpoints."""
+        session = self._session(request)
+        session.stop.clear()
+        settle = {
+            self.compare_go: gr.Button(interactive=True),
+            self.compare_stop: gr.Button("Stop", interactive=False),
+        }
+        with _Notice():
+            yield {self.compare_go: gr.Button(interactive=False), self.compare_stop: gr.Button(interactive=True)}
+            names = [*(data[self.compare_names] or []), *(data[self.compare_hub] or "").split(",")]
+            source, view = data[self.source], session.source
+            first, last = _range(data[self.first], data[self.last])
+            begin = _number(data[self.begin], 0.0)
+            if view is not None and view.path == source:
+                begin, last = view.begin, min(last, len(view.sizes))
+                first = min(first, last - 1)
+            order = self._order(data, source, data[self.target], begin, first, last, _number(data[self.moment], 0.0))
+            with session.place("compare") as folder:
+                stop = session.stop.is_set
+                for news in make_comparison(self.models.get, names, order, folder, should_stop=stop):
+                    if isinstance(news, Compared):
+                        done = news
+                    else:
+                        yield {self.compare_view: views.comparing(news)}
+            session.compared = views.compared(done)
+            yield {
+                self.compare_view: session.compared,
+                **{
+                    button: gr.DownloadButton(value=str(getattr(done, kind)), interactive=True, visible=True)
+                    for button, kind in zip(self.compare_files, _COMPARE_FILES, strict=True)
+                },
+                **settle,
+            }
+            return
+        yield {self.compare_view: session.compared or views.comparison_empty(), **settle}
 
     def _serve(
         self,
@@ -555,7 +689,7 @@ class _Page:
         request: gr.Request,
     ) -> str:
         """The same for programs: the result's file, or an error of one sentence."""
-        try:
+        with _Refusal():
             session = self._session(request)
             order = Order(
                 source=source,
@@ -566,18 +700,51 @@ class _Page:
             )
             session.stop.clear()
             with session.place("result") as folder:
-                for news in make(self.models.get(), order, folder, should_stop=session.stop.is_set):
-                    if isinstance(news, Finished):
-                        return str(news.transfer)
-        except LamdemoError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        except Exception as error:
-            _log.exception("A transfer for a program failed")
-            raise gr.Error(_SORRY, print_exception=False) from error
-        raise gr.Error(_SORRY, print_exception=False)
+                *_, done = make(self.models.get(), order, folder, should_stop=session.stop.is_set)
+            assert isinstance(done, Finished)
+            return str(done.transfer)
+
+    def _serve_comparison(
+        self,
+        source: str | None,
+        target: str | None,
+        checkpoints: str | None,
+        strength: float | None,
+        reverse: bool | None,
+        repeat: float | None,
+        request: gr.Request,
+    ) -> tuple[str, Any]:
+        """A comparison for programs: the video's file and the report."""
+        with _Refusal():
+            session = self._session(request)
+            order = Order(
+                source=source,
+                target=target,
+                strength=_number(strength, 1.0),
+                reverse=bool(reverse),
+                repeat=int(_number(repeat, 1)),
+            )
+            session.stop.clear()
+            names = (checkpoints or "").split(",")
+            with session.place("compare") as folder:
+                *_, done = make_comparison(self.models.get, names, order, folder, should_stop=session.stop.is_set)
+            assert isinstance(done, Compared)
+            return str(done.video), json.loads(done.report.read_text(encoding="utf-8"))
+
+    def _serve_familiarity(self, source: str | None, checkpoint: str | None, request: gr.Request) -> Any:
+        """How familiar a source is to a checkpoint, for programs."""
+        with _Refusal():
+            session = self._session(request)
+            pipeline = self._pipeline((checkpoint or "").strip() or None, None)
+            with session.place("source") as folder:
+                latents = look_at_source(pipeline, source, 0.0, folder).latents
+            assert latents is not None
+            judged = pipeline.judge_familiarity(latents)
+            return None if judged is None else judged.as_dict()
 
 
 _FILES = {"transfer": "↓ Transfer", "side_by_side": "↓ Side by side", "latents": "↓ Latents"}
+_COMPARE_FILES = {"video": "↓ Comparison", "report": "↓ Measures"}
 _PREPARED = "This one was made beforehand; press Transfer to make it again."
 
 
@@ -603,6 +770,20 @@ class _Notice:
             return False
         self.said = True
         return True
+
+
+class _Refusal:
+    """Turns an error into one sentence for a program that called."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, LamdemoError):
+            raise gr.Error(str(error), print_exception=False) from error
+        if isinstance(error, Exception):
+            _log.error("A call of a program failed", exc_info=error)
+            raise gr.Error(_SORRY, print_exception=False) from error
 
 
 def _range(first: float | None, last: float | None) -> tuple[int, int]:

@@ -31,6 +31,7 @@ class Session:
         stop: set when the transfer in progress shall end with what it has.
         source: what is known of the source on show.
         result: HTML of the last result, to be put back when a new transfer fails.
+        compared: the same of the last comparison.
         count: folders made so far; a name is never used twice, for browsers keep what they fetched.
         touched: when it was last used, on the monotonic clock.
     """
@@ -39,6 +40,7 @@ class Session:
     stop: threading.Event = field(default_factory=threading.Event)
     source: SourceView | None = None
     result: str | None = None
+    compared: str | None = None
     count: int = 0
     touched: float = field(default_factory=time.monotonic)
 

@@ -14,9 +14,9 @@ CSS = """
 #lam-head p { font-size: 1.02rem; line-height: 1.5; max-width: 74ch; margin: 0; color: var(--lam-soft); }
 
 :root { --lam-soft: #57534e; --lam-line: #e3dfda; --lam-card: #ffffff; --lam-stage: #efece8; --lam-bar: #c9c3bc;
-  --lam-accent: #0f766e; --lam-accent-soft: #d5ebe7; }
+  --lam-accent: #0f766e; --lam-accent-soft: #d5ebe7; --lam-far: #b45309; --lam-far-soft: #fdf0dc; }
 .dark { --lam-soft: #b4ada6; --lam-line: #36322f; --lam-card: #1d1b19; --lam-stage: #131110; --lam-bar: #57514b;
-  --lam-accent: #2dd4bf; --lam-accent-soft: #12403b; }
+  --lam-accent: #2dd4bf; --lam-accent-soft: #12403b; --lam-far: #fbbf24; --lam-far-soft: #3a2b12; }
 
 .lam-card { background: var(--lam-card) !important; border: 1px solid var(--lam-line) !important;
   border-radius: 16px !important; padding: 16px !important; gap: 12px !important; align-self: flex-start;
@@ -61,6 +61,7 @@ CSS = """
 .lam-bars { height: 58px; align-items: end; border-bottom: 1px solid var(--lam-line); }
 .lam-bars span { display: block; margin: 0 8%; border-radius: 3px 3px 0 0; background: var(--lam-bar); min-height: 2px; }
 .lam-bars span.on { background: var(--lam-accent); }
+.lam-bars span.on.far { background: var(--lam-far); }
 .lam-bars span.now { outline: 2px solid var(--body-text-color); outline-offset: 1px; }
 .lam-frames { margin-top: 3px; gap: 2px 0; }
 .lam-frames span { display: block; height: 46px; margin-right: 2px; border-radius: 4px; background-repeat: no-repeat;
@@ -83,6 +84,41 @@ button.lam-pause:hover { background: var(--lam-stage); }
 .lam-measures dd { margin: 0; font-size: .78rem; line-height: 1.4; color: var(--lam-soft); }
 .lam-measures dd.lam-figure { font-size: 1.05rem; font-weight: 620; color: var(--body-text-color);
   font-variant-numeric: tabular-nums; }
+
+p.lam-warn { margin: 10px 0 0; padding: 8px 12px; border-radius: 8px; border-left: 3px solid var(--lam-far);
+  background: var(--lam-far-soft); color: var(--body-text-color); font-size: .84rem; line-height: 1.45; }
+p.lam-warn b { color: inherit; }
+
+/* A comparison: what is compared as a list, one video of all, a table that scrolls where it must. */
+#lam-compare-names .wrap { flex-direction: column; gap: 6px; }
+#lam-compare-names label { background: transparent !important; border: 1px solid var(--lam-line) !important;
+  border-radius: 9px !important; padding: 7px 11px !important; box-shadow: none !important; width: 100%; min-width: 0; }
+#lam-compare-names label span { white-space: normal; overflow-wrap: anywhere; color: var(--body-text-color); }
+.lam-single { max-width: 640px; margin: 0 auto; }
+.lam-grid { overflow-x: auto; border-radius: 10px; background: #fff; padding: 8px; }
+.lam-grid > div { position: relative; width: 100%; margin: 0 auto; }
+.lam-grid video { width: 100%; height: 100%; display: block; margin: 0 !important; border-radius: 0 !important; }
+.lam-row { display: flex; justify-content: space-between; align-items: center; gap: 12px; margin-top: 6px; }
+.lam-row .lam-note, .lam-row button.lam-pause { margin: 0; }
+.lam-table { overflow-x: auto; margin-top: 12px; }
+.lam-table table, .lam-table tr { border: 0 !important; background: transparent !important; }
+.lam-table table { border-collapse: collapse; width: 100%; margin: 0; font-size: .86rem; }
+.lam-table th, .lam-table td { border: 0 !important; border-bottom: 1px solid var(--lam-line) !important;
+  padding: 8px 12px 8px 0 !important; text-align: right; vertical-align: top; background: transparent !important;
+  color: var(--body-text-color) !important; font-weight: 400; font-variant-numeric: tabular-nums; min-width: 84px; }
+.lam-table thead th { font-weight: 640; overflow-wrap: anywhere; }
+.lam-table th:first-child { text-align: left; min-width: 150px; }
+.lam-table tbody th { font-weight: 560; }
+.lam-table tbody tr:last-child > * { border-bottom: 0 !important; }
+.lam-table small { display: block; font-size: .76rem; line-height: 1.4; font-weight: 400; color: var(--lam-soft);
+  margin-top: 2px; }
+.lam-how { margin-top: 10px; font-size: .84rem; line-height: 1.5; color: var(--lam-soft); }
+.lam-how summary { cursor: pointer; color: var(--body-text-color); }
+.lam-how dl { margin: 8px 0 0; display: grid; gap: 6px; }
+.lam-how dt { font-weight: 560; color: var(--body-text-color); }
+.lam-how dd { margin: 0; max-width: 84ch; color: var(--lam-soft); }
+.lam-table .lam-none { color: var(--lam-soft); }
+.lam-grid:focus-visible, .lam-table:focus-visible, .lam-how summary:focus-visible { outline: 2px solid var(--lam-accent); outline-offset: 2px; }
 
 /* Examples: a clip and a picture on one button. */
 .lam-examples { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 10px; }
@@ -116,6 +152,8 @@ footer { opacity: .7; }
     padding-bottom: 6px; scroll-snap-type: x proximity; contain: inline-size; }
   .lam-examples button { scroll-snap-align: start; }
   .lam-card { padding: 12px !important; }
+  .lam-grid > div { min-width: 540px; }
+  .lam-grid, .lam-table { contain: inline-size; }
 }
 @media (prefers-reduced-motion: reduce) { .lam-progress { transition: none; } }
 """

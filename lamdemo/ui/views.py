@@ -7,12 +7,16 @@ import json
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import cv2
 import numpy as np
 
-from lamdemo.ui.work import Finished, Live, SourceView, TargetView
+from lamdemo.ui.work import Compared, Finished, Live, SourceView, TargetView
+
+if TYPE_CHECKING:
+    from lamdemo.pipeline.compare import Progress
 
 _LIVE_SIDE = 640  # longest side in pixels of a frame that is shown while the transfer runs
 _MOST_THUMBS = 6
@@ -76,12 +80,14 @@ def source(view: SourceView, first: int, last: int, playing: Finished | None = N
             fps=playing.fps,
         )
     most = max(max(view.sizes), 1e-9)
+    far = view.far or (False,) * n
     bars = "".join(
-        f'<span class="{"on" if first <= t < last else ""}" style="height:{100 * size / most:.1f}%" '
-        f'title="step {t + 1}: {size:.2f}"></span>'
+        f'<span class="{"on" if first <= t < last else ""}{" far" if far[t] else ""}" '
+        f'style="height:{100 * size / most:.1f}%" title="step {t + 1}: {size:.2f}{_UNSEEN if far[t] else ""}"></span>'
         for t, size in enumerate(view.sizes)
     )
-    told = f"How much happens in each step: {', '.join(f'{size:.2f}' for size in view.sizes)}"
+    heights = ", ".join(f"{size:.2f}{_UNSEEN if far[t] else ''}" for t, size in enumerate(view.sizes))
+    told = f"How much happens in each step: {heights}"
     every = -(-n // _MOST_THUMBS)
     frames = "".join(_thumb(view, t, every, first, last) for t in range(0, n, every))
     numbers = "".join(f"<span>{t + 1 if n <= 12 or t % 4 == 3 or not t else ''}</span>" for t in range(n))
@@ -93,7 +99,21 @@ def source(view: SourceView, first: int, last: int, playing: Finished | None = N
         f'<div class="lam-bars" role="img" aria-label="{told}">{bars}</div>'
         f'<div class="lam-frames" aria-hidden="true">{frames}</div>'
         f'<div class="lam-numbers" aria-hidden="true">{numbers}</div></div>'
+        f"{_warning(sum(far[first:last]), last - first)}"
     )
+
+
+_UNSEEN = " (unlike training)"
+
+
+def _warning(far: int | None, steps: int) -> str:
+    """A line that says how many steps lie outside what the model saw, where there is need for one."""
+    if not far:
+        return ""
+    from lamdemo.pipeline.familiarity import warning
+
+    sentence = warning(far, steps)
+    return f'<p class="lam-warn" role="status">{escape(sentence)}</p>' if sentence else ""
 
 
 def _thumb(view: SourceView, t: int, every: int, first: int, last: int) -> str:
@@ -159,14 +179,16 @@ def result(done: Finished, note: str = "") -> str:
         counted += f" of {done.asked} (the step limit)"
     return (
         f"{_stage(_loop(done.transfer, 'lead', 'The transfer, in a loop'), counted)}"
+        f"{_warning(done.unfamiliar, done.span)}"
         f'<div class="lam-below">{_stage(_loop(done.idle, "idle", "The target under no action, in a loop"))}'
         f'<div><p class="lam-note"><b>No action.</b> {_NO_ACTION} {escape(note)}</p>'
         '<button type="button" class="lam-pause" title="Pause or play all loops">Pause</button></div></div>'
     )
 
 
-def measures(figures: dict[str, float]) -> str:
+def measures(done: Finished) -> str:
     """Figures of a result in plain words."""
+    figures = done.measures
     rows = [
         (
             "Action",
@@ -190,10 +212,89 @@ def measures(figures: dict[str, float]) -> str:
             "fine detail of the last frame, of the target's",
         ),
     ]
+    if done.unfamiliar is not None:
+        steps = f"{done.unfamiliar} of {done.span}"
+        rows.append(("Unfamiliar steps", steps, "steps of the source unlike those seen in training"))
     items = "".join(
         f'<div><dt>{name}</dt><dd class="lam-figure">{value}</dd><dd>{what}</dd></div>' for name, value, what in rows
     )
     return f'<dl class="lam-measures">{items}</dl>'
+
+
+def comparison_empty() -> str:
+    """The comparison's place while there is none."""
+    return (
+        '<p class="lam-note">The source, the target and the settings above are given to each checkpoint; the results '
+        "play side by side, with the same measures of each.</p>"
+    )
+
+
+def comparing(news: Progress) -> str:
+    """A comparison under way."""
+    word = f"{news.name} ({news.index + 1} of {news.count}): "
+    word += f"step {news.step} of {news.steps}" if news.step and news.doing == "carrying out" else news.doing
+    inside = '<div class="lam-empty">The first frames appear when the checkpoint is loaded.</div>'
+    if news.frame is not None:
+        inside = f'<img src="{_picture(news.frame)}" alt="The transfer in progress">'
+    return (
+        f'<div class="lam-stage lam-single">{inside}<span class="lam-tag" role="status">{escape(word)}</span>'
+        f'<span class="lam-progress" style="width:{100 * news.share:.0f}%"></span></div>'
+    )
+
+
+def compared(done: Compared) -> str:
+    """A comparison: one video of all results, and a table of their measures."""
+    from lamdemo.pipeline.compare import MEASURES
+
+    names = [str(row["name"]) for row in done.rows]
+    width, height = done.size
+    told = f"The source and the results of {', '.join(names)}, side by side, in a loop"
+    heads = "".join(
+        f'<th scope="col">{escape(str(row["name"]))}<small>{escape(str(row["family"]))}, '
+        f"{escape(str(row['capacity']))}</small></th>"
+        for row in done.rows
+    )
+    lines = "".join(
+        f'<tr><th scope="row">{escape(m.label)}</th>'
+        + "".join(f"<td>{_figure(m.key, row)}</td>" for row in done.rows)
+        + "</tr>"
+        for m in MEASURES
+    )
+    meanings = "".join(f"<div><dt>{escape(m.label)}</dt><dd>{escape(m.meaning)}</dd></div>" for m in MEASURES)
+    warnings = "".join(
+        f'<p class="lam-warn"><b>{escape(str(row["name"]))}:</b> {escape(row["familiarity"]["warning"])}</p>'
+        for row in done.rows
+        if row["familiarity"] and row["familiarity"]["warning"]
+    )
+    left = f"Stopped before {escape(', '.join(done.stopped))}. " if done.stopped else ""
+    steps = f"{done.made} step{'s' if done.made != 1 else ''}"
+    return (
+        f'<div class="lam-grid" tabindex="0" role="region" aria-label="Video of the comparison"><div '
+        f'style="aspect-ratio:{width}/{height};max-width:{width}px">{_loop(done.video, "compare", told)}</div></div>'
+        f'<div class="lam-row"><p class="lam-note">{left}{steps}, the same for each; upper left is the source.</p>'
+        '<button type="button" class="lam-pause" title="Pause or play all loops">Pause</button></div>'
+        f"{warnings}"
+        '<div class="lam-table" tabindex="0" role="region" aria-label="Measures of each checkpoint"><table>'
+        f'<thead><tr><th scope="col">Measure</th>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+        f'<details class="lam-how"><summary>What the measures mean</summary><dl>{meanings}</dl></details>'
+    )
+
+
+_MISSING = {"far_steps": "not known", "agreement": "no motion", "cycle": "no action"}
+
+
+def _figure(key: str, row: dict[str, Any]) -> str:
+    """One figure of a comparison, as one reads it."""
+    value = row["measures"][key]
+    if value is None:
+        return f'<span class="lam-none">{_MISSING.get(key, "none")}</span>'
+    if key == "far_steps":
+        return f"{value:.0f} of {row['familiarity']['steps']}"
+    if key == "sharpness":
+        return f"{100 * value:.0f} %"
+    if key == "seconds":
+        return f"{value:.1f}"
+    return f"{value:.2f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from lamdemo.video import (
 
 if TYPE_CHECKING:
     from lamdemo.pipeline import LatentActions, TransferPipeline, TransferStep
+    from lamdemo.pipeline.compare import Progress
 
 MOST_STEPS = 32  # steps of one transfer, and of the source that is on show
 USUAL_STEPS = 16
@@ -53,6 +54,7 @@ class SourceView:
         video: MP4 of the steps, with the frames between them.
         latents: the actions, or None where they must be inferred again.
         checkpoint: hash of the checkpoint that inferred them.
+        far: which steps lie outside what it saw in training, ``S`` of them; empty where that is not known.
     """
 
     path: str
@@ -65,6 +67,7 @@ class SourceView:
     video: Path
     latents: LatentActions | None = None
     checkpoint: str = ""
+    far: tuple[bool, ...] = ()
 
     @property
     def window(self) -> float:
@@ -155,6 +158,8 @@ class Finished:
         fps: steps a second.
         aspect: width over height of the target.
         measures: see `lamdemo.pipeline.measure`.
+        unfamiliar: how many of those steps lie outside what the model saw in training; None where that is
+            not known.
     """
 
     folder: Path
@@ -166,6 +171,7 @@ class Finished:
     fps: float
     aspect: float
     measures: dict[str, float]
+    unfamiliar: int | None = None
 
     @property
     def transfer(self) -> Path:
@@ -265,6 +271,7 @@ def look_at_source(pipeline: TransferPipeline, path: str | None, begin: float, f
             f"The source is too short; give a video of {1 / fps:g} seconds or more, with two frames at least."
         )
     latents = pipeline.infer(frames)
+    judged = pipeline.judge_familiarity(latents)
     height, width = frames.shape[1:3]
     # A very wide source is squeezed, since a JPEG of its strip would be too wide to exist.
     size = (min(max(1, round(_THUMB * width / height)), 4 * _THUMB), _THUMB)
@@ -280,6 +287,7 @@ def look_at_source(pipeline: TransferPipeline, path: str | None, begin: float, f
         video=write_video(folder / "source.mp4", smooth, fps * (BETWEEN + 1), crf=23),
         latents=latents,
         checkpoint=pipeline.checkpoint,
+        far=() if judged is None else tuple(bool(far) for far in judged.far),
     )
 
 
@@ -307,8 +315,14 @@ def look_at_target(path: str | None, moment: float, folder: Path) -> TargetView:
     )
 
 
-def read_target(path: str | None, moment: float, fps: float) -> np.ndarray:
+def read_target(path: str | None, moment: float, fps: float, max_side: int = TARGET_SIDE) -> np.ndarray:
     """The target as the pipeline takes it: a picture, or a moment of a clip with up to four frames before it.
+
+    Args:
+        path: of the file.
+        moment: which time of a clip is meant, in seconds.
+        fps: steps a second.
+        max_side: longest side in pixels.
 
     Returns:
         uint8 ``[T, H, W, 3]``, the last of which is the picture to begin from.
@@ -320,9 +334,9 @@ def read_target(path: str | None, moment: float, fps: float) -> np.ndarray:
     info = probe(path, LIMITS)
     _large_enough(info, "target")
     if info.is_image:
-        return read_image(path, max_side=TARGET_SIDE, limits=LIMITS)[None]
+        return read_image(path, max_side=max_side, limits=LIMITS)[None]
     moment = min(max(moment, 0.0), info.seconds)
-    last = read_frame(path, moment, TARGET_SIDE, LIMITS)
+    last = read_frame(path, moment, max_side, LIMITS)
     before = min(4, int(moment * fps))
     if not before:
         return last[None]
@@ -331,10 +345,30 @@ def read_target(path: str | None, moment: float, fps: float) -> np.ndarray:
         fps=fps,
         start=moment - before / fps,
         max_frames=before,
-        max_side=TARGET_SIDE,
+        max_side=max_side,
         limits=LIMITS,
     )
     return np.concatenate([clip.frames, last[None]])
+
+
+def _ordered(order: Order, fps: float) -> tuple[int, np.ndarray]:
+    """The first step of an order's source, and the frames of its steps as `_read_source` gives them."""
+    source = _named(order.source, "source")
+    _named(order.target, "target")
+    first = max(int(order.first), 0)
+    wanted = MOST_STEPS if order.last is None else int(order.last) - first
+    if not 1 <= wanted <= MOST_STEPS:
+        raise LamdemoError(f"Choose a range of 1 to {MOST_STEPS} steps of the source.")
+    if order.last is None:
+        wanted = min(wanted, int(order.limit))
+    if probe(source, LIMITS).is_image:
+        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
+    clip = _read_source(source, order.begin, fps, first, wanted)
+    if len(clip) <= BETWEEN + 1:
+        raise LamdemoError(
+            f"The source has less than one step of {1 / fps:g} seconds there; give a longer video or an earlier range."
+        )
+    return first, clip
 
 
 def make(
@@ -363,23 +397,8 @@ def make(
     from lamdemo.pipeline import ActionEdit, LatentActions, measure
 
     pace = BETWEEN + 1
-    source = _named(order.source, "source")
-    _named(order.target, "target")
-    first = max(int(order.first), 0)
-    wanted = MOST_STEPS if order.last is None else int(order.last) - first
-    if not 1 <= wanted <= MOST_STEPS:
-        raise LamdemoError(f"Choose a range of 1 to {MOST_STEPS} steps of the source.")
-    if order.last is None:
-        wanted = min(wanted, int(order.limit))
-    if probe(source, LIMITS).is_image:
-        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
-    clip = _read_source(source, order.begin, pipeline.fps, first, wanted)
+    first, clip = _ordered(order, pipeline.fps)
     span = (len(clip) - 1) // pace
-    if not span:
-        raise LamdemoError(
-            f"The source has less than one step of {1 / pipeline.fps:g} seconds there; give a longer video "
-            "or an earlier range."
-        )
     target = read_target(order.target, order.moment, pipeline.fps)
     if latents is None or order.temperature or len(latents) < first + span:
         latents = pipeline.infer(clip[::pace], pipeline.fps, temperature=order.temperature, seed=int(order.seed))
@@ -423,6 +442,7 @@ def make(
     )
     applied.save(folder / "latents.npz")
     height, width = done[0].frame.shape[:2]
+    judged = pipeline.judge_familiarity(LatentActions(latents.z[:made], latents.fps, latents.checkpoint))
     finished = Finished(
         folder=folder,
         made=made,
@@ -433,6 +453,7 @@ def make(
         fps=pipeline.fps,
         aspect=width / height,
         measures=measure(done, applied),
+        unfamiliar=None if judged is None else judged.count,
     )
     yield finished
 
@@ -445,3 +466,123 @@ def _fitted(frames: np.ndarray | list[np.ndarray]) -> np.ndarray:
     height, width = frames[0].shape[:2]
     size = (max(1, round(width * _PANEL / height)), _PANEL)
     return np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison's files and figures.
+
+    Attributes:
+        folder: where the files are.
+        rows: a table's column for each checkpoint, see `lamdemo.pipeline.compare.Entry.as_dict`.
+        made: steps made.
+        stopped: names of checkpoints that were left out, since it was stopped.
+        size: width and height of the video, in pixels.
+    """
+
+    folder: Path
+    rows: tuple[dict[str, Any], ...]
+    made: int
+    stopped: tuple[str, ...]
+    size: tuple[int, int]
+
+    @property
+    def video(self) -> Path:
+        """MP4 of the source and all results in step."""
+        return self.folder / "compare.mp4"
+
+    @property
+    def report(self) -> Path:
+        """JSON of the figures."""
+        return self.folder / "compare.json"
+
+
+def make_comparison(
+    load: Callable[[str], TransferPipeline],
+    names: Sequence[str],
+    order: Order,
+    folder: Path,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress | Compared]:
+    """Carry out one transfer with several checkpoints and write its files.
+
+    Args:
+        load: gives the pipeline of a name.
+        names: of the checkpoints.
+        order: what is asked for.
+        folder: where the files go.
+        should_stop: asked all along; with two checkpoints done, these become the result.
+
+    Yields:
+        `Progress`, then the `Compared`.
+
+    Raises:
+        LamdemoError: an input or a checkpoint cannot be used, or it was stopped before two were done.
+    """
+    from lamdemo.pipeline import ActionEdit
+    from lamdemo.pipeline.compare import (
+        COMPARE_SIDE,
+        FEWEST,
+        LOOKING,
+        MEASURES,
+        Entry,
+        Progress,
+        Trial,
+        check_names,
+        check_pace,
+        compare,
+        write_grid,
+    )
+
+    names = check_names(names)
+    _named(order.source, "source")
+    _named(order.target, "target")
+    edit = ActionEdit(float(order.strength), bool(order.reverse), int(order.repeat))
+    # All but the last few are loaded again later: a name that is wrong should not cost the work of the others.
+    fps = 0.0
+    for index, name in enumerate(names):
+        yield Progress(name, index, len(names), None, 0, LOOKING)
+        if should_stop():
+            raise LamdemoError(_TOO_EARLY)
+        pace = load(name).fps
+        fps = fps or pace
+        check_pace(name, pace, fps)
+    trial = Trial(
+        frames=_ordered(order, fps)[1],
+        past=read_target(order.target, order.moment, fps, COMPARE_SIDE),
+        fps=fps,
+        edit=edit,
+        between=BETWEEN,
+        limit=max(1, min(int(order.limit), MOST_STEPS)),
+        temperature=float(order.temperature),
+        seed=int(order.seed),
+    )
+    entries: list[Entry] = []
+    for news in compare(trial, names, load, should_stop=should_stop):
+        if isinstance(news, Entry):
+            entries.append(news)
+        else:
+            yield news
+    if len(entries) < FEWEST:
+        raise LamdemoError(_TOO_EARLY)
+    info = probe(write_grid(folder / "compare.mp4", trial, entries), LIMITS)
+    compared = Compared(
+        folder=folder,
+        rows=tuple(entry.as_dict() for entry in entries),
+        made=trial.steps,
+        stopped=tuple(names[len(entries) :]),
+        size=(info.width, info.height),
+    )
+    report = {
+        "settings": dataclasses.asdict(edit) | {"temperature": trial.temperature, "seed": trial.seed, "fps": trial.fps},
+        "steps": {"used": trial.span, "made": trial.steps},
+        "panels": ["source", *(entry.name for entry in entries)],
+        "checkpoints": compared.rows,
+        "meaning": {m.key: m.meaning for m in MEASURES},
+    }
+    compared.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    yield compared
+
+
+_TOO_EARLY = "It was stopped before two checkpoints were done, so there is nothing to compare; start it again."

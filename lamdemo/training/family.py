@@ -226,34 +226,35 @@ def train_family(
         return done
     stem = out / "stem" / "checkpoint"
     batches: PreparedBatches | None = None
-    # The default first: it is the one that matters most if time runs out.
+
+    def member(name: str, batches: PreparedBatches) -> Trainer:
+        made = trainer(config.member(name), stem, batches)
+        bottleneck = made.model.bottleneck
+        if isinstance(bottleneck, DiscreteBottleneck):
+            latents = _unlimited_latents(made, batches)
+            bottleneck.set_codes(spread_codes(len(bottleneck.codes), latents, config.stem.seed))
+        return made
+
+    # The default's branch first, so that there is one if time runs out; it is trained further when all are there.
     names = sorted(config.members, key=lambda n: n != config.default)
-    for name in names:
+    for name in [*names, config.default]:
         final = out / "checkpoints" / name
         if (final / WEIGHTS_NAME).is_file():
-            done.append(final)
+            done += [final] * (final not in done)
             continue
         if batches is None:
             batches = PreparedBatches(trainer(config.stem, stem, None), config.branch.steps)
-
-        def branch(name: str = name, batches: PreparedBatches = batches) -> Trainer:
-            made = trainer(config.member(name), stem, batches)
-            bottleneck = made.model.bottleneck
-            if isinstance(bottleneck, DiscreteBottleneck):
-                latents = _unlimited_latents(made, batches)
-                bottleneck.set_codes(spread_codes(len(bottleneck.codes), latents, config.stem.seed))
-            return made
-
         about = {"family": name, "stem_steps": config.stem.optimizer.steps, "branch_steps": config.branch.steps}
-        if not part(name, branch, **about):
+        if not part(name, partial(member, name, batches), **about):
             return done
         last = out / name / "checkpoint"
         if name == config.default and config.finish.steps:
-            finish = f"{name}-finish"
+            if len(done) < len(names) - 1:
+                continue
             about["finish_steps"] = config.finish.steps
-            if not part(finish, partial(trainer, config.finishing(), last, None), **about):
+            if not part(f"{name}-finish", partial(trainer, config.finishing(), last, None), **about):
                 return done
-            last = out / finish / "checkpoint"
+            last = out / f"{name}-finish" / "checkpoint"
         _complete(last, final, batches, device)
         done.append(final)
         tqdm.write(f"finished: {name}", file=sys.stderr)

@@ -594,6 +594,38 @@ def test_scenes_are_made_and_judged(
     assert tree(tmp_path) == before
 
 
+def test_a_suite_of_several_checkpoints(
+    run: Callable[..., Done], tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, out = tmp_path / "cases", tmp_path / "reports"
+    assert run("scenes", "--out", cases, "--cases", 2, "--steps", 2, "--size", 64, "--kind", "pan").code == 0
+    other = shutil.copytree(tiny_checkpoint, tmp_path / "other" / "tiny")
+    two = ("--checkpoint", tiny_checkpoint, "--checkpoint", other, "--pairs", cases)
+    before = tree(tmp_path)
+    refused(run("evaluate", *two, "--out", cases / "0000_pan" / "case.json"), "case.json is a file")
+    refused(run("evaluate", *two, "--out", out, "--only", "dance"), "dance", "pairs")
+    refused(run("evaluate", *two, "--out", out, "--only", "videos"), "--videos")
+    refused(run("evaluate", *two, "--out", out, "--split", cases / "case.json"), "--split", "--videos")
+    refused(run("evaluate", *two, "--out", out, "--photos", tmp_path / "none"), "none")
+    refused(run("evaluate", "--suite", "paper", "--checkpoint", "nothing", "--out", out), "nothing")
+    refused(run("evaluate", *two[:2], *two[4:], "--out", out, "--only", "pairs"), "--only", "--suite")
+    assert tree(tmp_path) == before
+
+    done = run("evaluate", *two, "--out", out, "--only", "pairs")
+    assert done == Done(0, f"{out}\n", "")
+    # Both are called tiny: their folders' names tell them apart.
+    names = {tiny_checkpoint.parent.name, "other"}
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*.json")} == {f"{n}/pairs.json" for n in names}
+    written = json.loads((out / "other" / "pairs.json").read_text())
+    assert written["checkpoint"] == {"name": "other", "sha256": checkpoint_hash(other), "family": "noisy"}
+    assert written["command"].startswith("lamdemo evaluate --checkpoint tiny --checkpoint tiny --pairs cases")
+
+    kept = run("evaluate", *two[:2], *two[4:], "--suite", "paper", "--only", "pairs", "--out", out / "one")
+    assert kept.code == 0 and kept.err == "" and (out / "one" / "tiny" / "pairs.json").is_file()
+    again = run("evaluate", *two, "--out", out, "--only", "pairs")
+    assert again.code == 0 and again.err.count("kept") == 2
+
+
 def test_the_page_opens_where_it_is_told_to(
     run: Callable[..., Done], tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``lamdemo transfer``, ``compare``, ``train``, ``pack``, ``evaluate``, ``scenes`` and ``app``.
+"""The command line: ``lamdemo transfer``, ``compare``, ``train``, ``family``, ``evaluate`` and what serves them.
 
 Whatever computes is imported when a command runs, so that ``lamdemo --help`` answers at once.
 """
@@ -19,7 +19,8 @@ from lamdemo import __version__
 from lamdemo.cli.compare import compare
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.page import page
-from lamdemo.cli.training import pack, train
+from lamdemo.cli.report import report
+from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
 from lamdemo.errors import LamdemoError
 
@@ -35,8 +36,10 @@ for command, name in (
     (transfer, "transfer"),
     (compare, "compare"),
     (train, "train"),
+    (family, "family"),
     (pack, "pack"),
     (evaluate, "evaluate"),
+    (report, "report"),
     (scenes, "scenes"),
     (page, "app"),
 ):

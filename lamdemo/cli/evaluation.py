@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lamdemo.cli.common import (
-    Checkpoint,
     Device,
     appearing_whole,
     checked_device,
@@ -20,10 +19,18 @@ from lamdemo.cli.common import (
 )
 from lamdemo.errors import LamdemoError
 
+# As `lamdemo.evaluation.suite.PARTS`, which is not imported to print a help.
+PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering")
+
 
 def evaluate(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option(parser=some_path, metavar="FILE", help="Report to write, JSON.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=some_path, metavar="PATH", help="Report to write, JSON; for a suite, folder for the reports."
+        ),
+    ],
     videos: Annotated[
         Path | None,
         typer.Option(parser=some_path, metavar="DIR", help="Judge prediction, leakage and cycle on clips."),
@@ -32,7 +39,28 @@ def evaluate(
         Path | None,
         typer.Option(parser=some_path, metavar="DIR", help="Judge transfers on cases that `lamdemo scenes` wrote."),
     ] = None,
-    checkpoint: Checkpoint = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=some_text,
+            metavar="ID",
+            help="A folder, a bundled name, or owner/name\\[@revision] on the Hugging Face Hub. "
+            "The bundled one without it; several when it is repeated.",
+        ),
+    ] = None,
+    suite: Annotated[
+        Literal["paper"] | None,
+        typer.Option(help="Judge on everything at once. Taken for granted with several checkpoints."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(parser=some_text, metavar="PART", help=f"Of the suite: {', '.join(PARTS)}; may be repeated."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Of the suite: judge anew what is finished already.")] = False,
+    photos: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Of the suite: photographs for scenes; bundled without it."),
+    ] = None,
     split: Annotated[
         Path | None,
         typer.Option(parser=some_path, metavar="FILE", help="TOML file of which clips are for what."),
@@ -46,9 +74,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
     device: Device = "cpu",
 ) -> None:
-    """Measure how good a checkpoint is, beside what needs no model.
+    """Measure how good checkpoints are, beside what needs no model.
 
-    Give either --videos or --pairs.
+    For one report of one checkpoint give either --videos or --pairs. A suite writes a folder of reports for each
+    checkpoint; those that are finished already are kept.
 
     [bold]Examples[/]
 
@@ -57,9 +86,61 @@ def evaluate(
     [cyan]lamdemo scenes --out cases --cases 64 --seed 1[/]
 
     [cyan]lamdemo evaluate --pairs cases --checkpoint runs/first/checkpoint --out pairs.json[/]
+
+    [cyan]lamdemo evaluate --suite paper --checkpoint noisy --checkpoint sparse --videos clips --out reports[/]
     """
+    checkpoints = list(checkpoint or [])
+    if suite is None and len(checkpoints) < 2:
+        given = next((n for n, v in (("--only", only), ("--again", again), ("--photos", photos)) if v), None)
+        if given is not None:
+            raise LamdemoError(f"{given} is for a suite; add --suite paper.")
+        _evaluate_one(
+            ctx, out, videos, pairs, checkpoints[0] if checkpoints else None, split, part, max_clips, seed, device
+        )
+        return
+    if split is not None and videos is None:
+        raise LamdemoError("A split is of clips; leave out --split, or give --videos.")
+    checked_place(out, folder=True)
+    for folder in (videos, pairs, photos):
+        if folder is not None and not folder.is_dir():
+            raise LamdemoError(f"There is no folder {folder.name}; give one that is there.")
+
+    from lamdemo.evaluation import SuiteConfig, load_checkpoints, run_suite
+    from lamdemo.pipeline.hub import DEFAULT_CHECKPOINT
+
+    pipelines = load_checkpoints(checkpoints or [DEFAULT_CHECKPOINT], checked_device(device))
+    config = SuiteConfig(videos, pairs, split, part, photos, max_clips, seed, tuple(only or ()), again)
+    made = [p for p in (out, *out.absolute().parents) if not p.exists()]
+    try:
+        run_suite(
+            pipelines,
+            out,
+            config,
+            command=command_line(ctx.obj or []),
+            say=lambda words: typer.echo(words, err=True),
+        )
+    finally:
+        remove_if_empty(made)
+    typer.echo(out)
+
+
+def _evaluate_one(
+    ctx: typer.Context,
+    out: Path,
+    videos: Path | None,
+    pairs: Path | None,
+    checkpoint: str | None,
+    split: Path | None,
+    part: Literal["train", "validation", "test", "all"],
+    max_clips: int | None,
+    seed: int,
+    device: str,
+) -> None:
+    """One report of one checkpoint."""
     if (videos is None) == (pairs is None):
-        raise LamdemoError("Give either --videos or --pairs, the folder to evaluate on.")
+        raise LamdemoError(
+            "Give either --videos or --pairs, the folder to evaluate on, or --suite paper for everything at once."
+        )
     if pairs is not None and split is not None:
         raise LamdemoError("A split is of clips; leave out --split, or give --videos in place of --pairs.")
     checked_place(out, folder=False)

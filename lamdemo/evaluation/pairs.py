@@ -21,16 +21,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.errors import LamdemoError
 from lamdemo.evaluation.ahead import ahead
 from lamdemo.evaluation.cases import Case, find_cases
 from lamdemo.evaluation.pictures import (
+    FROZEN_FEATURES,
     at_motion_width,
     end_point_errors,
     feature_distance,
@@ -42,6 +47,7 @@ from lamdemo.evaluation.pictures import (
 )
 from lamdemo.evaluation.report import describe_files
 from lamdemo.evaluation.statistics import balanced, ratio_of_means
+from lamdemo.evaluation.together import latents_of, same_encoders
 from lamdemo.pipeline import MAX_STEPS, ActionEdit, LatentActions, TransferPipeline, sharpness
 from lamdemo.video import read_clip, read_image
 
@@ -51,8 +57,58 @@ LONG = 16  # steps after which sharpness is measured again
 _MOVES = 1.0  # pixels at 256 across, from which a place of the truth counts as moving
 
 
+@dataclass(frozen=True)
+class _Clips:
+    """A case's source ``[T, h, w, 3]``, target ``[H, W, 3]`` and truth ``[T, H, W, 3]``."""
+
+    source: np.ndarray
+    target: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What drawn clips are compared with: flow ``[S, h, w, 2]``, where it is large, and features of its frames."""
+
+    clip: np.ndarray
+    motion: np.ndarray
+    moves: np.ndarray
+    features: Tensor
+
+
+@dataclass
+class _Drawn:
+    """What a model drew of a case: clips ``[T, H, W, 3]`` by method, the frame after `LONG` steps, its time."""
+
+    clips: dict[str, np.ndarray]
+    long: np.ndarray | None
+    seconds: float
+
+
+@overload
 def evaluate_pairs(
     pipeline: TransferPipeline,
+    pairs: str | Path,
+    *,
+    max_clips: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]: ...
+
+
+@overload
+def evaluate_pairs(
+    pipeline: Mapping[str, TransferPipeline],
+    pairs: str | Path,
+    *,
+    max_clips: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, dict[str, Any]]: ...
+
+
+def evaluate_pairs(
+    pipeline: TransferPipeline | Mapping[str, TransferPipeline],
     pairs: str | Path,
     *,
     max_clips: int | None = None,
@@ -64,14 +120,16 @@ def evaluate_pairs(
     The source's frames are taken as they are, each one step after the other.
 
     Args:
-        pipeline: of the model to judge.
+        pipeline: of the model to judge; or several by name, of which those with the same encoder share what
+            depends on it alone.
         pairs: folder of cases, as `write_cases` makes them.
         max_clips: at most so many cases, taken in turns from the kinds.
         seed: of the choice of cases, of whose action is given to whom, and of the bootstrap.
         progress: show a progress bar on a terminal.
 
     Returns:
-        Plain numbers, ready for JSON: ``headline``; ``all`` and ``kinds``, each with
+        Plain numbers, ready for JSON (for several pipelines: by their names): ``headline``; ``all`` and
+        ``kinds``, each with
 
         - ``methods``: for each the means over cases of ``psnr`` (dB), ``ssim``, ``perceptual`` (see
           `feature_distance`), ``motion`` (mean end-point error of the optical flow between consecutive
@@ -87,28 +145,42 @@ def evaluate_pairs(
     Raises:
         LamdemoError: there is no case, or one is not whole.
     """
+    pipelines = pipeline if isinstance(pipeline, Mapping) else {"": pipeline}
     found = find_cases(pairs)
     rng = np.random.default_rng(seed)
     found = [found[i] for i in balanced([c.kind for c in found], max_clips, rng)]
     # Each case is given the action of the one before it in a drawn order.
     order = rng.permutation(len(found))
-    given: LatentActions | None = None
-    if len(found) > 1:
-        given = pipeline.infer(_source(found[order[-1]]), pipeline.fps)
-    rows: list[dict[str, Any]] = [{} for _ in found]
+    rows: dict[str, list[dict[str, Any]]] = {name: [{} for _ in found] for name in pipelines}
+    alike = [{n: pipelines[n] for n in names} for names in same_encoders(pipelines)]
+    given = {n: p.infer(_source(found[order[-1]]), p.fps) for n, p in pipelines.items()} if len(found) > 1 else {}
     loaded = ahead(lambda i: _load(found[i]), order, most=3)
-    bar = tqdm(loaded, total=len(found), desc="transferring", disable=None if progress else True)
-    for i, clips in bar:
-        rows[i], given = _judge(pipeline, found[i], clips, given)
-
-    kinds = sorted({c.kind for c in found})
-    whole = _summary(rows, seed)
-    return {
+    # Drawing is timed and has the machine to itself; what is measured afterwards shares it.
+    with ThreadPoolExecutor(2) as pool:
+        for i, clips in tqdm(loaded, total=len(found), desc="transferring", disable=None if progress else True):
+            for together in alike:
+                for name, row in _judge(together, found[i], clips, given, pool).items():
+                    rows[name][i] = row
+    about = {
         "evaluation": "pairs",
-        "settings": {"max_clips": max_clips, "seed": seed, "moving_above_pixels": _MOVES},
+        "settings": {
+            "max_clips": max_clips,
+            "seed": seed,
+            "moving_above_pixels": _MOVES,
+            "perceptual_is": FROZEN_FEATURES,
+        },
         "clips": describe_files(
             pairs, [f"{c.name}/{n}" for c in found for n in ("source.mp4", "target.png", "truth.mp4")]
         ),
+    }
+    results = {name: {**about, **_result(rows[name], seed)} for name in pipelines}
+    return results if isinstance(pipeline, Mapping) else results[""]
+
+
+def _result(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    kinds = sorted({r["kind"] for r in rows})
+    whole = _summary(rows, seed)
+    return {
         "headline": {
             "motion": whole["motion_over_copy"]["model"],
             "motion_copied_flow": whole["motion_over_copy"]["copied_flow"],
@@ -139,8 +211,8 @@ def _source(case: Case) -> np.ndarray:
     return frames
 
 
-def _load(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Source ``[T, h, w, 3]``, target ``[H, W, 3]`` and truth ``[T, H, W, 3]``.
+def _load(case: Case) -> _Clips:
+    """A case's clips.
 
     Raises:
         LamdemoError: they do not fit together.
@@ -157,24 +229,74 @@ def _load(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # Videos have even sides: an odd target's truth may have one row or column more.
     if not (more[0] in (0, height % 2) and more[1] in (0, width % 2)):
         raise LamdemoError(f"In case {case.name} target and truth differ in size; make them equal.")
-    return source, target, truth[:, :height, :width]
+    return _Clips(source, target, truth[:, :height, :width])
 
 
 def _judge(
-    pipeline: TransferPipeline,
+    pipelines: dict[str, TransferPipeline],
     case: Case,
-    clips: tuple[np.ndarray, np.ndarray, np.ndarray],
-    given: LatentActions | None,
-) -> tuple[dict[str, Any], LatentActions]:
-    """Figures of one case (source, target and truth in ``clips``), and its actions."""
-    source, target, truth = clips
-    steps = len(source) - 1
-    repeat = -(-LONG // steps) if steps < LONG else 1
+    clips: _Clips,
+    given: dict[str, LatentActions],
+    pool: ThreadPoolExecutor,
+) -> dict[str, dict[str, Any]]:
+    """Figures of one case for pipelines with the same encoder; ``given`` is replaced by their actions in it."""
+    first = next(iter(pipelines.values()))
+    target, truth = clips.target, clips.truth
     begin = time.perf_counter()
-    actions = pipeline.infer(source, pipeline.fps)
-    frames, idle, long = [], [], None
+    states = first.encode(clips.source)
+    encoding = time.perf_counter() - begin
+    drawn = {}
+    for name, pipeline in pipelines.items():
+        begin = time.perf_counter()
+        actions = LatentActions(latents_of(pipeline, states), pipeline.fps, pipeline.checkpoint)
+        drawn[name] = _draw(pipeline, clips, actions, given.get(name), begin - encoding)
+        given[name] = actions
+
+    true_motion = motion(at_motion_width(truth))
+    against = _Truth(
+        truth,
+        true_motion,
+        np.linalg.norm(true_motion, axis=-1) > _MOVES,
+        features(first, truth[1:]),
+    )
+    shared = {
+        "copy": np.repeat(target[None], len(truth), 0),
+        "copied_flow": move_by_flows(target, motion(at_motion_width(clips.source))),
+        "true_flow": move_by_flows(target, true_motion),
+    }
+    jobs = {("", m): clip for m, clip in shared.items()}
+    jobs |= {(name, m): clip for name, made in drawn.items() for m, clip in made.clips.items()}
+    compared = pool.map(lambda job: _compare(first, job[0][1], job[1], against), jobs.items())
+    figures = dict(zip(jobs, compared, strict=True))
+    clear = max(sharpness(target), 1e-6)
+    rows = {}
+    for name, made in drawn.items():
+        methods = {m: figures[name if m in made.clips else "", m] for m in METHODS if m in made.clips or m in shared}
+        rows[name] = {
+            "name": case.name,
+            "kind": case.kind,
+            "steps": len(truth) - 1,
+            "seconds": made.seconds,
+            "methods": methods,
+            "sharpness": {
+                "model": sharpness(made.clips["model"][-1]) / clear,
+                "truth": sharpness(truth[-1]) / clear,
+                "copied_flow": sharpness(shared["copied_flow"][-1]) / clear,
+                f"model_{LONG}": sharpness(made.long) / clear if made.long is not None else math.nan,
+            },
+        }
+    return rows
+
+
+def _draw(
+    pipeline: TransferPipeline, clips: _Clips, actions: LatentActions, given: LatentActions | None, begin: float
+) -> _Drawn:
+    """A model's clips: under the actions, under none, and under another case's where there is one."""
+    steps = len(actions)
+    repeat = -(-LONG // steps) if steps < LONG else 1
+    frames, idle, long, seconds = [], [], None, math.nan
     # One stream serves both: after the action was carried out once, it is carried out again.
-    for step in pipeline.stream(actions, target, edit=ActionEdit(repeat=repeat)):
+    for step in pipeline.stream(actions, clips.target, edit=ActionEdit(repeat=repeat)):
         if step.index <= steps:
             frames.append(step.frame)
             idle.append(step.idle)
@@ -184,54 +306,32 @@ def _judge(
             long = step.frame
         if step.index >= max(steps, LONG):
             break
-    true_motion = motion(at_motion_width(truth))
-    made = {
-        "model": np.stack(frames),
-        "copy": np.repeat(target[None], steps + 1, 0),
-        "zero": np.stack(idle),
-    }
+    made = {"model": np.stack(frames), "zero": np.stack(idle)}
     if given is not None:
         # Another case may have more steps or fewer: its action is cut short or carried out again.
         z = np.resize(given.z, (steps, given.z.shape[1]))
         other = LatentActions(z, given.fps, given.checkpoint)
-        made["shuffled"] = np.stack([s.frame for s in pipeline.stream(other, target)])
-    made["copied_flow"] = move_by_flows(target, motion(at_motion_width(source)))
-    made["true_flow"] = move_by_flows(target, true_motion)
+        made["shuffled"] = np.stack([s.frame for s in pipeline.stream(other, clips.target)])
+    return _Drawn(made, long, seconds)
 
-    true_features = features(pipeline, truth[1:])
-    moves = np.linalg.norm(true_motion, axis=-1) > _MOVES
-    methods = {}
-    for name, clip in made.items():
-        if name == "copy":
-            flow = np.zeros_like(true_motion)
-            near = feature_distance(features(pipeline, clip[:1]), true_features)
-        else:
-            flow = motion(at_motion_width(clip))
-            near = feature_distance(features(pipeline, clip[1:]), true_features)
-        off = end_point_errors(flow, true_motion)
-        methods[name] = {
-            "psnr": float(np.mean([psnr(a, b) for a, b in zip(clip[1:], truth[1:], strict=True)])),
-            "ssim": float(np.mean([ssim(a, b) for a, b in zip(clip[1:], truth[1:], strict=True)])),
-            "perceptual": float(near.mean()),
-            "motion": float(off.mean()),
-            "motion_moving": float(off[moves].mean()) if moves.any() else math.nan,
-        }
-    clear = max(sharpness(target), 1e-6)
-    sharp = {
-        "model": sharpness(frames[-1]) / clear,
-        "truth": sharpness(truth[-1]) / clear,
-        "copied_flow": sharpness(made["copied_flow"][-1]) / clear,
-        f"model_{LONG}": sharpness(long) / clear if long is not None else math.nan,
+
+def _compare(pipeline: TransferPipeline, method: str, clip: np.ndarray, truth: _Truth) -> dict[str, float]:
+    """Measures of a clip against the truth."""
+    if method == "copy":
+        flow = np.zeros_like(truth.motion)
+        near = feature_distance(features(pipeline, clip[:1]), truth.features)
+    else:
+        flow = motion(at_motion_width(clip))
+        near = feature_distance(features(pipeline, clip[1:]), truth.features)
+    off = end_point_errors(flow, truth.motion)
+    pairs = list(zip(clip[1:], truth.clip[1:], strict=True))
+    return {
+        "psnr": float(np.mean([psnr(a, b) for a, b in pairs])),
+        "ssim": float(np.mean([ssim(a, b) for a, b in pairs])),
+        "perceptual": float(near.mean()),
+        "motion": float(off.mean()),
+        "motion_moving": float(off[truth.moves].mean()) if truth.moves.any() else math.nan,
     }
-    row = {
-        "name": case.name,
-        "kind": case.kind,
-        "steps": steps,
-        "seconds": seconds,
-        "methods": methods,
-        "sharpness": sharp,
-    }
-    return row, actions
 
 
 def _mean(values: list[float]) -> float | None:

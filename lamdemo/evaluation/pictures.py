@@ -15,6 +15,7 @@ from lamdemo.pipeline import TransferPipeline
 from lamdemo.video import optical_flow, warp
 
 MOTION_WIDTH = 256  # pixels across at which motion is measured, whatever the pictures' own size
+FROZEN_FEATURES = "frozen features (not LPIPS)"  # what `feature_distance` is, in reports
 _LEAST_MSE = 1e-3  # gray levels squared: 78 dB, so that equal pictures have a finite PSNR
 
 

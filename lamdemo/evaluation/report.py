@@ -81,12 +81,12 @@ def _without_paths(command: str | Sequence[str]) -> str:
     return shlex.join(map(short, words))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same for JSON: no NumPy types, and None for what is not finite."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):
@@ -143,7 +143,7 @@ def write_report(
         },
         "results": result,
     }
-    text = json.dumps(_plain(report), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(plain(report), indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_safely(path, text.encode())

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ from lamdemo.evaluation.ahead import ahead
 from lamdemo.evaluation.pictures import compose, motion
 from lamdemo.evaluation.report import describe_files
 from lamdemo.evaluation.statistics import balanced, compare, donors, ratio_of_means
+from lamdemo.evaluation.together import same_encoders
 from lamdemo.models.layers import KeyValueCache
 from lamdemo.pipeline import TransferPipeline
 from lamdemo.video import find_videos, probe, read_clip, warp
@@ -99,21 +100,127 @@ def state_error(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).abs().mean((-1, -2))
 
 
-def plan_windows(name: str, seconds: float, fps: float, seed: int) -> list[Window]:
-    """Choose at most `WINDOWS` windows of a clip, one in each equal part of it, that do not overlap.
+def group_of(name: str) -> str:
+    """The clip's first folder, "." where it lies in none."""
+    return name.split("/")[0] if "/" in name else "."
+
+
+def plan_windows(
+    name: str, seconds: float, fps: float, seed: int, *, frames: int = STEPS + 2, most: int = WINDOWS
+) -> list[Window]:
+    """Choose at most ``most`` windows of ``frames`` of a clip, one in each equal part of it, that do not overlap.
 
     The choice depends on the seed and the clip's name alone, not on which other clips there are.
     """
-    span = (STEPS + 2) / fps
-    count = min(WINDOWS, int(seconds / span + 1e-6))
+    span = frames / fps
+    count = min(most, int(seconds / span + 1e-6))
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    group = name.split("/")[0] if "/" in name else "."
     starts = [k * seconds / count + rng.uniform() * (seconds / count - span) for k in range(count)]
-    return [Window(name, recording_of(name), group, max(s, 0.0)) for s in starts]
+    return [Window(name, recording_of(name), group_of(name), max(s, 0.0)) for s in starts]
+
+
+def named_clips(
+    folder: Path, split: Split | str | Path | None, part: Part | Literal["all"]
+) -> tuple[str, dict[str, Path]]:
+    """The part that is taken ("all" without a split) and its clips, by their paths inside the folder.
+
+    Raises:
+        LamdemoError: there is none.
+    """
+    named = {p.relative_to(folder).as_posix(): p for p in find_videos(folder)}
+    if split is None:
+        part, names = "all", list(named)
+    else:
+        split = split if isinstance(split, Split) else Split.read(split)
+        names = split.select(named, part)
+    if not names:
+        raise LamdemoError(
+            f"The folder {folder.name} holds no clip for the part {part!r}; choose another part or split."
+        )
+    return part, {n: named[n] for n in names}
+
+
+def windows_of(
+    clips: Mapping[str, Path], fps: float, seed: int, *, frames: int = STEPS + 2, most: int = WINDOWS
+) -> tuple[list[Window], list[dict[str, str]]]:
+    """Windows of clips, see `plan_windows`, and which clips have none, and why."""
+    windows: list[Window] = []
+    skipped: list[dict[str, str]] = []
+
+    def length(name: str) -> float | None:
+        try:
+            return probe(clips[name]).seconds
+        except LamdemoError:
+            return None
+
+    for name, seconds in ahead(length, clips, most=_AHEAD):
+        found = [] if seconds is None else plan_windows(name, seconds, fps, seed, frames=frames, most=most)
+        windows += found
+        if not found:
+            why = "cannot be read" if seconds is None else f"shorter than {frames / fps:g} seconds"
+            skipped.append({"clip": name, "why": why})
+    return windows, skipped
+
+
+def read_windows(
+    folder: Path,
+    windows: Sequence[Window],
+    pipeline: TransferPipeline,
+    skipped: list[dict[str, str]],
+    *,
+    frames: int = STEPS + 2,
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Windows and their frames ``[frames, H, W, 3]``, some read ahead; what fails is added to ``skipped``."""
+    side = pipeline.model.config.encoder.picture
+
+    def one(window: Window) -> np.ndarray | str:
+        try:
+            read = read_clip(
+                folder / window.name,
+                fps=pipeline.fps,
+                start=window.start,
+                max_frames=frames,
+                size=(side, side),
+            ).frames
+        except LamdemoError:
+            return "cannot be read"
+        return read if len(read) == frames else "ends before it says"
+
+    for window, read in ahead(one, windows, most=_AHEAD):
+        if isinstance(read, str):
+            skipped.append({"clip": window.name, "why": read})
+        else:
+            yield window, read
+
+
+@overload
+def evaluate_videos(
+    pipeline: TransferPipeline,
+    videos: str | Path,
+    *,
+    split: Split | str | Path | None = None,
+    part: Part | Literal["all"] = "test",
+    max_clips: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]: ...
+
+
+@overload
+def evaluate_videos(
+    pipeline: Mapping[str, TransferPipeline],
+    videos: str | Path,
+    *,
+    split: Split | str | Path | None = None,
+    part: Part | Literal["all"] = "test",
+    max_clips: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, dict[str, Any]]: ...
 
 
 def evaluate_videos(
-    pipeline: TransferPipeline,
+    pipeline: TransferPipeline | Mapping[str, TransferPipeline],
     videos: str | Path,
     *,
     split: Split | str | Path | None = None,
@@ -125,7 +232,8 @@ def evaluate_videos(
     """Measure prediction, leakage and cycle on clips.
 
     Args:
-        pipeline: of the model to judge.
+        pipeline: of the model to judge; or several by name, of which those with the same encoder share what
+            depends on it alone.
         videos: folder of clips; its first level of folders is reported part by part.
         split: which clips are for what; all of them are taken without it.
         part: of the split: "train", "validation", "test" or "all".
@@ -134,7 +242,8 @@ def evaluate_videos(
         progress: show a progress bar on a terminal.
 
     Returns:
-        Plain numbers, ready for JSON. ``headline``; ``all`` and ``parts`` (by folder), each with
+        Plain numbers, ready for JSON (for several pipelines: by their names). ``headline``; ``all`` and
+        ``parts`` (by folder), each with
 
         - ``one_step``: over ``all`` steps, the ``moving`` half and the ``still`` half (by mean optical flow),
           see `compare`;
@@ -147,63 +256,77 @@ def evaluate_videos(
     Raises:
         LamdemoError: there is no such clip, or clips of one recording only.
     """
+    pipelines = pipeline if isinstance(pipeline, Mapping) else {"": pipeline}
     folder = Path(videos)
-    named = {p.relative_to(folder).as_posix(): p for p in find_videos(folder)}
-    if split is None:
-        part, names = "all", list(named)
-    else:
-        split = split if isinstance(split, Split) else Split.read(split)
-        names = split.select(named, part)
-    if not names:
-        raise LamdemoError(
-            f"The folder {folder.name} holds no clip for the part {part!r}; choose another part or split."
-        )
-    groups = [n.split("/")[0] if "/" in n else "." for n in names]
-    names = [names[i] for i in balanced(groups, max_clips, np.random.default_rng(seed))]
+    part, clips = named_clips(folder, split, part)  # type: ignore[assignment]
+    chosen = balanced([group_of(n) for n in clips], max_clips, np.random.default_rng(seed))
+    every = list(clips)
+    clips = {every[i]: clips[every[i]] for i in chosen}
+    settings = {"part": part, "max_clips": max_clips, "seed": seed}
+    results: dict[str, dict[str, Any]] = {}
+    for names in same_encoders(pipelines):
+        together = {name: pipelines[name] for name in names}
+        results |= _evaluate_alike(together, folder, clips, settings, progress)
+    return {name: results[name] for name in pipelines} if isinstance(pipeline, Mapping) else results[""]
 
-    windows: list[Window] = []
-    skipped: list[dict[str, str]] = []
-    for name in names:
-        try:
-            found = plan_windows(name, probe(named[name]).seconds, pipeline.fps, seed)
-        except LamdemoError:
-            found, why = [], "cannot be read"
-        else:
-            why = f"shorter than {(STEPS + 2) / pipeline.fps:g} seconds"
-        windows += found
-        if not found:
-            skipped.append({"clip": name, "why": why})
 
-    seen: list[_Seen] = []
+def _evaluate_alike(
+    pipelines: dict[str, TransferPipeline],
+    folder: Path,
+    clips: Mapping[str, Path],
+    settings: Mapping[str, Any],
+    progress: bool,
+) -> dict[str, dict[str, Any]]:
+    """Results of pipelines with the same encoder."""
+    first = next(iter(pipelines.values()))
+    seed = settings["seed"]
+    windows, skipped = windows_of(clips, first.fps, seed)
+    seen: dict[str, list[_Seen]] = {name: [] for name in pipelines}
     for window, frames in tqdm(
-        _read(folder, windows, pipeline, skipped),
+        read_windows(folder, windows, first, skipped),
         total=len(windows),
         desc="encoding",
         disable=None if progress else True,
     ):
-        seen.append(_look(pipeline, window, frames))
-    if len({s.window.recording for s in seen}) < 2:
+        look: _Seen | None = None
+        for name, pipeline in pipelines.items():
+            if look is None:
+                look = _look(pipeline, window, frames)
+            else:
+                z = pipeline.model.infer(look.states.to(pipeline.model.device)[None])[0].cpu()
+                look = replace(look, latents=z)
+            seen[name].append(look)
+    recordings = [s.window.recording for s in next(iter(seen.values()))]
+    if len(set(recordings)) < 2:
         raise LamdemoError(
             f"Of {folder.name} fewer than two recordings can be used; give two clips of "
-            f"{(STEPS + 2) / pipeline.fps:g} seconds or more."
+            f"{(STEPS + 2) / first.fps:g} seconds or more."
         )
+    results = {}
+    for name, pipeline in pipelines.items():
+        rng = np.random.default_rng([seed, 1])
+        others = donors(recordings, rng)
+        cuts = rng.integers(1, STEPS, len(recordings))
+        measured = _Measured(seen.pop(name), others, cuts)
+        with torch.no_grad():
+            _predict(pipeline, measured, progress)
+        results[name] = _result(measured, pipeline.fps, folder, skipped, settings)
+    return results
 
-    rng = np.random.default_rng([seed, 1])
-    others = donors([s.window.recording for s in seen], rng)
-    cuts = rng.integers(1, STEPS, len(seen))
-    measured = _Measured(seen, others, cuts)
-    with torch.no_grad():
-        _predict(pipeline, measured, progress)
 
+def _result(
+    measured: _Measured, fps: float, folder: Path, skipped: list[dict[str, str]], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    seen, seed = measured.seen, settings["seed"]
     everything = np.arange(len(seen))
     results: dict[str, Any] = {
         "evaluation": "videos",
         "settings": {
-            "part": part,
-            "fps": pipeline.fps,
+            "part": settings["part"],
+            "fps": fps,
             "steps": STEPS,
             "windows_per_clip": WINDOWS,
-            "max_clips": max_clips,
+            "max_clips": settings["max_clips"],
             "seed": seed,
             # Percent of the picture's width a step, above which a step counts as moving.
             "moving_above": float(100 * measured.threshold),
@@ -230,32 +353,6 @@ def evaluate_videos(
         for group in sorted({s.window.group for s in seen})
     }
     return results
-
-
-def _read(
-    folder: Path, windows: Sequence[Window], pipeline: TransferPipeline, skipped: list[dict[str, str]]
-) -> Iterator[tuple[Window, np.ndarray]]:
-    """Windows and their frames ``[S + 2, H, W, 3]``, some read ahead; what fails is noted."""
-    side, count = pipeline.model.config.encoder.picture, STEPS + 2
-
-    def one(window: Window) -> np.ndarray | str:
-        try:
-            frames = read_clip(
-                folder / window.name,
-                fps=pipeline.fps,
-                start=window.start,
-                max_frames=count,
-                size=(side, side),
-            ).frames
-        except LamdemoError:
-            return "cannot be read"
-        return frames if len(frames) == count else "ends before it says"
-
-    for window, frames in ahead(one, windows, most=_AHEAD):
-        if isinstance(frames, str):
-            skipped.append({"clip": window.name, "why": frames})
-        else:
-            yield window, frames
 
 
 def _look(pipeline: TransferPipeline, window: Window, frames: np.ndarray) -> _Seen:

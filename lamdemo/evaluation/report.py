@@ -127,7 +127,13 @@ def write_report(
         "seed": seed,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "git": git_state(),
-        "checkpoint": {"name": pipeline.name, "sha256": pipeline.checkpoint, "family": pipeline.family},
+        "checkpoint": {
+            "name": pipeline.name,
+            "sha256": pipeline.checkpoint,
+            "family": pipeline.family,
+            "capacity": pipeline.model.config.bottleneck.capacity,
+            "trained": pipeline.trained,
+        },
         "data": data if isinstance(data, Mapping) else describe_files(data),
         "versions": {
             "lamdemo": lamdemo.__version__,

@@ -147,7 +147,11 @@ def _read(name: str, files: Mapping[str, Path], checkpoint: Path) -> Reports:
         judged.add(str(about.get("sha256")))
     if len(judged) > 1:
         raise LamdemoError(f"The reports of {name} are of different checkpoints; judge it again, or move some away.")
-    dial, training = _config(checkpoint, judged.pop(), family)
+    dial: float | None
+    if isinstance(about.get("capacity"), (int, float)):
+        dial, training = float(about["capacity"]), _stages(about.get("trained") or {})
+    else:  # a report of before they were written down
+        dial, training = _config(checkpoint, judged.pop(), family)
     return Reports(name, family, results, dict(files), "" if dial is None else capacity(family, dial), dial, training)
 
 
@@ -161,9 +165,14 @@ def _config(folder: Path, judged: str, family: str) -> tuple[float | None, tuple
         return None, None  # it only adds to the reports, which stand without it
     if config.bottleneck.family != family:
         return None, None
+    return config.bottleneck.capacity, _stages(about)
+
+
+def _stages(about: Mapping[str, Any]) -> tuple[int | None, ...] | None:
+    """Steps of each stage of training, as a checkpoint tells them; None where it does not."""
     stages = tuple(about.get(f"{stage}_steps") for stage in ("stem", "branch", "finish"))
     steps = stages if any(stages) else (about.get("steps"),)
-    return config.bottleneck.capacity, steps if any(steps) else None
+    return steps if any(steps) else None
 
 
 def _order(one: Reports) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ The page, the command line, the programming interface and the evaluations all ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,10 +130,12 @@ class TransferPipeline:
         name: str = "model",
         checkpoint: str = "",
         familiarity: Familiarity | None = None,
+        trained: Mapping[str, int] | None = None,
     ) -> None:
-        """Args: a model, how to call it, the hash of its weights, and latents that it saw in training."""
+        """Args: a model, how to call it, its weights' hash, latents it saw in training, and steps of training."""
         self.model, self.name, self.checkpoint = model.eval(), name, checkpoint
         self.familiarity = familiarity
+        self.trained = dict(trained or {})
 
     @classmethod
     def from_pretrained(
@@ -157,7 +159,7 @@ class TransferPipeline:
             LamdemoError: there is no such checkpoint, or it is damaged.
         """
         folder = resolve_checkpoint(path_or_id, cache_dir=cache_dir)
-        read_config(folder)
+        _, about = read_config(folder)
         model = load_checkpoint(folder, device=device, dtype=dtype)
         name = str(path_or_id) if path_or_id is not None else folder.name
         return cls(
@@ -165,6 +167,7 @@ class TransferPipeline:
             name=Path(name).name if Path(name).is_absolute() else name,
             checkpoint=checkpoint_hash(folder),
             familiarity=Familiarity.read(folder),
+            trained={k: v for k, v in about.items() if k.endswith("steps") and isinstance(v, int)},
         )
 
     @property

@@ -527,7 +527,13 @@ class TestReport:
         assert str(tmp_path) not in text and str(pairs.parent) not in text
         assert report["command"] == f"lamdemo evaluate --pairs {pairs.name} --out=r.json"
         assert report["seed"] == 7
-        assert report["checkpoint"] == {"name": "tiny", "sha256": pipeline.checkpoint, "family": "noisy"}
+        assert report["checkpoint"] == {
+            "name": "tiny",
+            "sha256": pipeline.checkpoint,
+            "family": "noisy",
+            "capacity": TINY.bottleneck.capacity,
+            "trained": {"steps": 0},
+        }
         assert len(report["checkpoint"]["sha256"]) == 64
         assert report["data"]["folder"] == pairs.name and report["data"]["files"] == 8
         assert {"lamdemo", "torch", "numpy", "python"} <= set(report["versions"])

@@ -222,14 +222,23 @@ class Studio:
         return Photographs(torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2))
 
     def filmed(
-        self, clip: str, start: float, steps: int, size: tuple[int, int] = WIDE, across: float = 0.5, down: float = 0.5
+        self,
+        clip: str,
+        start: float,
+        steps: int,
+        size: tuple[int, int] = WIDE,
+        across: float = 0.5,
+        down: float = 0.5,
+        slowed: int = 1,
     ) -> np.ndarray:
         """``steps`` steps of a bundled clip with the frames between them, cut to a panel's aspect.
+
+        With ``slowed`` it is read at so many times the model's rate, and plays so many times slower.
 
         Raises:
             LamdemoError: the clip ends before.
         """
-        rate = self.default.fps * (BETWEEN + 1)
+        rate = self.default.fps * (BETWEEN + 1) * slowed
         count = steps * (BETWEEN + 1) + 1
         read = read_clip(self.asset(f"clips/{clip}.mp4"), fps=rate, start=start, max_frames=count, max_side=640)
         if len(read.frames) < count:
@@ -339,7 +348,7 @@ def entered(frames: np.ndarray, idle: np.ndarray, truth: np.ndarray, mask: np.nd
 
 def walk_to_ball(studio: Studio) -> Shown:
     """A person walks; a ball stands where she stands."""
-    source = studio.filmed("woman_walking", 0.5, 4, across=0.75)
+    source = studio.filmed("woman_walking", 0.5, 5, across=0.75, slowed=2)
     target = with_ball(studio.photo("autumn_hills", down=1.0), studio.ball(), 0.64, 0.64, 0.12)
     return studio.simple(source, target, WIDE)
 
@@ -483,9 +492,10 @@ ITEMS: dict[str, Callable[[Studio], Shown]] = {
 PROSE = {
     "walk_to_ball": Words(
         "A walk, carried over to a ball",
-        "A woman walks to the left. In the target a ball lies where she stands: a photograph of a baseball, pasted "
-        "onto one of a meadow. The action says what moves where, not what it is, so it is the ball that should go her "
-        "way. Watch whether it stays a ball: she is narrow and leaves her place, and its far side has to come along.",
+        "A woman walks to the left, at half her speed: the clip is read at twice the model’s own steps a second, for "
+        "at full speed she leaves her place in one step. In the target a ball lies where she stands: a photograph of a "
+        "baseball, pasted onto one of a meadow. The action says what moves where, not what it is, so it is the ball "
+        "that should go her way. Watch whether it stays a ball: she is narrow, and its far side has to come along.",
     ),
     "walk_to_bear": Words(
         "A walk, carried over to a bear",
@@ -540,7 +550,7 @@ PROSE = {
     ),
     "failure_empty": Words(
         "Failure: a walk where nobody stands",
-        "The same walk as above, carried over to a palace.",
+        "The same walk at full speed, carried over to a palace.",
         "The action is bound to a place, and the model moves what is at that place whether or not it is a thing that "
         "could walk: here a facade, which is smeared along her way. Nothing in the latent says that there has to be "
         "someone.",
@@ -693,8 +703,8 @@ def page(report: dict[str, Any], folder: str) -> str:
         "How to read the figures: *agreement* is the correlation of the result’s optical flow with the source’s (1 is "
         "the same motion at the same places, which is not always the right one); *cycle* is the cosine between the "
         "latents applied and those read back from the result; *sharpness kept* is that of the last frame over the "
-        "target’s; *unfamiliar steps* are those of the source that lie farther from the latents seen in training than 99 of "
-        "100 of these (– where the checkpoint brings no sample of them).",
+        "target’s; *unfamiliar steps* are those of the source that lie farther from the latents seen in training than "
+        "99 of 100 of these (– where the checkpoint brings no sample of them).",
     ]
     used: set[str] = set()
     for key, item in report["items"].items():

@@ -175,7 +175,7 @@ class TestBatch:
         for a, b in zip(flat(one.batch(3)), flat(other.batch(3)), strict=True):
             assert torch.equal(a, b)
         assert not torch.equal(one.batch(3)[0], one.batch(4)[0])
-        pictures, donors, _ = one.batch(0)
+        pictures, donors, *_ = one.batch(0)
         assert pictures.shape == (4, 3, 3, 64, 64)
         assert 0 <= pictures.min() < pictures.max() <= 1 + 1e-6
         assert donors.shape == (4,)

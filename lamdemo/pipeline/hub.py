@@ -59,7 +59,11 @@ def describe_checkpoint(folder: Path) -> CheckpointSummary:
     """
     config, about = read_config(folder)
     told = []
-    steps, nats = (about.get(key) if isinstance(about, dict) else None for key in ("steps", "nats"))
+    about = about if isinstance(about, dict) else {}
+    # A member of a family was trained in stages, and "steps" are those of the last.
+    stages = [about.get(f"{stage}_steps") for stage in ("stem", "branch", "finish")]
+    steps = sum(s for s in stages if isinstance(s, int)) or about.get("steps")
+    nats = about.get("nats")
     if isinstance(steps, int) and steps > 0:
         told.append(f"{steps:,} training steps")
     if isinstance(nats, int | float) and math.isfinite(nats):

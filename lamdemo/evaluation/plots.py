@@ -123,7 +123,7 @@ def capacity_plot(view: View) -> go.Figure | None:
     for column, (axis, keys) in enumerate(measures, 1):
         spread: list[float] = []
         for family in _families(view.reports):
-            points = []
+            points: list[tuple[float, Figure, Reports]] = []
             for r in view.reports:
                 nats, error = number(r.dig("latents", *keys)), prediction(r, "one_step", "in-the-wild")
                 if r.family == family and nats is not None and error is not None:
@@ -139,12 +139,16 @@ def capacity_plot(view: View) -> go.Figure | None:
                     x=[p[0] for p in points],
                     y=[p[1].value for p in points],
                     error_y=_bars([p[1] for p in points], colour),
-                    text=[_label(p[2]) for p in points],
-                    customdata=[p[2].name for p in points],
-                    hovertemplate="%{customdata} (%{text})<br>%{x:.1f} nats, error %{y:.3f}<extra></extra>",
+                    # Points of a family nearly coincide where more buys nothing: its ends are named, hovering
+                    # names all. Families lie one above the other: their names are on different sides.
+                    text=[_label(p[2]) if p in (points[0], points[-1]) else "" for p in points],
+                    customdata=[f"{p[2].name} ({_label(p[2])})" for p in points],
+                    hovertemplate="%{customdata}<br>%{x:.1f} nats, error %{y:.3f}<extra></extra>",
                     mode="lines+markers+text",
-                    # Families often lie one above the other: their labels are on different sides.
-                    textposition="top right" if family == "sparse" else "bottom left",
+                    textposition=[
+                        f"{'top' if family == 'sparse' else 'bottom'} {'left' if p is points[0] else 'right'}"
+                        for p in points
+                    ],
                     textfont={"size": 12, "color": colour},
                     line={"color": colour, "width": 2},
                     marker={"color": colour, "size": 10},
@@ -157,7 +161,7 @@ def capacity_plot(view: View) -> go.Figure | None:
             )
         if len(spread) > 1 and min(spread) > 0 and max(spread) > 10 * min(spread):
             places = [d * 10.0**e for e in range(-3, 5) for d in (1, 2, 5)]
-            ends = [math.log10(min(spread) / 2.4), math.log10(max(spread) * 1.6)]
+            ends = [math.log10(min(spread) / 2.8), math.log10(max(spread) * 3.2)]
             named = {"tickvals": places, "ticktext": [f"{v:g}" for v in places]}
             figure.update_xaxes(type="log", range=ends, **named, row=1, col=column)
         elif spread:

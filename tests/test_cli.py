@@ -22,7 +22,7 @@ from conftest import moving_square
 import lamdemo
 from lamdemo.cli import main
 from lamdemo.cli.common import Span, command_line, span
-from lamdemo.models import checkpoint_hash
+from lamdemo.models import checkpoint_hash, read_config
 from lamdemo.pipeline import LatentActions, TransferPipeline, save_latents
 from lamdemo.video import read_clip, read_image, write_video
 
@@ -555,6 +555,35 @@ def test_train_refuses_what_it_cannot_use_and_leaves_nothing(run: Callable[..., 
     refused(run("train", tmp_path / "recipe.toml", *videos, *out, "--split", tmp_path / "odd.toml"), "odd.toml")
     refused(run("train", tmp_path / "recipe.toml", *videos, *out), "videos")
     assert tree(tmp_path) == before
+
+
+def test_a_family_is_one_command_that_is_called_until_it_is_done(
+    run: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lamdemo.training.family.imagenet_weights", lambda: None)
+    stem = "".join(f"[stem.{line[1:]}" if line.startswith("[") else line for line in RECIPE.splitlines(True))
+    recipe = "finish_frames = 3\n[stem]" + stem.replace("steps = 4", "steps = 1")
+    for part in ("branch", "finish"):
+        recipe += f"[{part}]\nsteps = 2\n"
+    for family, dial in (("noisy", 0.01), ("discrete", 4)):
+        recipe += f"[members.{family}]\nfamily = '{family}'\nchannels = 8\ncapacity = {dial}\n"
+    (tmp_path / "recipe.toml").write_text(recipe)
+    (tmp_path / "videos").mkdir()
+    for i in range(2):
+        write_video(tmp_path / "videos" / f"{i}.mp4", moving_square(24, step=1 + i), 8)
+    out = tmp_path / "family"
+    command = ("family", tmp_path / "recipe.toml", "--videos", tmp_path / "videos", "--out", out, "--no-reports")
+    stopped = run(*command, "--stop-after", 0)
+    assert stopped.code == 0
+    assert "call it again" in stopped.out
+    done = run(*command)
+    assert done.code == 0
+    assert {line.rpartition("/")[2] for line in done.out.split()} == {"noisy", "discrete"}
+    for name in ("noisy", "discrete"):
+        assert read_config(out / "checkpoints" / name)[1]["family"] == name
+    odd = ("family", tmp_path / "none.toml", "--videos", tmp_path / "videos", "--out", tmp_path / "new")
+    refused(run(*odd), "none.toml")
+    assert not (tmp_path / "new").exists()
 
 
 def test_scenes_are_made_and_judged(

@@ -97,7 +97,7 @@ def family(
     videos: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, or a pack.")],
     out: Annotated[
         Path,
-        typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoints/, reports/ and what is to be resumed."),
+        typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoints/, reports/, results/ and its state."),
     ],
     split: Annotated[
         Path | None,
@@ -179,7 +179,9 @@ def family(
         command=command_line(ctx.obj or []),
         say=lambda words: typer.echo(words, err=True),
     )
-    typer.echo(out / "reports")
+    from lamdemo.cli.report import report
+
+    report(out / "reports", out / "results", None, config.default, out / "checkpoints", png=True)
 
 
 def pack(

@@ -7,6 +7,7 @@ sees the very same batches; those are made and encoded once. The default member 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import sys
@@ -276,6 +277,7 @@ def _complete(checkpoint: Path, final: Path, batches: PreparedBatches, device: s
     latents = np.concatenate(found)  # [clips, T-1, Z]
     clips = np.repeat(np.arange(len(latents)), latents.shape[1])
     kept = np.random.default_rng(0).permutation(len(clips))[:_LATENTS_KEPT]
-    save_latents(unfinished, latents.reshape(len(clips), -1)[kept], clips[kept])
+    with contextlib.suppress(ValueError):  # too few of them, after a run of a few steps, judge nothing
+        save_latents(unfinished, latents.reshape(len(clips), -1)[kept], clips[kept])
     shutil.rmtree(final, ignore_errors=True)
     unfinished.rename(final)

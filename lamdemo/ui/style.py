@@ -78,7 +78,7 @@ button.lam-pause { font: inherit; font-size: .8rem; padding: 5px 12px; border-ra
   border: 1px solid var(--lam-line); background: transparent; color: var(--body-text-color); margin-top: 8px; }
 button.lam-pause:hover { background: var(--lam-stage); }
 
-.lam-measures { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 10px 22px; margin: 0; }
+.lam-measures { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 10px 22px; margin: 0; }
 .lam-measures div { margin: 0 !important; }
 .lam-measures dt { font-size: .8rem; color: var(--lam-soft); }
 .lam-measures dd { margin: 0; font-size: .78rem; line-height: 1.4; color: var(--lam-soft); }

@@ -390,9 +390,8 @@ def leakage_plot(view: View) -> go.Figure | None:
                 text=[_label(p[2]) for p in points],
                 customdata=[p[2].name for p in points],
                 hovertemplate="%{customdata} (%{text})<br>cycle %{x:.3f}, leakage %{y:.2f}<extra></extra>",
-                mode="markers+text",
-                textposition="top right",
-                textfont={"size": 12, "color": colour},
+                # Names would lie one upon the other; the symbols tell capacities, hovering the rest.
+                mode="markers",
                 marker={
                     "color": colour, "size": 11, "line": {"width": 2, "color": colour},
                     "symbol": [_SYMBOLS[_level(p[2], view.reports)] for p in points],

@@ -108,6 +108,15 @@ def test_a_family_stopped_again_and_again_ends_the_same(
             torch.testing.assert_close(other[key], value, rtol=0, atol=0)
 
 
+def test_another_recipe_is_not_mixed_into_a_family(footage: Path, made: Path) -> None:
+    other = dataclasses.replace(RECIPE, finish_frames=3)
+    with pytest.raises(LamdemoError, match="another recipe") as caught:
+        train_family(other, footage, made)
+    assert str(made) not in str(caught.value)
+    # The same recipe is at its end at once.
+    assert len(train_family(RECIPE, footage, made)) == len(RECIPE.members)
+
+
 def test_prepared_batches_are_those_of_the_sampler_and_not_the_stems_own(footage: Path, tmp_path: Path) -> None:
     trainer = Trainer(STEM, *training_material(STEM, footage, tmp_path))
     prepared = PreparedBatches(trainer, 2)

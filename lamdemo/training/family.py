@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import shutil
 import sys
 import time
@@ -29,12 +30,13 @@ from lamdemo.data.scenes import TrueMotion
 from lamdemo.data.splits import Split
 from lamdemo.errors import LamdemoError
 from lamdemo.models.bottleneck import BottleneckConfig, DiscreteBottleneck
-from lamdemo.models.checkpoint import WEIGHTS_NAME, config_from_dict, load_checkpoint
+from lamdemo.models.checkpoint import WEIGHTS_NAME, config_from_dict, load_checkpoint, write_safely
 from lamdemo.models.encoder import imagenet_weights
 from lamdemo.pipeline.familiarity import save_latents
 from lamdemo.training.config import OptimizerConfig, TrainConfig
 from lamdemo.training.trainer import STATE_NAME, Batch, Trainer, run, training_material
 
+RECIPE_NAME = "recipe.json"
 _DONE = "done"  # marks a part that was trained to its end
 _LATENTS_KEPT = 4096  # latents of a member's own training steps that it keeps, to tell what it has seen
 
@@ -196,7 +198,11 @@ def train_family(
     def left() -> float | None:
         return None if stop_after is None else max(stop_after - (time.monotonic() - start) / 60, 0.0)
 
+    recipe = json.dumps(dataclasses.asdict(config), indent=1)
+    _check_recipe(out, recipe)
     material = training_material(config.stem, videos, cache or out / "cache", split=split, photos=photos)
+    out.mkdir(parents=True, exist_ok=True)
+    write_safely(out / RECIPE_NAME, recipe.encode())
 
     def trainer(recipe: TrainConfig, weights: Path | None, batches: Callable[[int], Batch] | None) -> Trainer:
         return Trainer(
@@ -260,6 +266,19 @@ def train_family(
         done.append(final)
         tqdm.write(f"finished: {name}", file=sys.stderr)
     return done
+
+
+def _check_recipe(out: Path, recipe: str) -> None:
+    """Refuse another recipe than a folder's parts were made by: they would not be alike.
+
+    Raises:
+        LamdemoError: the folder was begun with another recipe.
+    """
+    path = out / RECIPE_NAME
+    if path.is_file() and path.read_text(encoding="utf-8") != recipe:
+        raise LamdemoError(
+            f"{out.name} holds a family begun with another recipe; give that recipe again, or another folder."
+        )
 
 
 def _complete(checkpoint: Path, final: Path, batches: PreparedBatches, device: str) -> None:

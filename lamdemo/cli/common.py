@@ -42,6 +42,19 @@ Checkpoint = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
+Photos = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="DIR", help="Photographs for the procedural scenes."),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="DIR", help="For decoded frames; OUT/cache without it."),
+]
+HeldOut = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips not to train on; all without it."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads to compute with on a CPU.")]
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,24 @@ def span(text: str) -> Span:
         if colon and (whole or 0 <= found.start < (found.end or 0) < math.inf):
             return found
     raise typer.BadParameter(f"{text!r} is no range of seconds such as 1.5:4, 2: or :3")
+
+
+# What is done with an action, alike wherever one is carried over.
+SourceRange = Annotated[
+    Span | None,
+    typer.Option(parser=span, metavar="A:B", help="Part of the source, in seconds, such as 1.5:4."),
+]
+TargetTime = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="S", help="Where in a target clip to take over, in seconds; its beginning without."),
+]
+Strength = Annotated[float, typer.Option(min=-10, max=10, metavar="X", help="1 as seen, 0 no action.")]
+Reverse = Annotated[bool, typer.Option("--reverse", help="The action backwards.")]
+Repeat = Annotated[int, typer.Option(min=1, max=50, metavar="N", help="How often to carry it out.")]
+NoiseSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Of the noise that --temperature adds.")]
+Temperature = Annotated[
+    float, typer.Option(min=0, max=2, metavar="X", help="Share of the latents' noise to add; 0 is none.")
+]
 
 
 def checked_device(name: str) -> str:

@@ -11,13 +11,18 @@ import typer
 
 from lamdemo.cli.common import (
     Device,
-    Span,
+    NoiseSeed,
+    Repeat,
+    Reverse,
+    SourceRange,
+    Strength,
+    TargetTime,
+    Temperature,
     appearing_whole,
     checked_device,
     checked_place,
     some_path,
     some_text,
-    span,
 )
 from lamdemo.cli.transfer import Target, about, aim, watched
 from lamdemo.errors import LamdemoError
@@ -41,23 +46,13 @@ def compare(
     target: Target,
     checkpoint: Checkpoints,
     out: Out,
-    source_range: Annotated[
-        Span | None,
-        typer.Option(parser=span, metavar="A:B", help="Part of the source, in seconds, such as 1.5:4."),
-    ] = None,
-    target_time: Annotated[
-        float | None,
-        typer.Option(
-            min=0, metavar="S", help="Where in a target clip to take over, in seconds; its beginning without."
-        ),
-    ] = None,
-    strength: Annotated[float, typer.Option(min=-10, max=10, metavar="X", help="1 as seen, 0 no action.")] = 1.0,
-    reverse: Annotated[bool, typer.Option("--reverse", help="The action backwards.")] = False,
-    repeat: Annotated[int, typer.Option(min=1, max=50, metavar="N", help="How often to carry it out.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the noise that --temperature adds.")] = 0,
-    temperature: Annotated[
-        float, typer.Option(min=0, max=2, metavar="X", help="Share of the latents' noise to add; 0 is none.")
-    ] = 0.0,
+    source_range: SourceRange = None,
+    target_time: TargetTime = None,
+    strength: Strength = 1.0,
+    reverse: Reverse = False,
+    repeat: Repeat = 1,
+    seed: NoiseSeed = 0,
+    temperature: Temperature = 0.0,
     max_steps: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Steps made at most, repeats counted.")
     ] = 32,

@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from lamdemo.cli.common import (
+    Cache,
     Device,
+    HeldOut,
+    Photos,
+    Threads,
     checked_device,
     checked_place,
     command_line,
@@ -24,18 +28,9 @@ def train(
         Path,
         typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoint/, logs/ and state/."),
     ],
-    split: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips not to train on; all without it."),
-    ] = None,
-    photos: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Photographs for the procedural scenes."),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="For decoded frames; OUT/cache without it."),
-    ] = None,
+    split: HeldOut = None,
+    photos: Photos = None,
+    cache: Cache = None,
     device: Device = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where a run in OUT stopped.")] = False,
     start_from: Annotated[
@@ -46,7 +41,7 @@ def train(
         float | None, typer.Option(min=0, metavar="MIN", help="Stop after so many minutes, to be resumed.")
     ] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop at that step, to be resumed.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads to compute with on a CPU.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Train a model from a folder of videos.
 
@@ -99,18 +94,9 @@ def family(
         Path,
         typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoints/, reports/, results/ and its state."),
     ],
-    split: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips not to train on."),
-    ] = None,
-    photos: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Photographs for the procedural scenes."),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="For decoded frames; OUT/cache without it."),
-    ] = None,
+    split: HeldOut = None,
+    photos: Photos = None,
+    cache: Cache = None,
     device: Device = "cpu",
     start_from: Annotated[
         str | None,
@@ -123,7 +109,7 @@ def family(
     max_clips: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Clips to judge on at most; all without it.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads to compute with on a CPU.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Train a family of checkpoints alike, bottleneck by bottleneck, and judge it.
 

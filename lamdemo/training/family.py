@@ -103,7 +103,7 @@ class FamilyConfig:
 
 
 class PreparedBatches:
-    """Batches of a trainer's first steps, encoded and kept small in memory, to be seen by several models.
+    """Batches that a trainer never saw, encoded and kept small in memory, to be seen by several models.
 
     States are kept in half precision and pictures at the decoder's size, in 8 bits: about 5 MB a batch of
     eight clips of six frames.

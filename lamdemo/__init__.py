@@ -4,8 +4,8 @@ From two frames of a video an inverse dynamics model reads a small latent action
 applies ``z`` to another state and predicts what comes next. The method is that of "Learning Latent
 Action World Models In The Wild" (arXiv 2601.05230), called "the paper" throughout.
 
-Imports go one way: ``video`` -> ``models`` -> ``pipeline`` -> ``evaluation`` -> ``ui``, ``cli``;
-``data`` and ``training`` stand beside the pipeline and import ``video`` and ``models`` only.
+Imports go one way: ``video`` -> ``models`` -> ``pipeline`` -> ``latent_space`` -> ``evaluation`` -> ``ui``,
+``cli``; ``data`` and ``training`` stand beside the pipeline and import ``video`` and ``models`` only.
 
 One meaning of time: ``z[t]`` takes ``s[t]`` to ``s[t+1]``; ``T`` frames have ``T - 1`` latents.
 

@@ -16,9 +16,10 @@ BELOW = {
     "data": {"video", "models"},
     "training": {"video", "models", "data", "pipeline"},
     "pipeline": {"video", "models"},
-    "evaluation": {"video", "models", "data", "pipeline"},
-    "ui": {"video", "models", "pipeline", "evaluation"},
-    "cli": {"video", "models", "data", "training", "pipeline", "evaluation", "ui"},
+    "latent_space": {"video", "models", "data", "pipeline"},
+    "evaluation": {"video", "models", "data", "pipeline", "latent_space"},
+    "ui": {"video", "models", "pipeline", "latent_space", "evaluation"},
+    "cli": {"video", "models", "data", "training", "pipeline", "latent_space", "evaluation", "ui"},
 }
 
 
@@ -46,7 +47,7 @@ def test_nothing_imports_what_is_above_it(package):
 def test_everything_but_the_page_imports_without_gradio():
     program = (
         "import sys, importlib; sys.modules['gradio'] = None\n"
-        "for name in ('video', 'models', 'data', 'training', 'pipeline', 'evaluation', 'cli'):\n"
+        "for name in ('video', 'models', 'data', 'training', 'pipeline', 'latent_space', 'evaluation', 'cli'):\n"
         "    importlib.import_module('lamdemo.' + name)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True)

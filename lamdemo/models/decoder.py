@@ -113,8 +113,12 @@ class Canvas:
 
     def apply(self, rendering: Rendering) -> Tensor:
         """Take one step and return the new picture ``[B, 3, H, W]``."""
-        self._places, self._paint = self._after(rendering, 1.0)
+        self.advance(rendering)
         return self.picture
+
+    def advance(self, rendering: Rendering) -> None:
+        """Take one step without drawing it. Nothing is changed in place, so a shallow copy is a snapshot."""
+        self._places, self._paint = self._after(rendering, 1.0)
 
     def preview(self, rendering: Rendering, share: float) -> Tensor:
         """The picture after a ``share`` (0 to 1) of a step, which is not taken. ``[B, 3, H, W]``."""

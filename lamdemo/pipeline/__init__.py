@@ -3,24 +3,26 @@
 from lamdemo.pipeline.actions import ActionEdit, LatentActions
 from lamdemo.pipeline.familiarity import Familiarity, Judgement, save_latents
 from lamdemo.pipeline.hub import bundled_checkpoints, describe_checkpoint, resolve_checkpoint
+from lamdemo.pipeline.rollout import HISTORY, Rollout, TransferStep
 from lamdemo.pipeline.transfer import (
     MAX_SIDE,
     MAX_STEPS,
     TransferPipeline,
     TransferResult,
-    TransferStep,
     collect,
     measure,
     sharpness,
 )
 
 __all__ = [
+    "HISTORY",
     "MAX_SIDE",
     "MAX_STEPS",
     "ActionEdit",
     "Familiarity",
     "Judgement",
     "LatentActions",
+    "Rollout",
     "TransferPipeline",
     "TransferResult",
     "TransferStep",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,39 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamdemo.errors import LamdemoError
-from lamdemo.models import Canvas, LatentActionModel, checkpoint_hash, load_checkpoint, read_config
-from lamdemo.models.world_model import Prediction
+from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config
 from lamdemo.pipeline.actions import ActionEdit, LatentActions
 from lamdemo.pipeline.familiarity import Familiarity, Judgement
 from lamdemo.pipeline.hub import resolve_checkpoint
+from lamdemo.pipeline.rollout import HISTORY, Rollout, TransferStep
 
 MAX_STEPS = 256
 MAX_SIDE = 1280
-
-
-@dataclass(frozen=True)
-class TransferStep:
-    """One frame of a transfer, as it is made.
-
-    Attributes:
-        index: which frame of the result this is (0 is the target itself, without flow).
-        steps: how many there will be, the target not counted.
-        frame: uint8 ``[H, W, 3]`` under the action.
-        idle: uint8 ``[H, W, 3]`` of the same moment under no action.
-        flow: float32 ``[H, W, 2]``, backward, in pixels, from the frame before; None for the target.
-        painted: share of the picture that was painted over instead of moved, 0 to 1.
-        between: uint8 ``[K, H, W, 3]``, frames between the last step and this one, for smooth playing.
-        state: float32 ``[N, D]``, the model's state.
-    """
-
-    index: int
-    steps: int
-    frame: np.ndarray
-    idle: np.ndarray
-    flow: np.ndarray | None
-    painted: float
-    between: np.ndarray
-    state: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -180,7 +155,7 @@ class TransferPipeline:
         """The bottleneck's family."""
         return self.model.config.bottleneck.family
 
-    def _computing(self) -> AbstractContextManager[object]:
+    def computing(self) -> AbstractContextManager[object]:
         """What lets weights of half precision meet pictures and states of full precision."""
         dtype = self.model.world_model.tokens.weight.dtype
         return nullcontext() if dtype == torch.float32 else torch.autocast(self.model.device.type, dtype)
@@ -207,7 +182,7 @@ class TransferPipeline:
             pictures = self.to_tensor(chunk)
             if pictures.shape[-2:] != (side, side):
                 pictures = F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
-            with self._computing():
+            with self.computing():
                 states.append(self.model.encode(pictures))
         return torch.cat(states)
 
@@ -229,7 +204,7 @@ class TransferPipeline:
             raise LamdemoError("The source needs at least two frames; an action is what happens between them.")
         generator = torch.Generator(self.model.device).manual_seed(seed)
         states = self.encode(frames)[None]
-        with self._computing():
+        with self.computing():
             z = self.model.infer(states, temperature=temperature, generator=generator)[0]
         return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
 
@@ -287,55 +262,27 @@ class TransferPipeline:
             raise LamdemoError(
                 f"A transfer can have 1 to {MAX_STEPS} steps, and this has {len(actions)}; choose a shorter range."
             )
-        past = target[None] if target.ndim == 3 else target
-        past = past[-config.world_model.context :]
-        return self._run(actions, past, between)
+        return self._run(actions, target, between)
 
-    @torch.no_grad()
-    def _run(self, actions: LatentActions, past: np.ndarray, between: int) -> Iterator[TransferStep]:
-        model = self.model
-        seen = self.encode(past)
-        h, w = past.shape[1:3]
-        # Two rollouts side by side: with the action and, for comparison, without.
-        z = torch.from_numpy(actions.z).to(model.device)
-        z = torch.stack([z, torch.zeros_like(z)])
-        cache = model.world_model.new_cache()
-        if len(past) > 1:
-            with self._computing():
-                lived = model.infer(seen[None])
-                for t in range(len(past) - 1):
-                    model.world_model(
-                        seen[None, t : t + 1].expand(2, -1, -1, -1),
-                        lived[:, t : t + 1].expand(2, -1, -1),
-                        cache,
-                    )
-        state = seen[-1:].expand(2, -1, -1)
-        picture = self.to_tensor(past[-1])[None].expand(2, -1, -1, -1)
-        canvas = Canvas(picture)
-        nothing = np.zeros((0, h, w, 3), np.uint8)
-        first = past[-1]
-        yield TransferStep(0, len(actions), first, first, None, 0.0, nothing, state[0].cpu().numpy())
-        for t in range(len(actions)):
-            with self._computing():
-                prediction: Prediction = model.world_model(state[:, None], z[:, t : t + 1], cache)
-                rendering = model.render(state, prediction, picture)
-            shares = [(k + 1) / (between + 1) for k in range(between)]
-            middle = [_to_frames(canvas.preview(rendering, s)[:1])[0] for s in shares]
-            picture = canvas.apply(rendering)
-            state = prediction.states[:, 0]
-            share = F.interpolate(rendering.flow[:1], (h, w), mode="bilinear", align_corners=False)[0]
-            flow = share.permute(1, 2, 0).cpu().numpy() * np.array([w, h], np.float32)
-            both = _to_frames(picture)
-            yield TransferStep(
-                t + 1,
-                len(actions),
-                both[0],
-                both[1],
-                flow.astype(np.float32),
-                float(rendering.mask[0].mean()),
-                np.stack(middle) if middle else nothing,
-                state[0].cpu().numpy(),
-            )
+    def _run(self, actions: LatentActions, target: np.ndarray, between: int) -> Iterator[TransferStep]:
+        rollout = self.begin(target, idle=True, between=between, history=0)
+        yield replace(rollout.now(), steps=len(actions))
+        for z in actions.z:
+            yield replace(rollout.step(z), steps=len(actions))
+
+    def begin(self, target: np.ndarray, *, idle: bool = False, between: int = 0, history: int = HISTORY) -> Rollout:
+        """Begin to act on a target, step by step and with a way back; `stream` is this with all actions known.
+
+        Args:
+            target: see `stream`.
+            idle: compute the same moments under no action too, which takes twice the time.
+            between: frames to add between two steps, for smooth playing.
+            history: how many steps can be taken back.
+
+        Raises:
+            LamdemoError: the target is no picture and no frames of a clip.
+        """
+        return Rollout(self, target, idle=idle, between=between, history=history)
 
     def transfer(
         self,
@@ -387,8 +334,3 @@ def collect(steps: list[TransferStep], actions: LatentActions, familiarity: Judg
         measures=measure(steps, done) if flows else {},
         familiarity=familiarity,
     )
-
-
-def _to_frames(pictures: Tensor) -> np.ndarray:
-    """``[B, 3, H, W]`` in [0, 1] to uint8 ``[B, H, W, 3]``."""
-    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -106,11 +106,13 @@ class TransferPipeline:
         checkpoint: str = "",
         familiarity: Familiarity | None = None,
         trained: Mapping[str, int] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Args: a model, how to call it, its weights' hash, latents it saw in training, and steps of training."""
+        """Args: a model, how to call it, its weights' hash, latents it saw in training, steps of it, its folder."""
         self.model, self.name, self.checkpoint = model.eval(), name, checkpoint
         self.familiarity = familiarity
         self.trained = dict(trained or {})
+        self.folder = folder
 
     @classmethod
     def from_pretrained(
@@ -143,6 +145,7 @@ class TransferPipeline:
             checkpoint=checkpoint_hash(folder),
             familiarity=Familiarity.read(folder),
             trained={k: v for k, v in about.items() if k.endswith("steps") and isinstance(v, int)},
+            folder=folder,
         )
 
     @property

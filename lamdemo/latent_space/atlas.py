@@ -1,0 +1,586 @@
+"""An atlas: thousands of latent actions, where each was seen, and where it lies on a map.
+
+The file (``atlas.safetensors`` in a checkpoint's folder) holds M steps of R recordings with F thumbnails:
+
+=================  =================  ====================================================================
+tensor             type, shape        meaning
+=================  =================  ====================================================================
+latents            float16 [M, Z]     the steps, recording by recording, in the order of time
+recording          int32 [M]          which recording, ascending
+step               int32 [M]          which step of its recording, ascending
+seconds            float32 [M]        when the step begins in its recording
+frame              int32 [M]          thumbnail of its first frame; the second is the next one
+kind               int16 [M]          known kind of action, -1 where there is none
+known              float32 [K, M]     known amounts, NaN where not known
+cluster            int16 [M]          group of similar steps, -1 for none
+density            float32 [M]        rank of the distance to the 8th nearest step of other recordings, from 0
+                                      (farthest) to 1 (nearest)
+umap2, umap3       float32 [M, 2|3]   places on the map, where it was built with umap-learn
+sheets             uint8 [bytes]      JPEG files one after another, each of 16 x 16 thumbnails, row by row
+sheet_ends         int64 [sheets]     where each of them ends
+directions.*       any                named directions, see `lamdemo.latent_space.directions`
+=================  =================  ====================================================================
+
+Its metadata has one key, "lamdemo": JSON with ``format``, ``checkpoint`` (SHA-256 of the weights), ``family``,
+``name``, ``recordings`` (name, part, credit and frames a second of each), ``kinds``, ``known`` (names of the K
+rows), ``thumb`` (width and height), ``directions`` (what they say about themselves, or null) and ``built`` (how
+it was made). One key only, since safetensors writes several in any order and an atlas made twice must be the
+same file. The PCA is not in the file: it follows from the latents.
+
+Nothing in it is trusted: every shape, index and number is checked when it is read, and a sheet is decoded when
+one of its thumbnails is wanted, after its own header was found to say the size it must have.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from lamdemo.errors import LamdemoError
+from lamdemo.latent_space.projection import Principal, place_between, squared_distances
+from lamdemo.models.checkpoint import write_safely
+
+if TYPE_CHECKING:
+    from lamdemo.latent_space.directions import Directions
+    from lamdemo.pipeline import TransferPipeline
+
+ATLAS_NAME = "atlas.safetensors"
+FORMAT = "lamdemo-atlas/1"
+THUMB = (64, 48)  # width and height of a thumbnail, in pixels
+SHEET = 16  # thumbnails on each side of a sheet
+PROJECTIONS = {"pca2": 2, "pca3": 3, "umap2": 2, "umap3": 3}
+PLACED_BY = 15  # nearest latents that place a new one on a UMAP map
+
+_MAX_BYTES = 1 << 30
+_MAX_THUMB = 256
+_MAX_TEXT = 2000  # characters of a name or a credit
+_ROWS = 256  # queries compared at once
+_SHEETS_KEPT = 12  # decoded, 2.4 MB each
+_DAMAGED = (SafetensorError, OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Where steps come from.
+
+    Attributes:
+        name: of a clip (its path in its folder) or a scene.
+        part: "scenes", "clips", or the folder that the clip is in.
+        credit: whose work it shows and under which licence; empty where that is not known.
+        fps: steps a second.
+    """
+
+    name: str
+    part: str
+    credit: str
+    fps: float
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """Latent actions of many recordings of one checkpoint, with all that is known of them.
+
+    Attributes:
+        checkpoint: SHA-256 of the weights they belong to.
+        family: of that checkpoint: "sparse", "noisy" or "discrete".
+        name: of that checkpoint.
+        latents: float32 ``[M, Z]``, rounded to half precision, as the file keeps them.
+        recording: int32 ``[M]``, index in ``recordings``, ascending.
+        step: int32 ``[M]``, index in its recording, ascending there. Steps may be missing.
+        seconds: float32 ``[M]``, when the step begins in its recording.
+        frame: int32 ``[M]``, thumbnail of the step's first frame; ``frame + 1`` is that of its second. A
+            recording's thumbnails stand together: ``frame - step`` is the same for all its steps.
+        recordings: what they are.
+        kinds: names of kinds of action.
+        kind: int16 ``[M]``, index in ``kinds``, -1 where it is not known.
+        known: known amounts by name, float32 ``[M]``, NaN where not known. Of the camera, a step each: "pan right"
+            and "pan down" (in widths of the picture: the camera moves, what is seen moves the other way), "zoom in"
+            (logarithm of the growth of what is seen) and "roll clockwise" (radians; what is seen turns the other
+            way). "steering" and "throttle" of a car, as its index gives them.
+        coordinates: float32 ``[M, 2]`` or ``[M, 3]`` by projection: "pca2", "pca3", and where built "umap2", "umap3".
+        cluster: int16 ``[M]``, -1 for none.
+        density: float32 ``[M]``, from 0 (far from the steps of all other recordings) to 1 (in the thick of them).
+        sheets: JPEG files of 16 x 16 thumbnails each: thumbnail f is in sheet ``f // 256``, at ``f % 256`` row by row.
+        directions: of the space, with names; None where they were not sought.
+        thumb: width and height of a thumbnail, in pixels.
+        built: how it was made.
+
+    Raises:
+        ValueError: the arrays do not fit each other, or hold what they cannot hold.
+    """
+
+    checkpoint: str
+    family: str
+    name: str
+    latents: np.ndarray
+    recording: np.ndarray
+    step: np.ndarray
+    seconds: np.ndarray
+    frame: np.ndarray
+    recordings: tuple[Recording, ...]
+    kinds: tuple[str, ...]
+    kind: np.ndarray
+    known: Mapping[str, np.ndarray]
+    coordinates: Mapping[str, np.ndarray]
+    cluster: np.ndarray
+    density: np.ndarray
+    sheets: tuple[bytes, ...]
+    directions: Directions | None = None
+    thumb: tuple[int, int] = THUMB
+    built: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        for name, kind in _TYPES.items():
+            put(name, _of_type(name, getattr(self, name), kind))
+        with np.errstate(over="ignore"):
+            # As the file keeps them, so that an atlas that was read is the one that was saved.
+            put("latents", self.latents.astype(np.float16).astype(np.float32))
+        put("known", {str(k): _of_type(str(k), v, np.float32) for k, v in self.known.items()})
+        given = {k: _of_type(k, v, np.float32) for k, v in self.coordinates.items()}
+        _check(self, given)
+        for d in (2, 3):
+            given.setdefault(f"pca{d}", self.principal.place(self.latents, d))
+        put("coordinates", {name: given[name] for name in PROJECTIONS if name in given})
+
+    def __len__(self) -> int:
+        """Number of steps ``M``."""
+        return len(self.latents)
+
+    @property
+    def channels(self) -> int:
+        """Width ``Z`` of the latents."""
+        return int(self.latents.shape[1])
+
+    @functools.cached_property
+    def size(self) -> np.ndarray:
+        """How much happens in each step: the latent's norm, float32 ``[M]``. Zero is nothing."""
+        return np.linalg.norm(self.latents, axis=1)
+
+    @functools.cached_property
+    def principal(self) -> Principal:
+        """Principal axes of the latents."""
+        return Principal.fit(self.latents)
+
+    @functools.cached_property
+    def _first(self) -> np.ndarray:
+        """The first step of each recording that has any, int64, ascending."""
+        return np.flatnonzero(np.diff(self.recording, prepend=-1))
+
+    def check(self, pipeline: TransferPipeline) -> None:
+        """Make sure that this atlas is of a pipeline's checkpoint.
+
+        Raises:
+            LamdemoError: it is of another one.
+        """
+        other = self.checkpoint and pipeline.checkpoint and self.checkpoint != pipeline.checkpoint
+        if other or self.channels != pipeline.model.config.bottleneck.channels:
+            raise LamdemoError(
+                "This atlas was made with another checkpoint; choose that one, or make an atlas of this one with "
+                "`lamdemo atlas`."
+            )
+
+    # The space.
+
+    def nearest(
+        self,
+        z: np.ndarray,
+        count: int,
+        *,
+        other_than: int | Sequence[int] | None = None,
+        one_each: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The steps nearest to latents.
+
+        Args:
+            z: one latent ``[Z]`` or several ``[Q, Z]``.
+            count: how many steps of each; fewer come where there are not so many.
+            other_than: a recording, or several, to leave out.
+            one_each: at most one step, the nearest, of each recording.
+
+        Returns:
+            Their indices int64 and distances float32, ``[count]`` or ``[Q, count]``, the nearest first.
+
+        Raises:
+            LamdemoError: the latents are of another width, or not finite.
+        """
+        queries = self._queries(z)
+        left_out = np.isin(self.recording, np.atleast_1d(np.asarray([] if other_than is None else other_than)))
+        firsts = self._first
+        groups = firsts[~left_out[firsts]]
+        some = max(min(count, len(groups) if one_each else int((~left_out).sum())), 0)
+        indices = np.zeros((len(queries), some), np.int64)
+        if some:
+            lasts = np.append(firsts[1:], len(self))
+            for start in range(0, len(queries), _ROWS):
+                squared = squared_distances(queries[start : start + _ROWS], self.latents)
+                squared[:, left_out] = np.inf
+                if not one_each:
+                    indices[start : start + _ROWS] = _smallest(squared, some)
+                    continue
+                chosen = _smallest(np.minimum.reduceat(squared, firsts, axis=1), some)
+                for q, row in enumerate(chosen):
+                    indices[start + q] = [firsts[r] + squared[q, firsts[r] : lasts[r]].argmin() for r in row]
+        # Anew, without the rounding of a difference of large squares.
+        distances = np.linalg.norm(self.latents[indices] - queries[:, None].astype(np.float32), axis=-1)
+        return (indices[0], distances[0]) if np.ndim(z) == 1 else (indices, distances)
+
+    def mean(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The mean latent float32 ``[Z]`` of some steps.
+
+        Raises:
+            LamdemoError: there is none among them, or one that is not in the atlas.
+        """
+        return self.latents[self.checked(indices)].mean(0)
+
+    def checked(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Indices of steps as int64 ``[N]``, if they are such.
+
+        Raises:
+            LamdemoError: there is none, or one that is not in the atlas.
+        """
+        try:
+            found = np.asarray(indices)
+        except (ValueError, OverflowError):
+            found = np.zeros(1, object)
+        if found.ndim == 1 and not found.size:
+            raise LamdemoError("The selection is empty; draw around some points.")
+        if found.ndim != 1 or found.dtype.kind not in "iu" or (found >= len(self)).any() or (found < 0).any():
+            raise LamdemoError("The selection names points that this atlas does not have; select them anew.")
+        return found.astype(np.int64)
+
+    def place(self, z: np.ndarray, projection: str) -> np.ndarray:
+        """Where latents fall on a map, float32 ``[S, 2]`` or ``[S, 3]``.
+
+        On a PCA exactly. On a UMAP among the nearest steps of the atlas, by UMAP's own weights: close to what is
+        alike, while what is like nothing in the atlas still falls somewhere among its points.
+
+        Args:
+            z: ``[S, Z]``.
+            projection: one of ``coordinates``.
+
+        Raises:
+            LamdemoError: the latents are of another width or not finite, or there is no such projection.
+        """
+        if projection not in self.coordinates:
+            raise LamdemoError(
+                f"This atlas has no map {str(projection)[:20]!r}; choose one of {', '.join(self.coordinates)}."
+            )
+        if np.ndim(z) == 2 and not len(z):
+            return np.zeros((0, PROJECTIONS[projection]), np.float32)
+        queries = self._queries(z)
+        if projection.startswith("pca"):
+            return self.principal.place(queries, PROJECTIONS[projection])
+        indices, distances = self.nearest(queries, PLACED_BY, one_each=False)
+        return place_between(distances, self.coordinates[projection][indices])
+
+    def _queries(self, z: np.ndarray) -> np.ndarray:
+        """Latents as float64 ``[Q, Z]``."""
+        queries = np.atleast_2d(np.asarray(z, np.float64))
+        if queries.ndim != 2 or queries.shape[1] != self.channels:
+            raise LamdemoError(
+                f"These latent actions have {queries.shape[-1]} channels and this atlas' have {self.channels}; use "
+                "the checkpoint they were made with."
+            )
+        if not np.isfinite(queries).all():
+            raise LamdemoError("These latent actions hold numbers that are not finite; infer them anew.")
+        return queries
+
+    # Thumbnails.
+
+    @functools.cached_property
+    def _decoded(self) -> tuple[threading.Lock, OrderedDict[int, np.ndarray]]:
+        return threading.Lock(), OrderedDict()
+
+    def thumbnail(self, frame: int) -> np.ndarray:
+        """A thumbnail, uint8 ``[height, width, 3]``.
+
+        Raises:
+            LamdemoError: there is none of that number, or its sheet is damaged.
+        """
+        sheet, cell = divmod(int(frame), SHEET**2)
+        if not 0 <= sheet < len(self.sheets):
+            raise LamdemoError("This atlas has no such thumbnail; choose a point of it.")
+        lock, kept = self._decoded
+        with lock:
+            picture = kept.pop(sheet, None)
+            if picture is None:
+                picture = cv2.imdecode(np.frombuffer(self.sheets[sheet], np.uint8), cv2.IMREAD_COLOR)
+            width, height = self.thumb
+            if picture is None or picture.shape != (SHEET * height, SHEET * width, 3):
+                raise LamdemoError("The thumbnails of this atlas are damaged; copy it again, or make it anew.")
+            kept[sheet] = picture
+            while len(kept) > _SHEETS_KEPT:
+                kept.popitem(last=False)
+        top, left = height * (cell // SHEET), width * (cell % SHEET)
+        return np.ascontiguousarray(picture[top : top + height, left : left + width, ::-1])
+
+    def frames_of(self, index: int, around: int = 2) -> list[int]:
+        """Thumbnails of a step and of what came before and after it in its recording, in the order of time.
+
+        Args:
+            index: of the step.
+            around: how many more frames before its first and after its second.
+
+        Raises:
+            LamdemoError: there is no such step.
+        """
+        (i,) = self.checked([index])
+        of = self.frame[self.recording == self.recording[i]]
+        first, last = max(self.frame[i] - around, of.min()), min(self.frame[i] + 1 + around, of.max() + 1)
+        return list(range(int(first), int(last) + 1))
+
+    # The file.
+
+    def with_directions(self, directions: Directions | None) -> Atlas:
+        """The same atlas with other directions."""
+        return replace(self, directions=directions)
+
+    def to_bytes(self) -> bytes:
+        """The file's contents; the same atlas gives the same bytes."""
+        tensors = {name: getattr(self, name) for name in _TYPES}
+        tensors["latents"] = self.latents.astype(np.float16)
+        tensors["known"] = np.array(list(self.known.values()), np.float32).reshape(len(self.known), len(self))
+        tensors |= {k: v for k, v in self.coordinates.items() if not k.startswith("pca")}
+        tensors["sheets"] = np.frombuffer(b"".join(self.sheets), np.uint8)
+        tensors["sheet_ends"] = np.cumsum([len(s) for s in self.sheets], dtype=np.int64)
+        told = None
+        if self.directions is not None:
+            of_directions, told = self.directions.to_tensors()
+            tensors |= {f"directions.{k}": v for k, v in of_directions.items()}
+        about = {
+            "format": FORMAT,
+            "checkpoint": self.checkpoint,
+            "family": self.family,
+            "name": self.name,
+            "recordings": [[r.name, r.part, r.credit, r.fps] for r in self.recordings],
+            "kinds": self.kinds,
+            "known": list(self.known),
+            "thumb": self.thumb,
+            "directions": told,
+            "built": dict(self.built),
+        }
+        metadata = {"lamdemo": json.dumps(about, ensure_ascii=False, separators=(",", ":"))}
+        return save({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}, metadata=metadata)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, whole or not at all.
+
+        Raises:
+            LamdemoError: it cannot be written there.
+        """
+        path = Path(path)
+        try:
+            write_safely(path, self.to_bytes())
+        except OSError as error:
+            reason = error.strerror or "unknown reason"
+            raise LamdemoError(f"{path.name} cannot be written: {reason}; choose another place.") from error
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Atlas:
+        """Read what `save` wrote.
+
+        Raises:
+            LamdemoError: there is no such file, or it is no atlas, damaged, or of a later version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise LamdemoError(f"There is no atlas {path.name}; make one with `lamdemo atlas`.")
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise ValueError("too large")
+            with safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {})["lamdemo"])
+                tag = about["format"]
+                if not isinstance(tag, str) or not tag.startswith(FORMAT.partition("/")[0] + "/"):
+                    raise ValueError("not of this format")
+                tensors = {key: file.get_tensor(key) for key in file.keys()} if tag == FORMAT else {}
+            if tag == FORMAT:
+                return _from_file(about, tensors)
+        except _DAMAGED as error:
+            raise LamdemoError(
+                f"{path.name} is no atlas, or was cut short; give one that `lamdemo atlas` wrote."
+            ) from error
+        raise LamdemoError(f"{path.name} is an atlas of another version of lamdemo; use that one, or make it anew.")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Atlas | None:
+        """The atlas in a checkpoint's folder, or None where there is none; see `load` and `check`."""
+        path = Path(folder) / ATLAS_NAME
+        return cls.load(path) if path.is_file() else None
+
+
+_TYPES: dict[str, type] = {
+    "latents": np.float32,
+    "recording": np.int32,
+    "step": np.int32,
+    "seconds": np.float32,
+    "frame": np.int32,
+    "kind": np.int16,
+    "cluster": np.int16,
+    "density": np.float32,
+}
+
+
+def _of_type(name: str, value: np.ndarray, wanted: type) -> np.ndarray:
+    """An array as float32 or as whole numbers, if nothing is lost but digits."""
+    array = np.asarray(value)
+    if np.issubdtype(wanted, np.floating):
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"{name} must be numbers, not {array.dtype}")
+    elif array.dtype.kind not in "iu" or (array.size and not _within(array, wanted)):
+        raise ValueError(f"{name} must be whole numbers of {np.dtype(wanted)}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, wanted)
+
+
+def _within(array: np.ndarray, wanted: type) -> bool:
+    limits = np.iinfo(wanted)
+    return int(array.min()) >= limits.min and int(array.max()) <= limits.max
+
+
+def _smallest(values: np.ndarray, count: int) -> np.ndarray:
+    """Columns of the ``count`` smallest of each row ``[Q, M]``, ascending, by column where equal."""
+    found = np.argpartition(values, count - 1, axis=1)[:, :count]
+    found.sort(axis=1)
+    order = np.argsort(np.take_along_axis(values, found, 1), axis=1, kind="stable")
+    return np.take_along_axis(found, order, 1)
+
+
+def _check(atlas: Atlas, coordinates: Mapping[str, np.ndarray]) -> None:
+    """Refuse what no atlas can be.
+
+    Raises:
+        ValueError: says what.
+    """
+
+    def require(holds: object, words: str) -> None:
+        if not holds:
+            raise ValueError(words)
+
+    latents, recording, step, frame = atlas.latents, atlas.recording, atlas.step, atlas.frame
+    require(latents.ndim == 2 and latents.size and np.isfinite(latents).all(), "latents must be finite and [M, Z]")
+    m = len(latents)
+    for name in ("recording", "step", "seconds", "frame", "kind", "cluster", "density"):
+        require(getattr(atlas, name).shape == (m,), f"{name} must be [{m}]")
+    require(recording[0] >= 0 and recording[-1] < len(atlas.recordings), "recording is out of range")
+    change = np.diff(recording)
+    require((change >= 0).all(), "recording must ascend")
+    inside = change == 0
+    require(step.min() >= 0 and (np.diff(step)[inside] > 0).all(), "step must ascend in a recording")
+    require((np.diff(frame.astype(np.int64) - step)[inside] == 0).all(), "frames of a recording must stand together")
+    thumbnails = len(atlas.sheets) * SHEET**2
+    require(frame.min() >= 0 and int(frame.max()) + 1 < thumbnails, "frame is out of range")
+    require(np.isfinite(atlas.seconds).all() and atlas.seconds.min() >= 0, "seconds must be 0 or more")
+    require(atlas.kind.min() >= -1 and atlas.kind.max() < len(atlas.kinds), "kind is out of range")
+    require(atlas.cluster.min() >= -1, "cluster is out of range")
+    require(((atlas.density >= 0) & (atlas.density <= 1)).all(), "density must be from 0 to 1")
+    for name, values in atlas.known.items():
+        require(values.shape == (m,) and not np.isinf(values).any(), f"{name} must be [{m}] and finite or NaN")
+    for name, places in coordinates.items():
+        require(places.shape == (m, PROJECTIONS.get(name)), f"there is no map {name} of such a shape")
+        require(np.isfinite(places).all(), f"{name} must be finite")
+    texts = [atlas.checkpoint, atlas.family, atlas.name, *atlas.kinds, *atlas.known]
+    for r in atlas.recordings:
+        texts += [r.name, r.part, r.credit]
+        require(isinstance(r.fps, int | float) and 0 < r.fps < math.inf, "fps must be above 0")
+    require(all(isinstance(t, str) and len(t) <= _MAX_TEXT and t.isprintable() for t in texts), "texts must be short")
+    w, h = atlas.thumb
+    require(all(isinstance(s, int) and 8 <= s <= _MAX_THUMB for s in (w, h)), "thumb is out of range")
+    for sheet in atlas.sheets:
+        require(_jpeg_size(sheet) == (SHEET * w, SHEET * h), "a sheet is not of 16 by 16 thumbnails")
+    for direction in atlas.directions or ():
+        examples = np.asarray(direction.examples)
+        require(np.shape(direction.z) == (atlas.channels,) and np.isfinite(direction.z).all(), "a direction is damaged")
+        require(examples.dtype.kind in "iu" and examples.ndim == 1, "a direction's examples are no steps")
+        require(
+            not examples.size or (examples.min() >= 0 and examples.max() < m), "a direction's examples are no steps"
+        )
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a baseline JPEG file says it has; nothing is decoded.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xC0:
+            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    raise ValueError("a sheet is no JPEG file")
+
+
+def _from_file(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Atlas:
+    """An atlas from what its file says.
+
+    Raises:
+        ValueError, TypeError, LookupError: it says something impossible.
+    """
+    names = about["known"]
+    known = tensors["known"]
+    if known.shape != (len(names), len(tensors["latents"])) or len(set(names)) != len(names):
+        raise ValueError("known does not fit its names")
+    ends = tensors["sheet_ends"]
+    bounds = np.concatenate([[0], ends]).astype(np.int64)
+    if ends.ndim != 1 or tensors["sheets"].ndim != 1 or tensors["sheets"].dtype != np.uint8:
+        raise ValueError("sheets must be bytes")
+    if (np.diff(bounds) <= 0).any() or bounds[-1] != tensors["sheets"].size:
+        raise ValueError("sheets do not end where they say")
+    directions = None
+    if about["directions"] is not None:
+        from lamdemo.latent_space.directions import Directions
+
+        prefix = "directions."
+        of_directions = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        directions = Directions.from_tensors(of_directions, about["directions"])
+    width, height = about["thumb"]
+    return Atlas(
+        checkpoint=about["checkpoint"],
+        family=about["family"],
+        name=about["name"],
+        recordings=tuple(Recording(name, part, credit, fps) for name, part, credit, fps in about["recordings"]),
+        kinds=tuple(about["kinds"]),
+        known=dict(zip(names, known, strict=True)),
+        coordinates={k: tensors[k] for k in ("umap2", "umap3") if k in tensors},
+        sheets=tuple(tensors["sheets"][a:b].tobytes() for a, b in itertools.pairwise(bounds)),
+        directions=directions,
+        thumb=(width, height),
+        built=dict(about["built"]),
+        **{name: tensors[name] for name in _TYPES},
+    )
+
+
+def write_sheets(thumbnails: np.ndarray, quality: int) -> tuple[bytes, ...]:
+    """JPEG sheets of thumbnails uint8 ``[F, height, width, 3]``; the last one is filled up with black."""
+    count, height, width = thumbnails.shape[:3]
+    sheets = []
+    for start in range(0, count, SHEET**2):
+        cells = np.zeros((SHEET**2, height, width, 3), np.uint8)
+        some = thumbnails[start : start + SHEET**2]
+        cells[: len(some)] = some
+        picture = cells.reshape(SHEET, SHEET, height, width, 3).swapaxes(1, 2)
+        picture = picture.reshape(SHEET * height, SHEET * width, 3)[..., ::-1]
+        settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+        done, data = cv2.imencode(".jpg", np.ascontiguousarray(picture), settings)
+        if not done:
+            raise RuntimeError("a sheet of thumbnails could not be encoded")
+        sheets.append(data.tobytes())
+    return tuple(sheets)

@@ -225,20 +225,42 @@ def _sharpened(picture: Tensor, amount: float) -> Tensor:
     return (values + amount * (values - soft))[0].round().clamp(0, 255).to(torch.uint8)
 
 
+def bundled_photographs() -> Path:
+    """The folder of pictures that come with the code and are never trained on.
+
+    Raises:
+        LamdemoError: it is missing.
+    """
+    folder = Path(__file__).resolve().parents[2] / "examples" / "photos"
+    if not folder.is_dir():
+        raise LamdemoError("The bundled photographs are missing; give a folder of photographs of your own.")
+    return folder
+
+
 def photographs_in(folder: str | Path, size: tuple[int, int]) -> Tensor:
     """All pictures below a folder, uint8 ``[P, 3, H, W]``, scaled to one size.
 
     Raises:
         LamdemoError: there is none that can be read.
     """
+    return torch.stack(list(named_photographs(folder, size).values()))
+
+
+def named_photographs(folder: str | Path, size: tuple[int, int]) -> dict[str, Tensor]:
+    """The pictures of `photographs_in`, in the same order, each by its path in the folder.
+
+    Raises:
+        LamdemoError: there is none that can be read.
+    """
     folder = Path(folder)
-    pictures = []
+    pictures = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")):
         with contextlib.suppress(LamdemoError):
-            pictures.append(_resized(read_image(path, max_side=2 * max(size)), size))
+            picture = _resized(read_image(path, max_side=2 * max(size)), size)
+            pictures[path.relative_to(folder).as_posix()] = picture
     if not pictures:
         raise LamdemoError(f"The folder {folder.name} holds no photograph that can be read; give one with JPEG or PNG.")
-    return torch.stack(pictures)
+    return pictures
 
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> Tensor:

@@ -27,7 +27,7 @@ from lamdemo.data.scenes import (
     render,
     write_script,
 )
-from lamdemo.data.videos import photographs_in
+from lamdemo.data.videos import bundled_photographs, photographs_in
 from lamdemo.errors import LamdemoError
 from lamdemo.evaluation.pictures import MOTION_WIDTH, at_motion_width, motion
 from lamdemo.models.checkpoint import write_safely
@@ -80,18 +80,6 @@ def find_cases(folder: str | Path) -> list[Case]:
             f"The folder {folder.name} holds no case; a case is a folder with source.mp4, target.png and truth.mp4."
         )
     return cases
-
-
-def bundled_photographs() -> Path:
-    """The folder of pictures that come with the code and are never trained on.
-
-    Raises:
-        LamdemoError: it is missing.
-    """
-    folder = Path(__file__).resolve().parents[2] / "examples" / "photos"
-    if not folder.is_dir():
-        raise LamdemoError("The bundled photographs are missing; give a folder of photographs of your own.")
-    return folder
 
 
 def _moving_share(clip: np.ndarray) -> float:

@@ -207,6 +207,18 @@ def test_the_sample_of_latents_comes_with_a_model_that_has_one(
     assert fetched.read_bytes() == (mine / "latents.safetensors").read_bytes()
 
 
+def test_an_atlas_and_a_learned_prior_come_with_a_model_that_has_them(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    files = {p.name: p.read_bytes() for p in tiny_checkpoint.iterdir()}
+    more = {"atlas.safetensors": b"an atlas", "prior.json": b"{}", "prior.safetensors": b"a prior"}
+    hub = Hub({"someone/more": files | more})
+    try:
+        fetch(["someone/more"], hub.address, tmp_path / "home")
+    finally:
+        hub.stop()
+    (folder,) = (p.parent for p in (tmp_path / "home").rglob("config.json"))
+    assert {name: (folder / name).read_bytes() for name in more} == more
+
+
 def test_a_place_that_cannot_be_written_is_told(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file, where a folder should be")
     (answer,) = fetch(["someone/tiny"], hub.address, tmp_path / "home")

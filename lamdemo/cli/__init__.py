@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lamdemo import __version__
+from lamdemo.cli.atlas import atlas
 from lamdemo.cli.compare import compare
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.page import page
@@ -41,6 +42,7 @@ for command, name in (
     (evaluate, "evaluate"),
     (report, "report"),
     (scenes, "scenes"),
+    (atlas, "atlas"),
     (page, "app"),
 ):
     cli.command(name)(command)

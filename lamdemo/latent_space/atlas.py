@@ -39,7 +39,7 @@ import json
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -568,18 +568,18 @@ def _from_file(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> A
     )
 
 
-def write_sheets(thumbnails: np.ndarray, quality: int) -> tuple[bytes, ...]:
-    """JPEG sheets of thumbnails uint8 ``[F, height, width, 3]``; the last one is filled up with black."""
-    count, height, width = thumbnails.shape[:3]
+def write_sheets(thumbnails: Iterable[np.ndarray], quality: int) -> tuple[bytes, ...]:
+    """JPEG sheets of thumbnails uint8 ``[height, width, 3]``, one after another; the last is filled up with black."""
     sheets = []
-    for start in range(0, count, SHEET**2):
+    pictures = iter(thumbnails)
+    while some := list(itertools.islice(pictures, SHEET**2)):
+        height, width = some[0].shape[:2]
         cells = np.zeros((SHEET**2, height, width, 3), np.uint8)
-        some = thumbnails[start : start + SHEET**2]
         cells[: len(some)] = some
-        picture = cells.reshape(SHEET, SHEET, height, width, 3).swapaxes(1, 2)
-        picture = picture.reshape(SHEET * height, SHEET * width, 3)[..., ::-1]
+        sheet = cells.reshape(SHEET, SHEET, height, width, 3).swapaxes(1, 2)
+        sheet = sheet.reshape(SHEET * height, SHEET * width, 3)[..., ::-1]
         settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-        done, data = cv2.imencode(".jpg", np.ascontiguousarray(picture), settings)
+        done, data = cv2.imencode(".jpg", np.ascontiguousarray(sheet), settings)
         if not done:
             raise RuntimeError("a sheet of thumbnails could not be encoded")
         sheets.append(data.tobytes())

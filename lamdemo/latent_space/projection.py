@@ -177,3 +177,28 @@ def umap_maps(
         places = np.nan_to_num(places)
         maps[d] = places - places.mean(0, dtype=np.float64).astype(np.float32)
     return maps
+
+
+def spread_equal(places: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Places of steps that share a few places, each a little beside the next, so that all of them can be pointed at.
+
+    Args:
+        places: float32 ``[C, 2 or 3]``.
+        which: ``[M]``, the place of each step.
+
+    Returns:
+        float32 ``[M, 2 or 3]``: in the first two axes a spiral about its place, which reaches at most a third of the
+        way to the next place.
+    """
+    apart = neighbours(places, None, 1)[1][:, 0] if len(places) > 1 else np.ones(1)
+    counts = np.bincount(which, minlength=len(places))
+    order = np.argsort(which, kind="stable")
+    rank = np.empty(len(which), np.int64)
+    rank[order] = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # A sunflower's: every point takes the same area.
+    radius = apart[which] / 3 * np.sqrt(rank / np.maximum(counts[which] - 1, 1))
+    angle = rank * np.pi * (3 - np.sqrt(5))
+    result = places[which].astype(np.float64)
+    result[:, 0] += radius * np.cos(angle)
+    result[:, 1] += radius * np.sin(angle)
+    return result.astype(np.float32)

@@ -14,6 +14,8 @@ from lamdemo.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 from lamdemo.pipeline.familiarity import LATENTS_NAME
 
 DEFAULT_CHECKPOINT = "noisy"
+# What a checkpoint may bring beside its weights, for what is above this package: an atlas, a learned prior.
+EXTRAS = ("atlas.safetensors", "prior.json", "prior.safetensors")
 _HUB_ID = re.compile(r"^([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?$")
 
 
@@ -119,7 +121,7 @@ def _download(repo: str, revision: str | None, cache_dir: str | Path | None) -> 
         RevisionNotFoundError,
     )
 
-    wanted = [CONFIG_NAME, WEIGHTS_NAME, LATENTS_NAME, "README.md"]
+    wanted = [CONFIG_NAME, WEIGHTS_NAME, LATENTS_NAME, *EXTRAS, "README.md"]
     try:
         folder = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=wanted))
     except HFValidationError as error:

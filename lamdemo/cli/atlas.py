@@ -1,0 +1,85 @@
+"""``lamdemo atlas``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamdemo.cli.common import (
+    Checkpoint,
+    Device,
+    Photos,
+    Threads,
+    checked_device,
+    checked_place,
+    remove_if_empty,
+    some_path,
+)
+
+
+def atlas(
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=some_path,
+            metavar="FILE",
+            help="The atlas. Called atlas.safetensors in a checkpoint's folder, it is found there.",
+        ),
+    ],
+    checkpoint: Checkpoint = None,
+    videos: Annotated[
+        Path | None, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, with folders in it or none.")
+    ] = None,
+    scenes: Annotated[
+        int | None, typer.Option(min=0, max=99_999, metavar="N", help="Procedural scenes to add; 450 without it.")
+    ] = None,
+    max_recordings: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Videos at most, spread over the folder; all without it.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of each video at most.")] = 256,
+    no_umap: Annotated[bool, typer.Option("--no-umap", help="Make no UMAP maps, which take a minute or more.")] = False,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the scenes and the UMAP maps.")] = 0,
+    photos: Photos = None,
+    again: Annotated[bool, typer.Option("--again", help="Begin anew, and replace an atlas that is there.")] = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Make an atlas: a map of the actions in many clips, to look at and to play.
+
+    A call that was stopped goes on where it was when it is given again. Scenes are made from photographs, with
+    known actions. UMAP maps, clusters and directions need [bold]pip install lamdemo\\[atlas][/].
+
+    [bold]Examples[/]
+
+    [cyan]lamdemo atlas --videos clips --out atlas.safetensors[/]
+
+    [cyan]lamdemo atlas --checkpoint sparse --scenes 100 --no-umap --out small.safetensors[/]
+    """
+    import torch
+
+    from lamdemo.latent_space.building import AtlasConfig, build_atlas
+    from lamdemo.pipeline import TransferPipeline
+
+    checked_place(out, folder=False)
+    config = AtlasConfig(steps=steps, recordings=max_recordings, seed=seed, umap=not no_umap)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    pipeline = TransferPipeline.from_pretrained(checkpoint, device=checked_device(device))
+    made = [p for p in out.absolute().parents if not p.exists()]
+    try:
+        found = build_atlas(
+            pipeline,
+            videos=videos,
+            scenes=scenes,
+            out=out,
+            config=config,
+            photos=photos,
+            resume=not again,
+            say=lambda words: typer.echo(f"note: {words}", err=True),
+        )
+    finally:
+        remove_if_empty(made)
+    maps = ", ".join(found.coordinates)
+    typer.echo(f"{out} ({len(found)} steps of {len(found.recordings)} recordings; maps {maps})")

@@ -380,10 +380,13 @@ class Composition:
 
     # Sharing.
 
-    def encode(self) -> str:
+    def encode(self, *, limit: int = MAX_LINK) -> str:
         """As text for a link, of letters, digits, ``.``, ``-`` and ``_``.
 
         Latents are rounded to a 254th of their range, one percent of an action at most.
+
+        Args:
+            limit: characters that it may have.
 
         Raises:
             LamdemoError: it is empty, or too long for a link.
@@ -399,27 +402,28 @@ class Composition:
             packed[key] = [_text(codes.tobytes()), _text(scale.astype("<f4").tobytes()), z.shape[1]]
         text = json.dumps(plan | {"terms": packed}, separators=(",", ":"), ensure_ascii=False)
         link = _PREFIX + _text(zlib.compress(text.encode(), 9))
-        if len(link) > MAX_LINK:
+        if len(link) > limit:
             raise LamdemoError("These actions are too many for a link; save them as a file and pass that on.")
         return link
 
     @classmethod
-    def decode(cls, text: str, *, checkpoint: str = "", channels: int = 0) -> Composition:
+    def decode(cls, text: str, *, checkpoint: str = "", channels: int = 0, limit: int = MAX_LINK) -> Composition:
         """Read what `encode` wrote.
 
         Args:
             text: of the link.
             checkpoint: hash of the checkpoint in use, and
             channels: the width of its latents; actions of another one are refused. Not checked without.
+            limit: characters that it may have.
 
         Raises:
             LamdemoError: it is nonsense, cut short, or of another checkpoint.
         """
-        if not text.startswith(_PREFIX) or len(text) > MAX_LINK:
+        if not text.startswith(_PREFIX) or len(text) > limit:
             raise LamdemoError(_NONSENSE)
         try:
             unpacker = zlib.decompressobj()
-            data = unpacker.decompress(_bytes(text[len(_PREFIX) :]), 64 * MAX_LINK)
+            data = unpacker.decompress(_bytes(text[len(_PREFIX) :]), 64 * limit)
             if not unpacker.eof:
                 raise ValueError("cut short, or far larger than any real one")
             plan = json.loads(data)

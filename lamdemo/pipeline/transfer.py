@@ -225,6 +225,23 @@ class TransferPipeline:
             return None
         return self.familiarity.judge(actions.z)
 
+    def check(self, actions: LatentActions) -> None:
+        """See that actions belong to this checkpoint.
+
+        Raises:
+            LamdemoError: they are of another width or were made with another checkpoint.
+        """
+        channels = self.model.config.bottleneck.channels
+        if actions.z.shape[1] != channels:
+            raise LamdemoError(
+                f"These latent actions have {actions.z.shape[1]} channels and this checkpoint's have {channels}; "
+                "use the checkpoint they were made with."
+            )
+        if actions.checkpoint and self.checkpoint and actions.checkpoint != self.checkpoint:
+            raise LamdemoError(
+                "These latent actions were made with another checkpoint; use that one, or infer them anew."
+            )
+
     # Transfer.
 
     def stream(
@@ -251,16 +268,7 @@ class TransferPipeline:
             LamdemoError: the actions are of another model, or there are too many.
         """
         actions = (edit or ActionEdit()).apply(actions)
-        config = self.model.config
-        if actions.z.shape[1] != config.bottleneck.channels:
-            raise LamdemoError(
-                f"These latent actions have {actions.z.shape[1]} channels and this checkpoint's have "
-                f"{config.bottleneck.channels}; use the checkpoint they were made with."
-            )
-        if actions.checkpoint and self.checkpoint and actions.checkpoint != self.checkpoint:
-            raise LamdemoError(
-                "These latent actions were made with another checkpoint; use that one, or infer them anew."
-            )
+        self.check(actions)
         if not 1 <= len(actions) <= MAX_STEPS:
             raise LamdemoError(
                 f"A transfer can have 1 to {MAX_STEPS} steps, and this has {len(actions)}; choose a shorter range."

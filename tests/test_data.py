@@ -22,9 +22,11 @@ from lamdemo.data.scenes import (
     Photographs,
     SceneConfig,
     Script,
+    combine,
     draw_cast,
     draw_pairs,
     render,
+    true_motion,
     write_script,
 )
 from lamdemo.data.splits import Split
@@ -489,6 +491,45 @@ class TestScenes:
         where = (known > 0.99) & (acting > 0.99 if kind not in ("pan", "zoom", "roll") else acting < 0.01)
         assert where.any()
         assert (moved * where).sum() < 0.35 * (still * where).sum()
+
+    @pytest.mark.parametrize("kinds", [("pan", "zoom"), ("zoom", "roll"), ("pan", "pan"), ("pan", "move")])
+    def test_both_of_two_actions_move_as_their_sum(self, kinds: tuple[Kind, Kind]) -> None:
+        rng = np.random.default_rng(4)
+        slow = SceneConfig(pan=(0.004, 0.006), zoom=(0.004, 0.006), roll=(0.004, 0.006), move=(0.004, 0.006))
+        a, b = (write_script(rng, 5, slow, k) for k in kinds)
+        both = combine(a, b)
+        cast = draw_cast(rng, both, len(PHOTOS))
+
+        def flow(script: Script) -> Tensor:
+            return true_motion([script], [cast], 32, fine=1).flow
+
+        # Where nothing moves by much, what one action does to a place does not depend on the other, but at edges.
+        waits = replace(a, camera=0 * a.camera, things=b.things) if len(b.things) else b
+        still = replace(b, camera=0 * b.camera, things=np.repeat(b.things[:, :1], 5, 1))
+        alone = flow(combine(a, still)), flow(waits)
+        size = min(float(f.norm(dim=2).max()) for f in alone)
+        assert size > 0.002
+        off = (flow(both) - alone[0] - alone[1]).norm(dim=2)
+        assert (off > 0.1 * size).float().mean() < 0.03
+
+    def test_both_of_two_cameras_have_no_first(self) -> None:
+        rng = np.random.default_rng(6)
+        a, b = (write_script(rng, 6, SceneConfig(), k) for k in ("pan", "roll"))
+        np.testing.assert_allclose(combine(a, b).camera, combine(b, a).camera, atol=1e-12)
+        nothing = replace(a, camera=0 * a.camera)
+        np.testing.assert_allclose(combine(a, nothing).camera, a.camera, atol=1e-12)
+        assert np.abs(combine(a, b, share=0.0).camera).max() == 0
+        # Half of an action done twice is the whole of it: velocities are shared out, not places.
+        half = combine(a, b, share=0.5)
+        np.testing.assert_allclose(combine(half, half).camera, combine(a, b).camera, atol=1e-12)
+
+    def test_both_of_two_actions_that_cannot_be(self) -> None:
+        rng = np.random.default_rng(7)
+        moving = write_script(rng, 5, SceneConfig(), "move")
+        with pytest.raises(ValueError, match="only one thing"):
+            combine(moving, moving)
+        with pytest.raises(ValueError, match="at once"):
+            combine(moving, write_script(rng, 6, SceneConfig(), "pan"))
 
     def test_true_motion_is_nothing_where_nothing_happens(self) -> None:
         weights = tuple(float(k == "still") for k in KINDS)

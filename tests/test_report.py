@@ -198,6 +198,41 @@ def entering() -> dict[str, Any]:
     }
 
 
+def space() -> dict[str, Any]:
+    def asked(value: float) -> dict[str, Any]:
+        beside = {"states": interval(0.3), "flow": interval(0.6)}
+        balanced = {"z": value, "chance": 0.25}
+        return {"queries": 9, "pool": 9, "chance": 0.4, "balanced": balanced, "z": interval(value), **beside}
+
+    def sums(*methods: str) -> dict[str, Any]:
+        each = {m: interval(0.9) for m in methods}
+        return {"cases": 6, "better": each, "over_either": each, "over_copy": each, "median_over_either": 0.5}
+
+    turns = {"turns": asked(0.95), "all": asked(0.9), "delayed": asked(0.97)}
+    back = {"picture": interval(0.3), "state": interval(0.9), "picture_alone": 27.0, "state_alone": 0.5}
+    latents = {"distance": interval(0.5), "distance_of_nearer": interval(0.6), "cosine": 0.9}
+    return {
+        "evaluation": "space",
+        "settings": {"part": "test", "seed": 0, "scenes": 18, "cases": 6, "clips": 4, "clear_turn": 0.25},
+        "neighbours": {
+            "scenes": {
+                "steps": 140,
+                "left_out": 4,
+                "direction": {"all": asked(0.9)},
+                **{q: asked(0.81) for q in ("nine", "four", "four_and_both", "shared")},
+            },
+            "steering": {s: turns for s in ("test", "validation", "test_among_validation")},
+        },
+        "arithmetic": {
+            "sum": {**sums("sum", "joint", "shuffled", "copied_flow"), "latents": latents},
+            "interpolation": sums("half", "copy"),
+            "reversal": {"own": back, "shuffled": back},
+            "strength": {"fit": {"slope": 1.0, "intercept": 0.0, "r2": 0.99}},
+        },
+        "zero": {"motion": interval(0.1)},
+    }
+
+
 def write(folder: Path, name: str, family: str, parts: dict[str, Any], sha256: str = "") -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
     for part, results in parts.items():
@@ -214,6 +249,7 @@ def every_part(family: str, error: float, nats: float) -> dict[str, Any]:
         "probes": probes(0.97),
         "locality": locality(),
         "entering": entering(),
+        "space": space(),
     }
 
 

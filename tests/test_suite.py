@@ -583,7 +583,7 @@ class TestSuite:
     ) -> None:
         said: list[str] = []
         run_suite(pipelines, tmp_path, SuiteConfig(), command="x", say=said.append, progress=False)
-        assert [part for part, *_ in judged] == ["pairs", "probes", "locality", "entering"]
+        assert [part for part, *_ in judged] == ["pairs", "probes", "locality", "entering", "space"]
         assert [words.split(":")[0] for words in said] == ["videos", "rollouts", "latents"]
         with pytest.raises(LamdemoError, match="give --videos"):
             run_suite(pipelines, tmp_path, SuiteConfig(only=("rollouts",)), command="x")

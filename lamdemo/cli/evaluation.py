@@ -20,7 +20,7 @@ from lamdemo.cli.common import (
 from lamdemo.errors import LamdemoError
 
 # As `lamdemo.evaluation.suite.PARTS`, which is not imported to print a help.
-PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering")
+PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
 
 
 def evaluate(

@@ -167,6 +167,56 @@ def write_script(rng: np.random.Generator, frames: int, config: SceneConfig, kin
     return Script(kind, camera, np.array(things).reshape(len(things), frames, 4))
 
 
+def _steps_of(camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a camera ``[T, 4]`` does in each step, in its own axes: logarithms of p -> m p + c in complex numbers.
+
+    Returns:
+        ``[T - 1]`` each: the logarithm of m (scale and angle), and the constant velocity that leads to c.
+    """
+    place, turn = camera[:, 0] + 1j * camera[:, 1], camera[:, 2] + 1j * camera[:, 3]
+    log = np.diff(turn)
+    return log, np.diff(place) / np.exp(turn[:-1]) / _mean_power(log)
+
+
+def _mean_power(log: np.ndarray) -> np.ndarray:
+    """(exp(x) - 1) / x, the mean of exp over the way from 0 to x; 1 at 0."""
+    small = np.abs(log) < 1e-6
+    safe = np.where(small, 1, log)
+    return np.where(small, 1 + log / 2, (np.exp(safe) - 1) / safe)
+
+
+def combine(a: Script, b: Script, *, share: float = 1.0) -> Script:
+    """Both of two actions at once.
+
+    In each step the camera does what both cameras do in it, at the same time rather than one after the other: their
+    velocities add up, so that the order of the two makes no difference. Things are on their own ways in the world.
+
+    Args:
+        a: an action.
+        b: another of as many frames; one of the two may have things.
+        share: how much of either is done: 1 all of it, 0.5 each at half its speed, 0 nothing.
+
+    Raises:
+        ValueError: they are not equally long, or both have things, and only one thing can act in a scene.
+    """
+    if len(a.camera) != len(b.camera):
+        raise ValueError(f"actions of {len(a.camera)} and of {len(b.camera)} frames cannot go on at once")
+    if len(a.things) and len(b.things):
+        raise ValueError("only one thing can act in a scene, so only one of two actions may have things")
+    (first, way), (second, other) = _steps_of(a.camera), _steps_of(b.camera)
+    log, velocity = share * (first + second), share * (way + other)
+    begin = a.camera[0] + b.camera[0]
+    turn = begin[2] + 1j * begin[3] + np.concatenate([[0], np.cumsum(log)])
+    step = velocity * _mean_power(log) * np.exp(turn[:-1])
+    place = begin[0] + 1j * begin[1] + np.concatenate([[0], np.cumsum(step)])
+    things = a.things if len(a.things) else b.things
+    return Script(
+        "both",
+        np.stack([place.real, place.imag, turn.real, turn.imag], 1),
+        things[:, :1] + share * (things - things[:, :1]),
+    )
+
+
 def draw_cast(rng: np.random.Generator, script: Script, photographs: int, *, like: Cast | None = None) -> Cast:
     """Draw photographs, shapes and bystanders for a script.
 

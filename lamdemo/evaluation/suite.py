@@ -21,7 +21,7 @@ from lamdemo.evaluation.cases import bundled_photographs, write_cases
 from lamdemo.evaluation.report import describe_files, plain, write_report
 from lamdemo.pipeline import TransferPipeline, resolve_checkpoint
 
-PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering")
+PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
 CASES = 100  # transfers that are made where none are given
 SCENES = 24  # of each kind that locality and entering are judged on
 
@@ -239,6 +239,13 @@ def _parts(config: SuiteConfig, out: Path) -> dict[str, _Part]:
             (config.videos,),
         ),
         "locality": on_scenes("locality"),
+        "space": _Part(
+            "space",
+            "evaluate_space",
+            {**chosen, **limit, "photos": config.photos},
+            {**clips, "photographs": photos},
+            (config.videos,),
+        ),
         "entering": on_scenes("entering"),
     }
     return {name: every[name] for name in PARTS if not config.only or name in config.only}

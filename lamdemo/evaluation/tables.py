@@ -583,6 +583,130 @@ def latents_table(view: View) -> str:
     return f"{table(head, rows)}\n\n{note} {view.source(found, 'latents')}"
 
 
+_SETS = {
+    "test": "test recordings",
+    "validation": "validation recordings (known cars)",
+    "test_among_validation": "test recordings, among validation’s",
+    "train": "training recordings",
+    "all": "all recordings",
+}
+
+
+def space_table(view: View) -> str:
+    """One checkpoint's latent space: neighbours, arithmetic and zero, with chance and what needs no model."""
+    one = view.one
+    if one is None or "space" not in one.results:
+        return _nothing(view, "space", alone=True)
+    rows: list[list[str]] = []
+
+    def row(
+        words: str, wanted: tuple[str, float] | None, figure: Figure | None, *beside: Figure | float | None
+    ) -> None:
+        mark = reached = "–"
+        digits = 2
+        if wanted is not None:
+            way, bound = wanted
+            mark = f"at {way} {bound:.2f}"
+            if figure is not None:
+                digits = _digits(figure.value, bound)
+                reached = "yes" if (figure.value >= bound if way == "least" else figure.value <= bound) else "**no**"
+        rows.append([words, mark, said(figure, digits), reached, *(said(b) for b in beside)])
+
+    def neighbours(words: str, wanted: tuple[str, float] | None, *at: str) -> None:
+        where = ("space", "neighbours", *at)
+        if one.dig(*where) is None:
+            return
+        balanced = number(one.dig(*where, "balanced", "z"))
+        words += "" if balanced is None else f" (each kind counted alike: {said(balanced)})"
+        beside = number(one.dig(*where, "chance")), one.figure(*where, "flow"), one.figure(*where, "states")
+        row(words, wanted, one.figure(*where, "z"), *beside)
+
+    scenes = ("scenes",)
+    neighbours("kind of action: pan, zoom, roll, something moves", ("least", 0.8), *scenes, "four")
+    neighbours("the same with “camera and thing at once” as a fifth", None, *scenes, "four_and_both")
+    neighbours("kind of action, all nine", None, *scenes, "nine")
+    neighbours("kind and direction of pans, zooms and rolls", None, *scenes, "direction", "all")
+    sets = one.dig("space", "neighbours", "steering")
+    for s in sets if isinstance(sets, Mapping) else ():
+        named = _SETS.get(str(s), str(s))
+        mark = ("least", 0.85) if s != "test_among_validation" else None
+        for words, key, wanted in (
+            ("steering’s sign in clear turns", "turns", mark),
+            ("the same, pool of all steps", "all", None),
+            ("the same, command of the step before", "delayed", None),
+        ):
+            at = ("space", "neighbours", "steering", str(s), key)
+            beside = number(one.dig(*at, "chance")), one.figure(*at, "flow"), one.figure(*at, "states")
+            row(f"{words}: {named}", wanted, one.figure(*at, "z"), *beside)
+    sums = ("space", "arithmetic", "sum")
+    better = [one.figure(*sums, "better", m) for m in ("sum", "shuffled", "copied_flow")]
+    row("A + B is nearer to both at once than A and than B: share of cases", ("least", 0.8), *better, None)
+    half = [one.figure("space", "arithmetic", "interpolation", "better", m) for m in ("half", "copy")]
+    row("halfway between A and B is nearer to half of each than A and than B", None, half[0], None, None, None)
+    back = {w: one.figure("space", "arithmetic", "reversal", w, "picture") for w in ("own", "shuffled")}
+    row(
+        "picture error left after A and its reverse, over A’s", ("most", 0.5), back["own"], back["shuffled"], None, None
+    )
+    state = {w: one.figure("space", "arithmetic", "reversal", w, "state") for w in ("own", "shuffled")}
+    row("state error left after A and its reverse, over A’s", None, state["own"], state["shuffled"], None, None)
+    fit = {k: number(one.dig("space", "arithmetic", "strength", "fit", k)) for k in ("slope", "r2")}
+    row(f"motion against strength 0.5 to 2: R² of a line (slope {said(fit['slope'])})", None,
+        figure_of(fit["r2"]), None, None, None)  # fmt: skip
+    row(
+        "motion under z = 0, percent of the width a step", None, one.figure("space", "zero", "motion"), None, None, None
+    )
+    about = {k: number(one.dig("space", "settings", k)) for k in ("scenes", "cases", "clear_turn", "clips")}
+    many = {k: number(one.dig("space", "neighbours", "scenes", k)) for k in ("steps", "left_out")}
+    note = (
+        "Neighbours: the nearest step of another recording (Euclidean) is right. Chance: a step of the pool drawn "
+        "blindly; for sums and reversals another case’s B. Optical flow: 8 by 8 cells as the vector; for sums the "
+        "flows of both sources, added. Features: change of the encoder’s features, averaged."
+    )
+    if None not in (*about.values(), *many.values()):
+        note += (
+            f" {about['scenes']:.0f} scenes, {many['steps']:.0f} steps ({many['left_out']:.0f} in which hardly "
+            f"anything moves are left out); {about['cases']:.0f} sums; clear turns: steering from "
+            f"{about['clear_turn']:g}."
+        )
+    head = ["latent space", "wanted", "**z**", "reached", "chance", "optical flow", "features"]
+    return f"{table(head, rows)}\n\n{note} {view.source([one], 'space')}"
+
+
+def spaces_table(view: View) -> str:
+    """The latent spaces of several checkpoints, a row each."""
+    found = _with(view, "space")
+    if not found:
+        return _nothing(view, "space")
+    columns: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ("kind, of four", ("neighbours", "scenes", "four", "z")),
+        ("kind, of nine", ("neighbours", "scenes", "nine", "z")),
+        ("direction", ("neighbours", "scenes", "direction", "all", "z")),
+        ("steering, known cars", ("neighbours", "steering", "validation", "turns", "z")),
+        ("steering, test", ("neighbours", "steering", "test", "turns", "z")),
+        ("A + B better than either", ("arithmetic", "sum", "better", "sum")),
+        ("both at once, seen", ("arithmetic", "sum", "better", "joint")),
+        ("error of A + B over the better one’s", ("arithmetic", "sum", "over_either", "sum")),
+        ("z of both − (A + B)", ("arithmetic", "sum", "latents", "distance")),
+        ("left after reverse", ("arithmetic", "reversal", "own", "picture")),
+        ("halfway better", ("arithmetic", "interpolation", "better", "half")),
+        ("strength, R²", ("arithmetic", "strength", "fit", "r2")),
+        ("motion of z = 0, %", ("zero", "motion")),
+    )
+    dials = _dials(found)
+    rows = [[*_names(r, dials), *(said(r.figure("space", *at)) for _, at in columns)] for r in found]
+    first = found[0]
+    chance = {words: number(first.dig("space", *at[:-1], "chance")) for words, at in columns if at[0] == "neighbours"}
+    rows.append(["chance", *[""] * (len(_heads(dials)) - 1), *(said(chance.get(words)) for words, _ in columns)])
+    flows = {words: first.figure("space", *at[:-1], "flow") for words, at in columns if at[0] == "neighbours"}
+    flows["A + B better than either"] = first.figure("space", "arithmetic", "sum", "better", "copied_flow")
+    rows.append(["optical flow", *[""] * (len(_heads(dials)) - 1), *(said(flows.get(words)) for words, _ in columns)])
+    note = (
+        "Shares at rank 1, and shares of cases. “Both at once, seen”: z of a scene that shows both, in place of the "
+        "sum. “z of both − (A + B)”: distance over the size of the former."
+    )
+    return f"{table([*_heads(dials), *(w for w, _ in columns)], rows)}\n\n{note} {view.source(found, 'space')}"
+
+
 def rollouts_table(view: View) -> str:
     """Error and sharpness against the horizon, a row a checkpoint."""
     found = _with(view, "rollouts")
@@ -622,9 +746,11 @@ TABLES: dict[str, Callable[[View], str]] = {
     "locality": locality_table,
     "entering": entering_table,
     "rollouts": rollouts_table,
+    "space": space_table,
+    "spaces": spaces_table,
 }
 # Tables that are about one checkpoint, or need the others beside it.
-_OF_ONE = ("targets", "baselines", "transfer", "pictures")
+_OF_ONE = ("targets", "baselines", "transfer", "pictures", "space")
 
 
 def make_table(name: str, view: View, only: str | None = None) -> str:
@@ -660,6 +786,7 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Locality": (("locality",), ()),
     "Entering": (("entering",), ()),
     "Long rollouts": (("rollouts",), ("rollouts",)),
+    "The latent space": (("space", "spaces"), ()),
 }
 
 

@@ -152,7 +152,9 @@ def umap_maps(
     Raises:
         ImportError: umap-learn is not installed.
     """
-    import umap
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TensorFlow is not there, which only another of its classes needs
+        import umap
 
     found, distances = neighbours(latents, groups, near - 1)
     own = np.arange(len(latents))[:, None]

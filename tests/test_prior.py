@@ -13,13 +13,18 @@ import pytest
 import torch
 from conftest import TINY, moving_square
 
+from lamdemo.cli import main
 from lamdemo.data.videos import AugmentConfig, Recording
 from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.priors import _step, judge_prior
+from lamdemo.evaluation.report import plain
+from lamdemo.evaluation.videos import Window
 from lamdemo.latent_space.prior import FlowPrior, FlowPriorConfig, load_prior, pool_states, save_prior
 from lamdemo.latent_space.prior_training import Pairs, PairsConfig, PriorTrainConfig, collect_pairs, train_prior
 from lamdemo.latent_space.sampling import closer, draw, finite_codes, two_sample
-from lamdemo.models import LatentActionModel, load_checkpoint, save_checkpoint
+from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, save_checkpoint
 from lamdemo.pipeline import TransferPipeline
+from lamdemo.video import write_video
 
 SMALL = FlowPriorConfig(
     channels=4,
@@ -282,7 +287,7 @@ class TestDraw:
         state = pipeline.encode(moving_square(2))[0]
         prior = FlowPrior(dataclasses.replace(SMALL, channels=16, state_channels=TINY.encoder.channels)).eval()
         with torch.no_grad():
-            prior.size_head[2].weight.normal_(generator=generator())
+            prior.size_head.weight.normal_(generator=generator())
         prior.levels.copy_(torch.linspace(0, 2, 65))
         here = draw(pipeline, "learned", 40, states=state, prior=prior, seed=1)
         assert here.shape == (40, 16) and here.dtype == np.float32
@@ -375,3 +380,97 @@ class TestCloser:
         assert not closer(good, bad, inferred, names).closer
         with pytest.raises(ValueError, match="samples must be"):
             closer(bad[:5], good, inferred, names)
+
+
+class TestEvaluation:
+    def test_what_depends_on_the_state_is_found_to_help(
+        self, learned: FlowPrior, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline = TransferPipeline.from_pretrained(tiny_checkpoint)
+        pipeline.model.config = dataclasses.replace(
+            pipeline.model.config, bottleneck=dataclasses.replace(pipeline.model.config.bottleneck, channels=4)
+        )
+        # The family's own prior, of the toy's width.
+        monkeypatch.setattr(pipeline.model.bottleneck, "sample", lambda n, g: torch.randn(n, 4, generator=g))
+        z, states, kind = toy(320, 8)
+        order = kind.argsort()  # so that a recording has states of one kind, as clips have
+        windows = [Window(f"a/{i}.mp4", f"a/{i}", "a", 0.0) for i in range(40)]
+        found = judge_prior(pipeline, learned, states[order], z[order].numpy(), windows)
+        everywhere = found["all"]
+        assert everywhere["steps"] == 320 and everywhere["recordings"] == 40
+        assert everywhere["closer"]["fixed"]["low"] > 0 and everywhere["closer"]["gaussian"]["low"] > 0
+        assert everywhere["energy"]["learned"]["value"] < 0.2 * everywhere["energy"]["gaussian"]["value"]
+        low, high = everywhere["floor"]["low"], everywhere["floor"]["high"]
+        assert low < everywhere["energy"]["learned"]["value"] < high and low < 0.1
+        assert found["two_sample"]["fixed"]["accuracy"] > 0.85 > 0.65 > found["two_sample"]["learned"]["accuracy"]
+        assert everywhere["sizes"]["learned"]["0.5"] == pytest.approx(everywhere["sizes"]["inferred"]["0.5"], rel=0.05)
+        for figure in ("score", "mean", "best"):
+            own = found["step"]["learned"][figure]["over_stateless"]
+            assert own["high"] < 1, figure
+            # A state of another recording is no better than none, and often worse.
+            assert found["step"]["shuffled"][figure]["value"] > 1.1 * found["step"]["learned"][figure]["value"]
+        assert json.loads(json.dumps(plain(found)))["headline"]["closer_than_fixed"] is True
+
+    def test_the_energy_score_of_the_truth_s_own_distribution_is_the_lowest(self) -> None:
+        # A proper rule, by which neither a mean without spread nor too much spread wins.
+        rng = np.random.default_rng(5)
+        inferred = rng.normal(size=(400, 3))
+        ways = {
+            "stateless": rng.normal(size=(400, 16, 3)),
+            "narrow": 0.2 * rng.normal(size=(400, 16, 3)),
+            "wide": 3 * rng.normal(size=(400, 16, 3)),
+        }
+        found = _step(ways, inferred, np.arange(400) // 10, 0)
+        score = {name: figures["score"]["value"] for name, figures in found.items()}
+        assert min(score, key=score.__getitem__) == "stateless"
+        assert found["narrow"]["score"]["over_stateless"]["low"] > 1
+
+
+class TestCommand:
+    @pytest.fixture
+    def clips(self, tmp_path: Path) -> Path:
+        (tmp_path / "clips" / "wild").mkdir(parents=True)
+        for i in range(6):
+            write_video(tmp_path / "clips" / "wild" / f"clip{i}.mp4", moving_square(25, step=i % 3 + 1), 8)
+        return tmp_path / "clips"
+
+    def test_train_go_on_install_and_judge(
+        self, tiny_checkpoint: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        checkpoint = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+        common = ["--videos", str(clips), "--out"]
+        train = ["prior", str(checkpoint), *common, str(tmp_path / "out"), "--clips", "6", "--steps", "3"]
+        assert run([*train, "--stop-after", "0", "--install"]) == 0
+        assert "mine is not finished" in capsys.readouterr().out and load_prior(checkpoint) is None
+        assert run([*train, "--install"]) == 0
+        found = load_prior(checkpoint)
+        assert found is not None and found.config.channels == TINY.bottleneck.channels
+        assert load_prior(tmp_path / "out" / "mine") is not None
+
+        assert run(["prior", str(checkpoint), *common, str(tmp_path / "reports"), "--judge"]) == 0
+        report = json.loads((tmp_path / "reports" / "mine" / "prior.json").read_text())
+        assert report["checkpoint"]["sha256"] == checkpoint_hash(checkpoint)
+        assert report["results"]["clips"]["recordings"] == 6
+        assert set(report["results"]["all"]["energy"]) == {"fixed", "gaussian", "stateless", "shuffled", "learned"}
+        assert str(tmp_path) not in json.dumps(report)
+
+    def test_what_cannot_be_done_is_said_in_one_line(
+        self, tiny_checkpoint: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        checkpoint, out = str(tiny_checkpoint), str(tmp_path / "out")
+        assert run(["prior", checkpoint, "--videos", str(clips), "--out", out, "--judge"]) == 2
+        assert (
+            capsys.readouterr().err
+            == "lamdemo: The checkpoint tiny brings no prior to judge; train one without --judge.\n"
+        )
+        assert run(["prior", checkpoint, checkpoint, "--videos", str(clips), "--out", out]) == 2
+        assert "the same name" in capsys.readouterr().err
+        assert run(["prior", checkpoint, "--videos", str(tmp_path / "none"), "--out", out]) == 2
+        assert capsys.readouterr().err == "lamdemo: There is no folder none; give one that is there.\n"
+        assert not (tmp_path / "out").exists()
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return int(caught.value.code or 0)

@@ -18,8 +18,10 @@ from typer.exceptions import TyperException
 from lamdemo import __version__
 from lamdemo.cli.atlas import atlas
 from lamdemo.cli.compare import compare
+from lamdemo.cli.compose import compose
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.page import page
+from lamdemo.cli.prior import prior
 from lamdemo.cli.report import report
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
@@ -36,12 +38,14 @@ cli = typer.Typer(
 for command, name in (
     (transfer, "transfer"),
     (compare, "compare"),
+    (compose, "compose"),
     (train, "train"),
     (family, "family"),
     (pack, "pack"),
     (evaluate, "evaluate"),
     (report, "report"),
     (scenes, "scenes"),
+    (prior, "prior"),
     (atlas, "atlas"),
     (page, "app"),
 ):

@@ -66,7 +66,9 @@ class FlowPriorConfig:
         depth: its blocks.
         sizes: bins of sizes, K.
         forget: share of the training steps that do not see the state, so that there is a prior without one too.
-        noise: standard deviation of what is added to states in training (these have unit variance).
+        told: width of what the size is told of a state: little, or it knows the training clips by heart.
+        noise: standard deviation of what is added to states in training (before pooling these have unit variance).
+        dropout: share of what is kept of a state that is dropped in training.
         snap: a discrete model's latents are codes, and samples are moved to the nearest one.
     """
 
@@ -81,15 +83,17 @@ class FlowPriorConfig:
     depth: int = 3
     sizes: int = 32
     forget: float = 0.15
-    noise: float = 0.1
+    told: int = 16
+    noise: float = 0.3
+    dropout: float = 0.3
     snap: bool = False
 
     def __post_init__(self) -> None:
-        sizes = (self.channels, self.state_channels, self.pooled, self.token_width, self.heads, self.context)
+        sizes = (self.channels, self.state_channels, self.pooled, self.token_width, self.heads, self.context, self.told)
         if min(*sizes, self.width, self.depth, self.sizes) < 1 or self.token_depth < 0:
             raise ValueError("a prior's sizes must be positive")
-        if self.token_width % self.heads or not 0 <= self.forget < 1 or self.noise < 0:
-            raise ValueError("token_width must be a multiple of heads, forget in [0, 1), noise not negative")
+        if self.token_width % self.heads or not 0 <= self.forget < 1 or not 0 <= self.dropout < 1 or self.noise < 0:
+            raise ValueError("token_width must be a multiple of heads, shares in [0, 1), noise not negative")
 
 
 def pool_states(states: Tensor, side: int) -> Tensor:
@@ -185,10 +189,10 @@ class FlowPrior(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(c.pooled**2, c.token_width))
         self.blocks = nn.ModuleList(_TokenBlock(c.token_width, c.heads) for _ in range(c.token_depth))
         self.keep = nn.Linear(c.pooled**2 * c.token_width, c.context)
-        self.nothing = nn.Parameter(torch.zeros(c.context))
-        self.size_head = nn.Sequential(
-            nn.Linear(c.context, c.context), nn.SiLU(), zero_initialized(nn.Linear(c.context, c.sizes))
-        )
+        # Sizes hang on the whole picture (a car, a still room), and see its mean alone.
+        self.tell = nn.Linear(c.state_channels, c.told)
+        self.nothing = nn.Parameter(torch.zeros(c.context + c.told))
+        self.size_head = zero_initialized(nn.Linear(c.told, c.sizes))
         self.condition = nn.Linear(c.context + 16, c.context)
         self.enter = nn.Linear(z, c.width)
         self.velocity_blocks = nn.ModuleList(_VelocityBlock(c.width, c.context) for _ in range(c.depth))
@@ -233,15 +237,17 @@ class FlowPrior(nn.Module):
     # Training.
 
     def context(self, states: Tensor) -> Tensor:
-        """What is kept of states ``[B, N, D]`` (or pooled ones), ``[B, C]``."""
-        tokens = self.token(pool_states(states, self.config.pooled)) + self.place
+        """What is kept of states ``[B, N, D]`` (or pooled ones), ``[B, C]``; the last part of it tells of sizes."""
+        pooled = pool_states(states, self.config.pooled)
+        tokens = self.token(pooled) + self.place
         for block in self.blocks:
             tokens = block(tokens)
-        return self.keep(F.layer_norm(tokens, tokens.shape[-1:]).flatten(-2))
+        kept = self.keep(F.layer_norm(tokens, tokens.shape[-1:]).flatten(-2))
+        return torch.cat([kept, self.tell(pooled.mean(-2))], -1)
 
     def size_logits(self, context: Tensor) -> Tensor:
         """Log-chances, not normalized, of the bins of sizes, ``[..., K]``."""
-        return self.log_share + self.size_head(context)
+        return self.log_share + self.size_head(F.silu(context[..., -self.config.told :]))
 
     def velocity(self, x: Tensor, angle: Tensor, level: Tensor, context: Tensor) -> Tensor:
         """The flow's velocity at ``x [B, Z]``, ``angle [B]``, for sizes ``level [B]`` and ``context [B, C]``."""
@@ -250,7 +256,8 @@ class FlowPrior(nn.Module):
         place = (2 * (level - low) / (high - low).clamp_min(1e-6) - 1).clamp(-1.2, 1.2)
         turns = torch.arange(1, 5, device=x.device)
         a, b = 2 * angle[:, None] * turns, 0.5 * math.pi * place[:, None] * turns
-        told = self.condition(torch.cat([context, a.cos(), a.sin(), b.cos(), b.sin()], -1))
+        kept = context[:, : self.config.context]
+        told = self.condition(torch.cat([kept, a.cos(), a.sin(), b.cos(), b.sin()], -1))
         told = F.silu(told)
         y = self.enter(x)
         for block in self.velocity_blocks:
@@ -283,6 +290,7 @@ class FlowPrior(nn.Module):
         states = pool_states(states, c.pooled)
         context = self.context(states + c.noise * normal(*states.shape) if self.training else states)
         if self.training:
+            context = context * (uniform(*context.shape) >= c.dropout) / (1 - c.dropout)
             context = torch.where(uniform(len(z), 1) < c.forget, self.nothing, context)
         r = z.norm(dim=-1)
         level = (r + self.offset).log()

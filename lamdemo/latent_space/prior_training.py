@@ -213,7 +213,7 @@ class PriorTrainConfig:
         seed: of everything random.
     """
 
-    steps: int = 4000
+    steps: int = 2500
     batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

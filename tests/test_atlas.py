@@ -366,6 +366,7 @@ def bomb(tensors: dict, about: dict) -> None:
         told(kinds=3),
         told(known=["a", "b"]),
         told(built=7),
+        told(directions={"entries": 7}),
         told(format="lamdemo/1"),
         lambda tensors, about: about.pop("checkpoint"),
     ],
@@ -526,6 +527,9 @@ def test_what_is_built(built: tuple[Atlas, Path, list[str]], pipeline: TransferP
     assert np.isfinite(atlas.known["pan right"][scenes]).all() and np.isnan(atlas.known["pan right"][~scenes]).all()
     assert set(atlas.coordinates) == {"pca2", "pca3", "umap2", "umap3"}
     assert len(np.unique(atlas.cluster)) > 1
+    assert atlas.directions is not None and len(atlas.directions) > 3
+    again = Atlas.load(out).directions
+    assert again is not None and [d.key for d in again] == [d.key for d in atlas.directions]
 
 
 def test_known_steering_belongs_to_the_steps(built: tuple[Atlas, Path, list[str]]) -> None:

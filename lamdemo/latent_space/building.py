@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import shutil
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +47,7 @@ from lamdemo.data.scenes import (
 from lamdemo.data.videos import bundled_photographs, named_photographs
 from lamdemo.errors import LamdemoError
 from lamdemo.latent_space.atlas import THUMB, Atlas, Recording, write_sheets
+from lamdemo.latent_space.directions import find_clusters, find_directions
 from lamdemo.latent_space.projection import neighbours, spread_equal, umap_maps
 from lamdemo.models.checkpoint import write_safely
 from lamdemo.pipeline import TransferPipeline
@@ -573,13 +573,13 @@ def _assembled(
         kind=np.repeat(kinds, counts),
         known={n: np.concatenate([k.get(n, u) for k, u in zip(known, unknown, strict=True)]) for n in names},
         coordinates=_maps(latents, recording, config, say) if built["umap"] else {},
-        cluster=_clusters(latents) if built["learned"] else np.full(len(latents), -1),
+        cluster=find_clusters(latents) if built["learned"] else np.full(len(latents), -1),
         density=density(latents, recording),
         sheets=write_sheets((t for part in parts() for t in part.thumbs), config.quality),
         thumb=config.thumb,
         built=built,
     )
-    return atlas
+    return atlas.with_directions(find_directions(pipeline, atlas)) if built["learned"] else atlas
 
 
 def density(latents: np.ndarray, recording: np.ndarray) -> np.ndarray:
@@ -610,11 +610,3 @@ def _maps(
     maps = umap_maps(different[order], (2, 3), near=near, min_dist=config.min_dist, seed=config.seed)
     which = np.argsort(order)[which.reshape(-1)]
     return {f"umap{d}": spread_equal(places, which) for d, places in maps.items()}
-
-
-def _clusters(latents: np.ndarray) -> np.ndarray:
-    from sklearn.cluster import KMeans
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return KMeans(min(24, len(latents)), n_init=4, random_state=0).fit_predict(latents)

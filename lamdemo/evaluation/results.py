@@ -1,7 +1,8 @@
 """What a folder of reports says: reading it, and figures with their intervals.
 
-The folder is one that `run_suite` wrote, ``<checkpoint's name>/<part>.json``. Every file of it is optional, and so is
-every figure in a file: what is not there has not been measured, and is never made up.
+The folder is one that `run_suite` wrote, ``<checkpoint's name>/<part>.json``; reports on learned priors may stand
+beside them. Every file of it is optional, and so is every figure in a file: what is not there has not been measured,
+and is never made up.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lamdemo.pipeline.hub import bundled_folder, capacity
 
 FAMILIES = ("noisy", "sparse", "discrete")
 WHOLE = "all clips"
+BESIDE = ("prior",)  # reports that other commands than the suite's write into its folder
 # Kinds of clips that are told apart, and the first folders of the shared data that each is made of.
 CLIPS: dict[str, tuple[str, ...]] = {"in-the-wild": ("wild", "wild_nc"), "robot": ("robot",), "navigation": ("nav",)}
 # Settings of a probe, the one that counts first: recordings that neither the model nor the probe was fitted on.
@@ -120,7 +122,7 @@ def read_reports(folder: str | Path, checkpoints: str | Path | None = None) -> l
     there = Path(checkpoints) if checkpoints is not None else bundled_folder()
     found = []
     for place in sorted(p for p in folder.iterdir() if p.is_dir()):
-        files = {part: place / f"{part}.json" for part in PARTS if (place / f"{part}.json").is_file()}
+        files = {part: file for part in (*PARTS, *BESIDE) if (file := place / f"{part}.json").is_file()}
         if files:
             found.append(_read(place.name, files, there / place.name))
     if not found:

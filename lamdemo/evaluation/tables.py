@@ -707,6 +707,82 @@ def spaces_table(view: View) -> str:
     return f"{table([*_heads(dials), *(w for w, _ in columns)], rows)}\n\n{note} {view.source(found, 'space')}"
 
 
+_WAYS = {
+    "learned": "**learned prior**, given the state",
+    "stateless": "learned prior, without a state",
+    "shuffled": "learned prior, another recording’s state",
+    "fixed": "the family’s own prior",
+    "gaussian": "Gaussian of training latents",
+    "resampled": "training latents, drawn blindly",
+}
+
+
+def prior_table(view: View) -> str:
+    """Samples of new actions against inferred latents: the learned prior beside the fixed one, a row a checkpoint."""
+    found = _with(view, "prior")
+    if not found:
+        return _nothing(view, "prior")
+    dials = _dials(found)
+    rows = []
+    for r in found:
+        gain = r.figure("prior", "all", "closer", "fixed")
+        reached = "–" if gain is None or gain.low is None else "yes" if gain.low > 0 else "**no**"
+        each = [r.figure("prior", "all", "energy", w) for w in ("learned", "fixed", "gaussian")]
+        rows.append([*_names(r, dials), *(said(f) for f in each), said(r.figure("prior", "all", "floor")), said(gain),
+                     reached])  # fmt: skip
+    head = [
+        *_heads(dials),
+        "**learned prior**",
+        "own prior",
+        "Gaussian",
+        "floor",
+        "own − learned",
+        "learned is closer",
+    ]
+    note = (
+        "Energy distance of samples from inferred latents (0: one distribution), 95% intervals over recordings. Floor: "
+        "two halves of the recordings. Closer: the interval of the difference is above zero."
+    )
+    blocks = [f"{table(head, rows)}\n\n{note} {view.source(found, 'prior')}"]
+    one = view.one if view.one in found else found[0]
+    if one is not None and isinstance(one.dig("prior", "all", "energy"), Mapping):
+        blocks.append(_ways_of(view, one))
+    return "\n\n".join(blocks)
+
+
+def _ways_of(view: View, one: Reports) -> str:
+    rows = []
+    for way, words in _WAYS.items():
+        if one.dig("prior", "all", "energy", way) is None:
+            continue
+        rows.append(
+            [
+                words,
+                said(one.figure("prior", "all", "energy", way)),
+                said(one.figure("prior", "all", "closer", way)),
+                said(number(one.dig("prior", "two_sample", way, "p")), 3),
+                said(number(one.dig("prior", "two_sample", way, "accuracy"))),
+                said(number(one.dig("prior", "nearest", way))),
+                said(one.figure("prior", "step", way, "score", "over_stateless")),
+            ]
+        )
+    head = [
+        f"samples of {one.name}",
+        "energy distance",
+        "less the learned prior’s",
+        "p",
+        "told apart",
+        "nearest",
+        "energy score of the step",
+    ]
+    note = (
+        "p: of a permutation test by recording. Told apart: accuracy of a nearest-neighbour classifier (0.5: not at "
+        "all). Nearest: distance to the nearest inferred latent over that between recordings. Energy score: how well "
+        "samples say the step’s own latent, over the stateless prior’s (below 1: the state helps)."
+    )
+    return f"{table(head, rows)}\n\n{note} {view.source([one], 'prior')}"
+
+
 def rollouts_table(view: View) -> str:
     """Error and sharpness against the horizon, a row a checkpoint."""
     found = _with(view, "rollouts")
@@ -748,6 +824,7 @@ TABLES: dict[str, Callable[[View], str]] = {
     "rollouts": rollouts_table,
     "space": space_table,
     "spaces": spaces_table,
+    "prior": prior_table,
 }
 # Tables that are about one checkpoint, or need the others beside it.
 _OF_ONE = ("targets", "baselines", "transfer", "pictures", "space")
@@ -786,7 +863,7 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Locality": (("locality",), ()),
     "Entering": (("entering",), ()),
     "Long rollouts": (("rollouts",), ("rollouts",)),
-    "The latent space": (("space", "spaces"), ()),
+    "The latent space": (("space", "spaces", "prior"), ()),
 }
 
 

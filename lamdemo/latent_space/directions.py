@@ -66,7 +66,7 @@ class DirectionsConfig:
         atoms: of the dictionary that they are the most used of.
         clusters: how many, the still one included.
         examples: typical steps of each.
-        quantile: of the sizes along a direction, at which it is shown.
+        quantile: at which a direction is shown, of the sizes of the steps that go its way.
         amounts: how much each of `MOTIONS` moves in one step of a probe: widths, widths, logarithm of the scale,
             radians.
         seed: of the dictionary and the clusters.
@@ -78,7 +78,7 @@ class DirectionsConfig:
     atoms: int = 24
     clusters: int = 14
     examples: int = 6
-    quantile: float = 0.9
+    quantile: float = 0.75
     amounts: tuple[float, float, float, float] = (0.04, 0.04, 0.05, 0.06)
     seed: int = 0
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
@@ -279,7 +279,10 @@ def active(latents: np.ndarray) -> np.ndarray:
 def find_clusters(latents: np.ndarray, count: int = DirectionsConfig.clusters, seed: int = 0) -> np.ndarray:
     """Groups of steps that lie together, int16 ``[M]``; group 0 is that of the steps in which nothing happens.
 
-    The others are k-means' (scikit-learn) of the rest, the largest first, by plain Euclidean distance.
+    The others are k-means' (scikit-learn) of the rest, the largest first, by the direction of the latents and not by
+    their size: by plain distance one group holds nearly all the small steps, whatever they do, and the largest
+    steps have groups of their own. (On scenes, 0.5 to 0.56 of the steps of a group then share kind and sign of
+    action, against 0.34 to 0.39 by plain distance; HDBSCAN leaves half of the steps or nearly all in no group.)
 
     Args:
         latents: ``[M, Z]``.
@@ -290,13 +293,14 @@ def find_clusters(latents: np.ndarray, count: int = DirectionsConfig.clusters, s
 
     labels = np.zeros(len(latents), np.int16)
     moving = active(latents)
-    different = len(np.unique(latents[moving], axis=0)) if moving.any() else 0
-    groups = min(count - 1, different)
+    units = latents[moving].astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    groups = min(count - 1, len(np.unique(units.round(6), axis=0)) if len(units) else 0)
     if groups < 1:
         return labels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = KMeans(groups, n_init=8, random_state=seed).fit_predict(latents[moving].astype(np.float64))
+        found = KMeans(groups, n_init=8, random_state=seed).fit_predict(units)
     order = np.argsort(-np.bincount(found, minlength=groups), kind="stable")
     labels[moving] = np.argsort(order)[found] + 1
     return labels
@@ -342,9 +346,13 @@ def find_directions(pipeline: TransferPipeline, atlas: Atlas, config: Directions
         members = labels == label
         z = latents[members].mean(0)
         still = (moving & members).sum() < 0.5 * members.sum()
-        nearest, _ = atlas.nearest(z, config.examples)
+        if not still and np.any(z):
+            # Steps of a group differ, so their mean is shorter than most of them.
+            z = z / np.linalg.norm(z) * np.quantile(np.linalg.norm(latents[members], axis=1), config.quantile)
+        apart = np.linalg.norm(atlas.latents - z.astype(np.float32), axis=1)
+        typical = _first_of_each(atlas, np.where(members, apart, np.inf), config.examples)
         name = STILL if still else None
-        add(f"cluster{label}", "cluster", z, float(members.mean()), nearest.astype(np.int32), name)
+        add(f"cluster{label}", "cluster", z, float(members.mean()), typical, name)
     for i, z in _probes(atlas, seen, config).items():
         along = latents[moving] @ z / (np.linalg.norm(latents[moving], axis=1) * np.linalg.norm(z))
         share = float((np.abs(along) > 0.5).mean())
@@ -363,10 +371,20 @@ def _principal(latents: np.ndarray, config: DirectionsConfig) -> list[tuple[np.n
     found = []
     for k in range(1, min(config.principal, len(values)) + 1):
         axis = _upright(vectors[:, -k])
-        size = np.quantile(np.abs(latents @ axis), config.quantile)
         if values[-k] > 1e-9 * values[-1]:
-            found.append((axis * size, float(values[-k] / values.sum())))
+            found.append((axis * _typical_size(latents, axis, config), float(values[-k] / values.sum())))
     return found
+
+
+def _typical_size(latents: np.ndarray, axis: np.ndarray, config: DirectionsConfig) -> float:
+    """How far the steps reach that go along ``axis``, a unit vector, one way or the other.
+
+    Those with a cosine above a half, or the one in twenty with the largest cosine where there are fewer: of all
+    steps, nearly none go along a minor axis, and at the usual extent along it one would see nothing.
+    """
+    extent = np.abs(latents @ axis)
+    cosine = extent / np.linalg.norm(latents, axis=1)
+    return float(np.quantile(extent[cosine >= min(0.5, float(np.quantile(cosine, 0.95)))], config.quantile))
 
 
 def _sparse(latents: np.ndarray, config: DirectionsConfig) -> list[tuple[np.ndarray, float]]:
@@ -398,24 +416,27 @@ def _sparse(latents: np.ndarray, config: DirectionsConfig) -> list[tuple[np.ndar
     energy = (codes**2).sum(0)
     found = []
     for k in np.argsort(-energy, kind="stable")[: config.sparse]:
-        uses = np.abs(codes[:, k]) > 0.3
-        if not uses.any():
-            continue
-        axis = learner.components_[k] / np.linalg.norm(learner.components_[k])
-        size = np.quantile(np.abs(latents[uses] @ axis), config.quantile)
-        found.append((_upright(axis) * size, float(energy[k] / energy.sum())))
+        if energy[k] <= 0:
+            break
+        axis = _upright(learner.components_[k] / np.linalg.norm(learner.components_[k]))
+        found.append((axis * _typical_size(latents, axis, config), float(energy[k] / energy.sum())))
     return found
 
 
 def _along(atlas: Atlas, z: np.ndarray, count: int) -> np.ndarray:
-    """Steps most in the direction of ``z`` and of about its size, one of each recording: int32 ``[<= count]``."""
+    """Steps most in the direction of ``z`` and of about its size; see `_first_of_each`."""
     size = atlas.size / max(float(np.linalg.norm(z)), 1e-12)
     cosine = atlas.latents @ z.astype(np.float32) / np.maximum(atlas.size * np.linalg.norm(z), 1e-12)
-    cosine = np.where((size > 0.5) & (size < 2), cosine, -np.inf)
+    fits = (size > 0.5) & (size < 2) & (cosine > 0.5)
+    return _first_of_each(atlas, np.where(fits, -cosine, np.inf), count)
+
+
+def _first_of_each(atlas: Atlas, costs: np.ndarray, count: int) -> np.ndarray:
+    """Steps of the least finite ``costs [M]``, at most one of each recording: int32 ``[<= count]``."""
     chosen: list[int] = []
     taken: set[int] = set()
-    for i in np.argsort(-cosine, kind="stable"):
-        if len(chosen) == count or not cosine[i] > 0:
+    for i in np.argsort(costs, kind="stable"):
+        if len(chosen) == count or not np.isfinite(costs[i]):
             break
         if int(atlas.recording[i]) not in taken:
             taken.add(int(atlas.recording[i]))
@@ -429,22 +450,23 @@ def _along(atlas: Atlas, z: np.ndarray, count: int) -> np.ndarray:
 def _probes(atlas: Atlas, seen: References, config: DirectionsConfig) -> dict[int, np.ndarray]:
     """Latents ``[Z]`` of the camera's motions, by their place in `MOTIONS`; those the atlas knows nothing of lack.
 
-    Least squares of the latents over the known motions gives the mean latent of a unit of each. Large steps have
-    latents that no longer grow in proportion, so only those of about the wanted size take part. The strength is
-    then set by what is seen on the reference pictures, as the mean of both ways.
+    Least squares of the latents over the known motions gives the mean latent of a unit of each. Every step counts by
+    its direction: a fast one has no more to say than a slow one, and its latent no longer grows in proportion. The
+    strength is then set by what is seen on the reference pictures, as the mean of both ways.
     """
     if not set(MOTIONS) <= set(atlas.known):
         return {}
     amounts = np.array(config.amounts)
     motion = np.stack([atlas.known[m] for m in MOTIONS], 1).astype(np.float64) / amounts
-    largest = np.abs(motion).max(1)
-    fitting = np.isfinite(motion).all(1) & (largest > 0.25) & (largest < 2)
+    fitting = np.isfinite(motion).all(1) & (np.abs(motion).max(1) > 0)
     found: dict[int, np.ndarray] = {}
     if not fitting.any():
         return found
-    latents, _, _, _ = np.linalg.lstsq(motion[fitting], atlas.latents[fitting].astype(np.float64), rcond=None)
+    motion = motion[fitting]
+    weights = 1 / np.abs(motion).max(1, keepdims=True).clip(0.5)
+    latents, _, _, _ = np.linalg.lstsq(motion * weights, atlas.latents[fitting] * weights, rcond=None)
     for i in range(len(MOTIONS)):
-        if (np.abs(motion[fitting, i]) > 0.25).sum() >= 8 and np.linalg.norm(latents[i]) > 0:
+        if (np.abs(motion[:, i]) > 0.25).sum() >= 8 and np.linalg.norm(latents[i]) > 0:
             found[i] = _set_to(latents[i], i, float(amounts[i]), seen)
     return found
 

@@ -36,7 +36,7 @@ MOTIONS = ("pan right", "pan down", "zoom in", "roll clockwise")  # of the camer
 _EXPLAINED = 0.6  # share of a flow that the camera must explain to be named
 _MATTERS = 0.2  # energy of a component, of the largest one's, from which it is named too
 _STILL = 0.002  # root mean square of a flow, in widths, up to which nothing moves
-_WINDOWS = {3: 0.4, 4: 0.5, 5: 0.55}  # cells along a side, and the share of the energy it must hold, at 12 cells
+_WINDOWS = {3: 0.5, 4: 0.55, 5: 0.6}  # cells along a side, and the share of the energy it must hold, at 12 cells
 _MOVES = 0.1  # energy of a place, of the largest in its window, from which it belongs to the thing
 _INSIDE = 0.4  # share of a window's energy that one motion of a thing must explain
 
@@ -148,13 +148,14 @@ def _thing(flow: np.ndarray, aspect: float) -> tuple[str, float]:
     h, w = flow.shape[:2]
     energy = (flow**2).sum(-1)
     total = energy.sum()
+    best, most = "", 0.0
     for cells, least in _WINDOWS.items():
         size = min(max(round(cells * min(h, w) / GRID), 2), h, w)
         held, rows, columns = _window(energy, size)
-        if held < least * total:
+        if held <= least * total:
             continue
         # The thing is what moves in the window; it grows and turns about its own middle. About that, the four
-        # fields are orthogonal.
+        # fields are orthogonal to each other.
         own = energy[rows, columns]
         moving = own > _MOVES * own.max()
         y, x = np.mgrid[rows, columns]
@@ -172,9 +173,10 @@ def _thing(flow: np.ndarray, aspect: float) -> tuple[str, float]:
             "turns clockwise" if amounts[3] > 0 else "turns counterclockwise": parts[3],
         }
         what = max(kinds, key=lambda k: kinds[k])
-        if kinds[what] >= _INSIDE * own.sum():
-            return f"something {what} {_place(cx, cy)}", float(kinds[what] / total)
-    return "", 0.0
+        explained = float(kinds[what] / total)
+        if kinds[what] >= _INSIDE * own.sum() and explained > most:
+            best, most = f"something {what} {_place(cx, cy)}", explained
+    return best, most
 
 
 def name_flow(flow: np.ndarray, aspect: float = 1.0) -> tuple[str, float]:

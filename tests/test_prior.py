@@ -351,6 +351,13 @@ class TestTwoSample:
         other = two_sample(1.6 * x, y, groups_x=names, groups_y=names)
         assert same.p is not None and same.p > 0.05 and other.p is not None and other.p < 0.05
 
+    def test_a_shell_around_the_other_set_is_seen_in_the_shares_where_the_accuracy_is_blind(self) -> None:
+        rng = np.random.default_rng(6)
+        shell, middle = rng.normal(size=(200, 64)), 0.1 * rng.normal(size=(200, 64))
+        found = two_sample(shell, middle, permutations=100)
+        assert found.accuracy == pytest.approx(0.5, abs=0.05)
+        assert found.own_x < 0.05 and found.own_y > 0.95 and found.p is not None and found.p < 0.02
+
     def test_equal_codes_vote_together(self) -> None:
         x = y = np.repeat(np.eye(3), 20, 0)
         assert two_sample(x, y).accuracy == pytest.approx(0.5, abs=0.03)

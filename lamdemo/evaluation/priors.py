@@ -9,6 +9,7 @@ another recording (shuffled). The floor is what two halves of the recordings are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,8 +73,7 @@ def evaluate_priors(
 
         and for all clips together
 
-        - ``two_sample``: for each way ``share``, ``p`` and ``accuracy`` (see `lamdemo.latent_space.TwoSample`), one
-          sample for each step;
+        - ``two_sample``: for each way what `lamdemo.latent_space.sampling.TwoSample` has, one sample for each step;
         - ``nearest``: median distance of samples to the nearest inferred latent over that between recordings;
         - ``step``: how near samples come to the step's own latent: ``score`` (the energy score, a proper rule:
           lower is better), ``mean`` and ``best`` distance of 16 samples, each with its ratio to the stateless
@@ -218,11 +218,12 @@ def judge_prior(
             "floor": whole["floor"]["value"],
             "closer_than_fixed": whole["closer"]["fixed"]["low"] > 0,
             "closer_than_gaussian": whole["closer"]["gaussian"]["low"] > 0,
-            "accuracy_fixed": tests["fixed"].accuracy,
-            "accuracy_learned": tests["learned"].accuracy,
+            "fixed_near_fixed": tests["fixed"].own_x,
+            "learned_near_learned": tests["learned"].own_x,
+            "score_over_stateless": step["learned"]["score"]["over_stateless"]["value"],
         },
         "all": whole,
-        "two_sample": {name: {"share": t.share, "p": t.p, "accuracy": t.accuracy} for name, t in tests.items()},
+        "two_sample": {name: asdict(t) for name, t in tests.items()},
         "nearest": nearest,
         "step": step,
         "parts": {

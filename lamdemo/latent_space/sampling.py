@@ -94,13 +94,19 @@ class TwoSample:
         share: of ``2 E|x - y|``, from 0 (one distribution) to 1 (two points).
         p: chance of as large a distance if they were of one distribution; None for fewer than five units that
             could be exchanged.
-        accuracy: of a classifier by the nearest neighbour (of another recording), 0.5 where they cannot.
+        accuracy: of a classifier by the nearest neighbour (of another recording), 0.5 where they cannot. The mean
+            of the next two, which must be looked at too: in many dimensions points of a thin shell are farther from
+            each other than from its middle, and are then all taken for the other set, which makes 0.5 as well.
+        own_x: share of the first set's latents whose nearest neighbour is of the first set.
+        own_y: likewise of the second.
     """
 
     energy: float
     share: float
     p: float | None
     accuracy: float
+    own_x: float
+    own_y: float
 
 
 @dataclass(frozen=True)
@@ -242,27 +248,30 @@ def two_sample(
             found = sums.energy(drawn, 1 - drawn)
         # A statistic that equals the observed one counts, whatever rounding says.
         p = (1 + int((found >= energy - 1e-9 * abs(apart)).sum())) / (1 + permutations)
-    return TwoSample(
-        energy, energy / apart if apart > 0 else 0.0, p, _neighbour_accuracy(first, second, key_x, key_y, rng)
-    )
+    own_x, own_y = _own_neighbours(first, second, key_x, key_y, rng)
+    share = energy / apart if apart > 0 else 0.0
+    return TwoSample(energy, share, p, 0.5 * (own_x + own_y), own_x, own_y)
 
 
-def _neighbour_accuracy(x: Tensor, y: Tensor, key_x: np.ndarray, key_y: np.ndarray, rng: np.random.Generator) -> float:
-    """Share of rows whose nearest neighbour of another key is of their own set, both sets made equally large."""
+def _own_neighbours(
+    x: Tensor, y: Tensor, key_x: np.ndarray, key_y: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Shares of each set whose nearest neighbour of another key is of the same set, both made equally large."""
     n = min(len(x), len(y))
     pick_x, pick_y = (np.sort(rng.permutation(len(s))[:n]) for s in (x, y))
     rows = torch.cat([x[torch.from_numpy(pick_x)], y[torch.from_numpy(pick_y)]])
     key = torch.from_numpy(np.r_[key_x[pick_x], key_y[pick_y]])
     side = torch.arange(2 * n) < n
-    right = 0.0
+    right = []
     for start in range(0, 2 * n, _ROWS):
         part = slice(start, start + _ROWS)
         apart = _distances(rows[part], rows).masked_fill(key[part, None] == key[None], torch.inf)
         # Codes are often at the same distance: all the nearest vote.
         nearest = apart <= apart.amin(1, keepdim=True) * (1 + _SAME) + _SAME
         same = side[part, None] == side[None]
-        right += float(((nearest & same).sum(1) / nearest.sum(1)).double().sum())
-    return right / (2 * n)
+        right.append((nearest & same).sum(1).double() / nearest.sum(1))
+    found = torch.cat(right)
+    return float(found[:n].mean()), float(found[n:].mean())
 
 
 def bootstrap_energy(

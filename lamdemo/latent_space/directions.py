@@ -7,9 +7,10 @@ least squares over the procedural scenes of an atlas and set to a comfortable st
 first.
 
 A direction is a latent of typical strength; its opposite is another action, which the world model is asked for
-as well, since it need not be odd itself. In the discrete family directions are means of codes and no codes. They
-are not snapped to any: the world model is a smooth function of z, and a mean of nearby codes moves pictures as
-these do, while the nearest code of a principal direction may be another action altogether.
+as well, since it need not be odd itself. In the discrete family directions are means of codes and no codes, and they
+are not snapped to any: the world model takes them, a strength can be set, and zero is code 0 as it should be. (Of the
+bundled discrete model's named directions and reverses, 45 of 48 keep their name when the nearest code is used
+instead.)
 """
 
 from __future__ import annotations

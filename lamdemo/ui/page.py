@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import inspect
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from lamdemo.errors import LamdemoError
+from lamdemo.ui import map as space_map
 from lamdemo.ui import opening, style, views
 from lamdemo.ui.models import Loader, Models, is_public
+from lamdemo.ui.notices import Notice, Refusal
 from lamdemo.ui.sessions import Session, Sessions
+from lamdemo.ui.space.style import CSS as SPACE_CSS
+from lamdemo.ui.space.tab import SpaceTab
 from lamdemo.ui.work import (
     MOST_STEPS,
     USUAL_STEPS,
@@ -39,9 +41,6 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 UPLOADS_LIVE = (600, 3600)  # seconds between two cleanings of the uploads, and their age when they go
 
 _PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"]
-_log = logging.getLogger(__name__)
-
-_SORRY = "Something went wrong on the server; nothing on the page was lost, so try again or change an input."
 
 _LIMITS = """
 <div class="lam-text"><h2>What you see, and its limits</h2>
@@ -56,11 +55,6 @@ They carry motion, not objects or colours.</li>
 guessed, and large or sudden motion fails.</li>
 </ul></div>
 """
-
-
-def say(sentence: str, *, title: str = "That did not work") -> None:
-    """Show one sentence as a notice. It is escaped, since it may hold the name of a visitor's file."""
-    gr.Warning(html.escape(sentence, quote=False), title=title, duration=12)
 
 
 def build_page(pipeline: TransferPipeline | Loader | Models | None = None) -> gr.Blocks:
@@ -78,14 +72,14 @@ def build_page(pipeline: TransferPipeline | Loader | Models | None = None) -> gr
         models = Models(pipeline)
     else:
         models = Models.of(pipeline)  # type: ignore[arg-type]
-    return _Page(models).blocks
+    return Page(models).blocks
 
 
 def launch_options() -> dict[str, Any]:
     """What ``launch`` needs besides address and port: looks, limits, no traces shown to visitors."""
     return {
         "theme": style.theme(),
-        "css": style.CSS,
+        "css": style.CSS + SPACE_CSS + space_map.MAP_CSS,
         "head": style.HEAD,
         "show_error": False,
         "max_file_size": "500mb",
@@ -94,7 +88,7 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-class _Page:
+class Page:
     """Controls, and the handlers behind them."""
 
     def __init__(self, models: Models) -> None:
@@ -107,8 +101,10 @@ class _Page:
         with gr.Blocks(
             title="Latent action transfer", analytics_enabled=False, delete_cache=UPLOADS_LIVE
         ) as self.blocks:
+            self.space = SpaceTab(self)
             self._lay_out()
             self._connect()
+            self.space.connect()
         models.warm()
 
     # What is on the page.
@@ -125,6 +121,16 @@ class _Page:
             "a picture or clip of yours; below the result: what the target does under no action.</p>",
             elem_id="lam-head",
         )
+        with gr.Tabs(elem_id="lam-tabs") as self.tabs:
+            with gr.Tab("Transfer", id="transfer") as self.transfer_tab:
+                self._lay_out_transfer(shown, start, steps, first, last)
+            with gr.Tab("Action space", id="space") as self.space_tab:
+                self.space.lay_out()
+        self._lay_out_settings()
+
+    def _lay_out_transfer(
+        self, shown: opening.Opening | None, start: SourceView | None, steps: int, first: int, last: int
+    ) -> None:
         self.pairs = gr.HTML(
             views.examples(self.examples),
             js_on_load=style.EXAMPLE_CLICK,
@@ -278,6 +284,8 @@ class _Page:
                     )
                     for name, label in _COMPARE_FILES.items()
                 ]
+
+    def _lay_out_settings(self) -> None:
         with gr.Accordion("More settings", open=False, elem_classes="lam-card", elem_id="lam-more"):
             with gr.Row():
                 self.name = gr.Dropdown(
@@ -426,7 +434,8 @@ class _Page:
         self.blocks.load(self._arrive, None, [self.name, self.compare_names], **quiet)
         self.blocks.unload(self._leave)
 
-    def _session(self, request: gr.Request) -> Session:
+    def session(self, request: gr.Request) -> Session:
+        """What is kept for the page that asks."""
         session = self.sessions.get(request.session_hash)
         if session.source is None and session.result is None and self.opening:
             session.source = self.opening.source
@@ -436,7 +445,7 @@ class _Page:
     def _arrive(self, request: gr.Request) -> Any:
         from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
 
-        self._session(request)
+        self.session(request)
         bundled = bundled_checkpoints()
         names = [self.models.default, *(n for n in bundled if n != self.models.default)]
         choices = []
@@ -456,10 +465,11 @@ class _Page:
         self.sessions.end(request.session_hash)
 
     def _stop(self, request: gr.Request) -> Any:
-        self._session(request).stop.set()
+        self.session(request).stop.set()
         return gr.Button("Stopping", interactive=False)
 
-    def _pipeline(self, name: str | None, hub: str | None) -> TransferPipeline:
+    def pipeline(self, name: str | None, hub: str | None) -> TransferPipeline:
+        """The pipeline of a chosen checkpoint; what is typed in goes before what is chosen of a list."""
         return self.models.get((hub or "").strip() or name)
 
     def _look_anew(
@@ -484,9 +494,9 @@ class _Page:
     ) -> Any:
         if again and not path:
             return [gr.skip()] * 4
-        with _Notice() as notice:
-            session = self._session(request)
-            pipeline = self._pipeline(name, hub)
+        with Notice() as notice:
+            session = self.session(request)
+            pipeline = self.pipeline(name, hub)
             with session.place("source") as folder:
                 view = look_at_source(pipeline, path, _number(begin, 0.0) if again else 0.0, folder)
             session.source = view
@@ -496,13 +506,14 @@ class _Page:
                     "shown, and “Begin at second” chooses others.",
                     title="A long clip",
                 )
-            return self._looked(view)
+            return self.looked(view)
         if notice.said and not again:
             # The file was not taken: what was shown before no longer belongs to it.
             return self._forget_source(request)
         return [gr.skip()] * 4
 
-    def _looked(self, view: SourceView) -> list[Any]:
+    def looked(self, view: SourceView) -> list[Any]:
+        """How a new source is shown: its view, and the sliders of its range."""
         steps = len(view.sizes)
         last = min(steps, USUAL_STEPS)
         longer = view.seconds > view.window + 1
@@ -518,18 +529,18 @@ class _Page:
         ]
 
     def _forget_source(self, request: gr.Request) -> list[Any]:
-        self._session(request).source = None
+        self.session(request).source = None
         return [views.source_empty(), gr.Slider(value=0, visible=False), gr.skip(), gr.skip()]
 
     def _choose(self, first: float, last: float, request: gr.Request) -> Any:
-        view = self._session(request).source
+        view = self.session(request).source
         if view is None:
             return gr.skip()
         return views.source(view, *_range(first, last))
 
     def _look_at_target(self, path: str | None, request: gr.Request) -> Any:
-        with _Notice():
-            with self._session(request).place("target") as folder:
+        with Notice():
+            with self.session(request).place("target") as folder:
                 view = look_at_target(path, 0.0, folder)
             return views.target(view), gr.Slider(
                 maximum=max(round(view.seconds, 2), 0.05), value=0, visible=view.seconds > 0
@@ -537,8 +548,8 @@ class _Page:
         return views.target_empty(), gr.Slider(visible=False)
 
     def _choose_moment(self, path: str | None, moment: float, request: gr.Request) -> Any:
-        with _Notice():
-            with self._session(request).place("target") as folder:
+        with Notice():
+            with self.session(request).place("target") as folder:
                 return views.target(look_at_target(path, moment, folder))
         return gr.skip()
 
@@ -546,6 +557,7 @@ class _Page:
         yield from self._run(data, data[self.source], data[self.target], request)
 
     def _example(self, data: dict[Any, Any], event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield {self.result_view: gr.skip()}  # a generator that yields nothing would clear what it may change
         number = event._data.get("example") if isinstance(event._data, dict) else None
         if isinstance(number, int) and 0 <= number < len(self.examples):
             example = self.examples[number]
@@ -561,18 +573,18 @@ class _Page:
         anew: bool = False,
     ) -> Iterator[dict[Any, Any]]:
         """A transfer, from the button to the playing result; ``anew`` shows both inputs first."""
-        session = self._session(request)
+        session = self.session(request)
         session.stop.clear()
         before = session.result
         settle = {self.go: gr.Button(interactive=True), self.stop: gr.Button("Stop", interactive=False)}
-        with _Notice():
+        with Notice():
             start, end = _range(data[self.first], data[self.last])
             yield {
                 self.go: gr.Button(interactive=False),
                 self.stop: gr.Button(interactive=True),
                 self.result_view: views.waiting("Reading the source and its actions…"),
             }
-            pipeline = self._pipeline(data[self.name], data[self.hub])
+            pipeline = self.pipeline(data[self.name], data[self.hub])
             view = session.source
             moment = 0.0 if anew else _number(data[self.moment], 0.0)
             begin = 0.0 if anew else _number(data[self.begin], 0.0)
@@ -590,7 +602,7 @@ class _Page:
                 yield {
                     self.source: source,
                     self.target: target,
-                    **dict(zip(keys, self._looked(view), strict=True)),
+                    **dict(zip(keys, self.looked(view), strict=True)),
                     self.target_view: views.target(picture),
                     self.moment: gr.Slider(value=0, visible=False),
                 }
@@ -644,13 +656,13 @@ class _Page:
 
     def _compare(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """The transfer on the page, by several checkpoints."""
-        session = self._session(request)
+        session = self.session(request)
         session.stop.clear()
         settle = {
             self.compare_go: gr.Button(interactive=True),
             self.compare_stop: gr.Button("Stop", interactive=False),
         }
-        with _Notice():
+        with Notice():
             yield {self.compare_go: gr.Button(interactive=False), self.compare_stop: gr.Button(interactive=True)}
             names = [*(data[self.compare_names] or []), *(data[self.compare_hub] or "").split(",")]
             source, view = data[self.source], session.source
@@ -689,8 +701,8 @@ class _Page:
         request: gr.Request,
     ) -> str:
         """The same for programs: the result's file, or an error of one sentence."""
-        with _Refusal():
-            session = self._session(request)
+        with Refusal():
+            session = self.session(request)
             order = Order(
                 source=source,
                 target=target,
@@ -715,8 +727,8 @@ class _Page:
         request: gr.Request,
     ) -> tuple[str, Any]:
         """A comparison for programs: the video's file and the report."""
-        with _Refusal():
-            session = self._session(request)
+        with Refusal():
+            session = self.session(request)
             order = Order(
                 source=source,
                 target=target,
@@ -733,9 +745,9 @@ class _Page:
 
     def _serve_familiarity(self, source: str | None, checkpoint: str | None, request: gr.Request) -> Any:
         """How familiar a source is to a checkpoint, for programs."""
-        with _Refusal():
-            session = self._session(request)
-            pipeline = self._pipeline((checkpoint or "").strip() or None, None)
+        with Refusal():
+            session = self.session(request)
+            pipeline = self.pipeline((checkpoint or "").strip() or None, None)
             with session.place("source") as folder:
                 latents = look_at_source(pipeline, source, 0.0, folder).latents
             assert latents is not None
@@ -746,44 +758,6 @@ class _Page:
 _FILES = {"transfer": "↓ Transfer", "side_by_side": "↓ Side by side", "latents": "↓ Latents"}
 _COMPARE_FILES = {"video": "↓ Comparison", "report": "↓ Measures"}
 _PREPARED = "This one was made beforehand; press Transfer to make it again."
-
-
-class _Notice:
-    """Turns an error into a sentence on the page, so that the code after the block puts things right.
-
-    Attributes:
-        said: whether there was one.
-    """
-
-    said = False
-
-    def __enter__(self) -> _Notice:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, LamdemoError):
-            say(str(error))
-        elif isinstance(error, Exception):
-            _log.error("An event of the page failed", exc_info=error)
-            say(_SORRY)
-        else:  # nothing, or the end of the session (GeneratorExit)
-            return False
-        self.said = True
-        return True
-
-
-class _Refusal:
-    """Turns an error into one sentence for a program that called."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, LamdemoError):
-            raise gr.Error(str(error), print_exception=False) from error
-        if isinstance(error, Exception):
-            _log.error("A call of a program failed", exc_info=error)
-            raise gr.Error(_SORRY, print_exception=False) from error
 
 
 def _range(first: float | None, last: float | None) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from lamdemo.errors import LamdemoError
 
 if TYPE_CHECKING:
+    from lamdemo.ui.space.work import SpaceSession
     from lamdemo.ui.work import SourceView
 
 MAX_AGE = 3600.0  # seconds without a sign of life after which a session's files go
@@ -32,6 +33,7 @@ class Session:
         source: what is known of the source on show.
         result: HTML of the last result, to be put back when a new transfer fails.
         compared: the same of the last comparison.
+        space: what goes on in the latent space's tab; None before it was opened.
         count: folders made so far; a name is never used twice, for browsers keep what they fetched.
         touched: when it was last used, on the monotonic clock.
     """
@@ -41,6 +43,7 @@ class Session:
     source: SourceView | None = None
     result: str | None = None
     compared: str | None = None
+    space: SpaceSession | None = None
     count: int = 0
     touched: float = field(default_factory=time.monotonic)
 

@@ -1,0 +1,378 @@
+"""The map, the stage where its actions happen to the target, and the same action elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+
+from lamdemo.errors import LamdemoError
+from lamdemo.ui import map as space_map
+from lamdemo.ui import views
+from lamdemo.ui.notices import Notice
+from lamdemo.ui.sessions import Session
+from lamdemo.ui.space import style
+from lamdemo.ui.space import views as space_views
+from lamdemo.ui.space.common import (
+    HEAVY,
+    QUIET,
+    STEPS,
+    WORDS,
+    data_of,
+    names_of,
+    number,
+    of_kind,
+    whole,
+)
+from lamdemo.ui.space.work import Place, Played, SpaceSession, play, play_target
+from lamdemo.ui.work import Live, look_at_source, look_at_target
+from lamdemo.video import VIDEO_SUFFIXES, write_image
+
+if TYPE_CHECKING:
+    from lamdemo.latent_space.composition import Term
+    from lamdemo.pipeline import LatentActions, TransferPipeline
+    from lamdemo.ui.space.tab import SpaceTab
+
+_MOST_NEAR = 6  # steps of other recordings on show
+
+
+class Stage:
+    """The map and the stage.
+
+    Args:
+        tab: which it is part of.
+    """
+
+    def __init__(self, tab: SpaceTab) -> None:
+        self.tab = tab
+        self.pictures = space_views.photos_of(tab.page.examples)
+
+    def lay_out(self) -> None:
+        """Make the controls."""
+        with gr.Row(elem_classes="lam-two"):
+            with gr.Column(scale=5, min_width=340, elem_classes="lam-card", elem_id="lam-space-map"):
+                with gr.Row():
+                    self.tab.lay_out_checkpoint()
+                    self.clip = gr.UploadButton(
+                        "Show my clip on the map",
+                        file_types=["video", ".gif", *sorted(VIDEO_SUFFIXES)],
+                        size="sm",
+                        min_width=180,
+                        elem_id="lam-space-clip",
+                    )
+                self.map = gr.HTML(
+                    space_views.map_empty(),
+                    js_on_load=space_map.MAP_JS,
+                    apply_default_css=False,
+                    elem_id="lam-space-plot",
+                )
+                self.overlay = gr.HTML(space_map.overlay_html(), js_on_load=None, elem_id=space_map.OVERLAY_ID)
+            with gr.Column(scale=4, min_width=340, elem_classes="lam-card", elem_id="lam-space-stage"):
+                gr.HTML("<h2>On your picture</h2><p>What was clicked last, carried out on the target.</p>")
+                self.view = gr.HTML(space_views.stage_empty(), js_on_load=None, elem_id="lam-space-view")
+                with gr.Row():
+                    self.strength = gr.Slider(
+                        -3, 3, 1, step=0.1, label="Strength", min_width=120, buttons=[], elem_id="lam-space-strength"
+                    )
+                    self.steps = gr.Slider(
+                        1, 16, STEPS, step=1, label="Steps", min_width=120, buttons=[], elem_id="lam-space-steps"
+                    )
+                with gr.Row():
+                    self.again = gr.Button("Play", variant="primary", min_width=90, elem_id="lam-space-again")
+                    self.reverse = gr.Button("Reverse", min_width=90, elem_id="lam-space-reverse")
+                    self.stop = gr.Button("Stop", min_width=70, elem_id="lam-space-stop")
+                    self.video = gr.DownloadButton(
+                        "↓ Video", min_width=90, interactive=False, elem_id="lam-space-video"
+                    )
+                self.photos = gr.HTML(
+                    space_views.photos(self.pictures), js_on_load=style.CLICKS, elem_id="lam-space-photos"
+                )
+                self.target = gr.UploadButton(
+                    "Another picture or clip",
+                    file_types=["image", "video", *sorted(VIDEO_SUFFIXES)],
+                    size="sm",
+                    elem_id="lam-space-target",
+                )
+        with gr.Column(elem_classes="lam-card", elem_id="lam-space-near"):
+            gr.HTML(
+                "<h2>The same action elsewhere</h2><p>The nearest steps of other recordings; click one to play it.</p>"
+            )
+            self.near = gr.HTML(
+                '<p class="lam-note">Click a point of the map: the nearest steps of other recordings appear here.</p>',
+                js_on_load=style.CLICKS,
+                elem_id="lam-space-near-view",
+            )
+
+    def connect(self) -> None:
+        """Tie the controls to their handlers."""
+        tab, page = self.tab, self.tab.page
+        self.map.click(self.on_map, self.aim, self.shows, **HEAVY)
+        self.near.click(self.on_map, self.aim, self.shows, **HEAVY)
+        self.again.click(self._play_again, self.aim, self.shows, **HEAVY)
+        self.reverse.click(self._play_reverse, self.aim, [*self.shows, self.strength], **HEAVY)
+        # Not in the queue, where it would wait for what it is to stop.
+        self.stop.click(self._stop, None, None, queue=False, **QUIET)
+        self.clip.upload(
+            self._take_clip,
+            [self.clip, tab.name, page.hub],
+            [self.overlay, page.source, page.source_view, page.begin, page.first, page.last],
+            **HEAVY,
+        )
+        page.source_view.change(self._show_path, [tab.name, page.hub], self.overlay, **HEAVY)
+        self.photos.click(self._take_photo, tab.kept, [*self.taken, tab.kept], **QUIET)
+        self.target.upload(self._take_own, [self.target, tab.kept], [*self.taken, tab.kept], **QUIET)
+        gr.on(
+            [page.target.change, page.moment.release],
+            self._show_target,
+            [page.target, page.moment],
+            [self.view, self.photos, tab.playing.board],
+            **QUIET,
+        )
+
+    @property
+    def aim(self) -> set[Any]:
+        """What every action on the target depends on."""
+        tab, page = self.tab, self.tab.page
+        return {page.target, page.moment, tab.name, page.hub, self.strength, self.steps}
+
+    @property
+    def taken(self) -> list[Any]:
+        """What another target changes."""
+        page = self.tab.page
+        return [page.target, page.target_view, page.moment, self.photos]
+
+    @property
+    def shows(self) -> list[Any]:
+        """What an action changes."""
+        return [self.view, self.near, self.overlay, self.tab.playing.pad, self.video]
+
+    def map_html(self, place: Place, pipeline: TransferPipeline) -> str:
+        """The map of a checkpoint, or a word on how to make one."""
+        if place.atlas is None or place.data is None:
+            return space_views.map_empty(
+                f"The checkpoint {pipeline.name} brings no map of its latent space; make one with lamdemo atlas. The "
+                "timeline and your own clips work without."
+            )
+        return space_map.map_html(views.url(place.data), views.url(self.tab.places.plotly()))
+
+    def photo_of(self, path: str | None) -> int | None:
+        """Which of the pictures a target is, if it is one."""
+        return next((i for i, (_, p) in enumerate(self.pictures) if path and str(p) == path), None)
+
+    def still(self, session: Session, path: str | None, moment: float) -> str:
+        """The stage with the target on it."""
+        if not path:
+            return space_views.stage_empty()
+        try:
+            with session.place("still") as folder:
+                picture = play_target(path, moment, 4.0)[-1]
+                return space_views.stage_empty(views.url(write_image(folder / "target.jpg", picture)))
+        except LamdemoError:
+            return space_views.stage_empty()  # the target's own column has said what is wrong
+
+    def _show_target(self, path: str | None, moment: float | None, request: gr.Request) -> list[Any]:
+        session = self.tab.session(request)
+        return [
+            self.still(session, path, float(moment or 0)),
+            space_views.photos(self.pictures, self.photo_of(path)),
+            space_views.playing_empty(),
+        ]
+
+    def _take_photo(self, kept: Any, event: gr.EventData, request: gr.Request) -> list[Any]:
+        number = whole(data_of(event).get("photo"))
+        if number is None or not 0 <= number < len(self.pictures):
+            return [gr.skip()] * 5
+        taken = self.take_target(str(self.pictures[number][1]), request)
+        return [*taken, (kept if isinstance(kept, dict) else {}) | {"photo": number}]
+
+    def _take_own(self, path: str | None, kept: Any, request: gr.Request) -> list[Any]:
+        # A visitor's own file is not kept: its place on the server is gone after an hour.
+        rest = {k: v for k, v in kept.items() if k != "photo"} if isinstance(kept, dict) else {}
+        return [*self.take_target(path, request), rest]
+
+    def take_target(self, path: str | None, request: gr.Request) -> list[Any]:
+        """Take another target, here and in the other tab: what `taken` lists."""
+        with Notice():
+            with self.tab.session(request).place("target") as folder:
+                view = look_at_target(path, 0.0, folder)
+            return [
+                path,
+                views.target(view),
+                gr.Slider(maximum=max(round(view.seconds, 2), 0.05), value=0, visible=view.seconds > 0),
+                space_views.photos(self.pictures, self.photo_of(path)),
+            ]
+        return [gr.skip()] * 4
+
+    def drawn_over(self, session: Session, space: SpaceSession, place: Place, chosen: list[int] | None = None) -> str:
+        """What lies on the map: the source's path, samples, what is chosen."""
+        atlas = place.atlas
+        if atlas is None:
+            return space_map.overlay_html()
+
+        def placed(z: np.ndarray) -> dict[str, np.ndarray]:
+            return {key: atlas.place(z, key) for key in atlas.coordinates}
+
+        path = None
+        source = session.source
+        if source is not None and source.latents is not None and source.checkpoint == space.checkpoint:
+            path = space_map.MapPath(
+                placed(source.latents.z),
+                seconds=source.begin + np.arange(len(source.latents)) / source.fps,
+                sizes=source.latents.size,
+            )
+        samples = [
+            space_map.MapSamples(WORDS[group], placed(z), np.linalg.norm(z, axis=1))
+            for group, z in space.samples.items()
+        ]
+        star = None
+        if space.chosen is not None:
+            middle = placed(space.chosen.z.mean(0, keepdims=True))
+            star = space_map.MapChosen(
+                chosen or [], {key: place[0] for key, place in middle.items()}, space.chosen.label
+            )
+        return space_map.overlay_html(path, samples, star, self._clusters(space, place))
+
+    def _clusters(self, space: SpaceSession, place: Place) -> dict[int, str]:
+        """Names of the atlas' clusters by their number."""
+        names = names_of(place, space)
+        return {int(d.key.removeprefix("cluster")): names[d.key] for d in of_kind(place, "cluster") if names.get(d.key)}
+
+    def on_map(self, data: dict[Any, Any], event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Something of the map was clicked, or a small clip of one of its steps."""
+        yield {self.view: gr.skip()}  # a generator that yields nothing would clear what it may change
+        said = data_of(event)
+        with Notice():
+            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            found = self._pointed(said, session, space, place)
+            if found is not None:
+                term, indices = found
+                yield from self.carry_out(data, term, session, space, pipeline, place, indices)
+
+    def _pointed(
+        self, said: dict[str, Any], session: Session, space: SpaceSession, place: Place
+    ) -> tuple[Term, list[int]] | None:
+        """What a click on the map meant: an action, and the steps of the atlas it is of."""
+        from lamdemo.latent_space.composition import Term
+
+        kind, index, atlas = said.get("kind"), whole(said.get("index")), place.atlas
+        if kind == "path":
+            step, source = whole(said.get("step")), session.source
+            if source is None or source.latents is None or step is None or not 0 <= step < len(source.latents):
+                return None
+            when = source.begin + step / source.fps
+            return Term(source.latents.z[step : step + 1], f"your clip at {when:.2f} s"), []
+        if kind == "sample":
+            groups, group = list(space.samples), whole(said.get("group"))
+            if group is None or index is None or not 0 <= group < len(groups):
+                return None
+            z = space.samples[groups[group]]
+            if not 0 <= index < len(z):
+                return None
+            return Term(z[index : index + 1], f"{WORDS[groups[group]]}, sample {index + 1}"), []
+        if atlas is None:
+            return None
+        if kind == "lasso":
+            raw = said.get("indices")
+            indices = [i for i in raw if isinstance(i, int)] if isinstance(raw, list) else []
+            z = atlas.mean(indices)
+            return Term(z[None], f"mean of {len(indices)} step{'s' if len(indices) != 1 else ''}"), indices
+        if kind in ("point", None) and index is not None:
+            if not 0 <= index < len(atlas):
+                raise LamdemoError("There is no such step on this map; click one of its points.")
+            return Term(atlas.latents[index][None], space_views.step_name(place, index)), [index]
+        return None
+
+    def _play_again(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield {self.view: gr.skip()}  # a generator that yields nothing would clear what it may change
+        with Notice():
+            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            if space.chosen is None:
+                raise LamdemoError("There is no action yet; click a point of the map, a direction or a sample first.")
+            yield from self.carry_out(data, space.chosen, session, space, pipeline, place)
+
+    def _play_reverse(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        strength = -float(number(data[self.strength], 1.0))
+        yield {self.strength: strength}
+        yield from self._play_again(data | {self.strength: strength}, request)
+
+    def _stop(self, request: gr.Request) -> None:
+        self.tab.session(request).stop.set()
+
+    def carry_out(
+        self,
+        data: dict[Any, Any],
+        term: Term,
+        session: Session,
+        space: SpaceSession,
+        pipeline: TransferPipeline,
+        place: Place,
+        indices: list[int] | None = None,
+    ) -> Iterator[dict[Any, Any]]:
+        """Put an action on the stage and carry it out on the target."""
+        from lamdemo.latent_space.composition import Block, Composition
+
+        strength, steps = float(number(data[self.strength], 1.0)), int(number(data[self.steps], STEPS))
+        space.choose(term)
+        block = Block((term,), strength=strength, repeat=steps if len(term.z) == 1 else 1)
+        actions = Composition((block,), pipeline.fps, pipeline.checkpoint).latents()
+        label = term.label if strength == 1 else f"{strength:g} × {term.label}"
+        more = {self.tab.playing.pad: self.tab.playing.buttons(space, place)}
+        yield from self.perform(data, actions, label, session, pipeline, more)
+        atlas = place.atlas
+        if atlas is None:
+            return
+        # Which recording the action comes from is not "elsewhere".
+        own = int(atlas.recording[indices[0]]) if indices and len(indices) == 1 else None
+        near, distances = atlas.nearest(term.z.mean(0), _MOST_NEAR, other_than=own)
+        yield {
+            self.near: space_views.elsewhere(place, [int(i) for i in near], [float(d) for d in distances]),
+            self.overlay: self.drawn_over(session, space, place, indices),
+        }
+
+    def perform(
+        self,
+        data: dict[Any, Any],
+        actions: LatentActions,
+        label: str,
+        session: Session,
+        pipeline: TransferPipeline,
+        more: dict[Any, Any],
+    ) -> Iterator[dict[Any, Any]]:
+        """Carry out actions on the target, on the stage."""
+        session.stop.clear()
+        target = play_target(data[self.tab.page.target], float(number(data[self.tab.page.moment], 0.0)), pipeline.fps)
+        with session.place("space") as folder:
+            for news in play(pipeline, actions, target, label, folder, should_stop=session.stop.is_set):
+                if isinstance(news, Live):
+                    yield {self.view: space_views.live(news, label)}
+                else:
+                    done = news
+        assert isinstance(done, Played)
+        yield {
+            self.view: space_views.played(done),
+            self.video: gr.DownloadButton(value=str(done.video), interactive=True),
+            **more,
+        }
+
+    def _take_clip(self, path: str | None, name: str, hub: str, request: gr.Request) -> list[Any]:
+        """The visitor's own clip: the source of the other tab, too."""
+        with Notice():
+            session, space, pipeline, place = self.tab.at(name, hub, request)
+            with session.place("source") as folder:
+                session.source = look_at_source(pipeline, path, 0.0, folder)
+            looked = self.tab.page.looked(session.source)
+            return [self.drawn_over(session, space, place), path, *looked]
+        return [gr.skip()] * 6
+
+    def _show_path(self, name: str, hub: str, request: gr.Request) -> Any:
+        with Notice():
+            session, space, pipeline, place = self.tab.at(name, hub, request)
+            source = session.source
+            if source is not None and source.latents is None and place.atlas is not None:
+                # The page opens with a source whose actions were inferred beforehand and not kept.
+                with session.place("source") as folder:
+                    session.source = look_at_source(pipeline, source.path, source.begin, folder)
+            return self.drawn_over(session, space, place)
+        return gr.skip()

@@ -1,0 +1,343 @@
+"""The tab of the latent space: its parts put together, checkpoints, what outlives a reload."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from lamdemo.errors import LamdemoError
+from lamdemo.ui.notices import Notice, Refusal
+from lamdemo.ui.sessions import Session
+from lamdemo.ui.space import views as space_views
+from lamdemo.ui.space.common import HEAVY, KEEP_LIMIT, QUIET, names_of, of_kind, whole
+from lamdemo.ui.space.directions import DirectionsPanel
+from lamdemo.ui.space.playing import Playing
+from lamdemo.ui.space.sampling import Sampling
+from lamdemo.ui.space.sight import Sight
+from lamdemo.ui.space.stage import Stage
+from lamdemo.ui.space.timeline import Timeline
+from lamdemo.ui.space.work import Place, Places, Played, SpaceSession, play, play_target
+
+if TYPE_CHECKING:
+    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.ui.page import Page
+
+
+_STORAGE = "lamdemo-space"  # where the browser keeps what outlives a reload
+_KEPT = ("strength", "steps", "share", "gain", "count", "seed", "how", "which")  # names of settings there
+
+
+class SpaceTab:
+    """Controls of the tab, and the handlers behind them.
+
+    Args:
+        page: which it is part of: its models, sessions, source and target are the tab's too.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.places = Places(page.sessions.root)
+        self.stage = Stage(self)
+        self.timeline = Timeline(self)
+        self.playing = Playing(self)
+        self.directions = DirectionsPanel(self)
+        self.sampling = Sampling(self)
+        self.sight = Sight(self)
+
+    def lay_out(self) -> None:
+        """Make the controls; called inside the tab."""
+        gr.HTML(
+            "<p>Every point is one step of a video or of a drawn scene: where it lies is what happened in it, whatever "
+            "was in view. Click one and it happens to your picture. Points near each other do alike; the centre is no "
+            "action.</p>",
+            elem_id="lam-space-intro",
+        )
+        self.stage.lay_out()
+        with gr.Tabs():
+            with gr.Tab("Timeline", elem_id="lam-space-tab-timeline"):
+                self.timeline.lay_out()
+            with gr.Tab("Play", elem_id="lam-space-tab-play"):
+                self.playing.lay_out()
+            with gr.Tab("Directions", elem_id="lam-space-tab-directions"):
+                self.directions.lay_out()
+            with gr.Tab("Sampling", elem_id="lam-space-tab-sampling"):
+                self.sampling.lay_out()
+            with gr.Tab("What the model sees", elem_id="lam-space-tab-sight"):
+                self.sight.lay_out()
+        # What outlives a reload, in the visitor's own browser. The secret is none: nothing here is.
+        self.kept = gr.BrowserState({}, storage_key=_STORAGE, secret="lamdemo")
+        self.linked = gr.Textbox("", visible=False)
+
+    def lay_out_checkpoint(self) -> None:
+        """Make the choice of a checkpoint, where the map wants it."""
+        default = self.page.models.default
+        self.name = gr.Dropdown(
+            [default],
+            value=default,
+            label="Checkpoint",
+            info="each has a space of its own",
+            min_width=200,
+            elem_id="lam-space-checkpoint",
+        )
+
+    def connect(self) -> None:
+        """Tie the controls to their handlers; called when the whole page is laid out."""
+        page = self.page
+        for part in (self.stage, self.timeline, self.playing, self.directions, self.sampling, self.sight):
+            part.connect()
+        opened = [
+            *(self.stage.map, self.stage.overlay, self.stage.near, self.directions.cards, self.sampling.told),
+            *(self.playing.pad, self.playing.board, *self.timeline.shows),
+        ]
+        which = self.directions.which
+        self.name.input(
+            self._choose_checkpoint, [self.name, which, self.kept], [*opened, page.name, page.hub, self.kept], **HEAVY
+        )
+        gr.on(
+            [page.name.input, page.hub.submit],
+            self._follow_checkpoint,
+            [page.name, page.hub, which, self.kept],
+            [*opened, self.name],
+            **HEAVY,
+        )
+        released = (self.stage.strength, self.stage.steps, self.timeline.share, self.playing.gain, self.sampling.count)
+        gr.on(
+            [*(c.release for c in released), self.sampling.seed.change, self.sampling.how.input, which.input],
+            self._keep_settings,
+            [*self._settings(), self.kept],
+            self.kept,
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        page.blocks.load(
+            self._arrive,
+            [self.linked, self.kept],
+            [page.tabs, self.name, *self.stage.taken, self.stage.view, *self._settings(), *opened, self.kept],
+            # The link is taken out of the address: what is made of it from here on is the browser's own to keep.
+            js="""(t, kept) => {
+              const given = new URLSearchParams(location.search).get('actions') || '';
+              if (given) history.replaceState(null, '', location.pathname);
+              return [given, kept];
+            }""",
+            **HEAVY,
+        )
+        for tab in (page.transfer_tab, page.space_tab):
+            tab.select(self._keep_tab, self.kept, self.kept, **QUIET)
+        with gr.Row(visible=False):
+            latents, text, target = gr.File(label="latents"), gr.Textbox(label="link"), gr.File(label="target")
+            video = gr.File(label="result")
+            gr.Button("apply").click(
+                self._serve,
+                [latents, text, target],
+                video,
+                api_name="apply",
+                api_description="Carry out latent actions, given as an .npz file or as the text of a share link, on a "
+                "target picture or clip; gives an MP4.",
+                concurrency_limit=1,
+                concurrency_id="model",
+            )
+
+    def _settings(self) -> list[Any]:
+        """Controls whose values outlive a reload, in the order of `_KEPT`."""
+        return [
+            *(self.stage.strength, self.stage.steps, self.timeline.share, self.playing.gain, self.sampling.count),
+            *(self.sampling.seed, self.sampling.how, self.directions.which),
+        ]
+
+    def _arrive(self, linked: str | None, kept: Any, request: gr.Request) -> list[Any]:
+        from lamdemo.models import checkpoint_hash
+        from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
+
+        page = self.page
+        session = self.session(request)
+        kept = kept if isinstance(kept, dict) else {}
+        bundled = bundled_checkpoints()
+        names = [page.models.default, *(n for n in bundled if n != page.models.default)]
+        name = str(kept.get("checkpoint"))
+        name = name if name in names else names[0]
+        if linked:
+            # A link says which checkpoint it is of; where that one comes with the page, it is chosen.
+            of = _made_with(linked)
+            name = next((n for n in names if n in bundled and of and checkpoint_hash(bundled[n]).startswith(of)), name)
+        choices = []
+        for n in names:
+            label = n
+            if n in bundled:
+                # A damaged one keeps its name here, and choosing it says what is wrong.
+                with contextlib.suppress(LamdemoError):
+                    label = str(describe_checkpoint(bundled[n]))
+            choices.append((label, n))
+        opened = self._open(name, None, str(kept.get("which") or "principal"), kept, session, linked=linked or "")
+        settings = [_setting(control, kept.get(key)) for key, control in zip(_KEPT, self._settings(), strict=True)]
+        tab = "space" if linked else kept.get("tab")
+        shown = page.opening.target.path if page.opening else None
+        photo = whole(kept.get("photo"))
+        taken = [gr.skip()] * 3 + [space_views.photos(self.stage.pictures, self.stage.photo_of(shown))]
+        if photo is not None and 0 <= photo < len(self.stage.pictures):
+            shown = str(self.stage.pictures[photo][1])
+            taken = self.stage.take_target(shown, request)
+        kept = self.timeline.kept(session, kept) | {"checkpoint": name}
+        return [
+            gr.Tabs(selected=tab) if tab in ("space", "transfer") else gr.skip(),
+            gr.Dropdown(choices, value=name),
+            *taken,
+            self.stage.still(session, shown, 0.0),
+            *settings,
+            *opened,
+            kept,
+        ]
+
+    def session(self, request: gr.Request) -> Session:
+        """What is kept for the page that asks, with a place for the latent space."""
+        session = self.page.session(request)
+        if session.space is None:
+            session.space = SpaceSession()
+        return session
+
+    def space(self, request: gr.Request) -> SpaceSession:
+        """What goes on in the latent space on the page that asks."""
+        space = self.session(request).space
+        assert isinstance(space, SpaceSession)
+        return space
+
+    def at(
+        self, name: str | None, hub: str | None, request: gr.Request
+    ) -> tuple[Session, SpaceSession, TransferPipeline, Place]:
+        """Everything of one checkpoint; what belonged to another is put away."""
+        session = self.session(request)
+        space = session.space
+        assert isinstance(space, SpaceSession)
+        pipeline = self.page.pipeline(name, hub)
+        if space.checkpoint != pipeline.checkpoint:
+            session.space = space = SpaceSession(checkpoint=pipeline.checkpoint)
+        return session, space, pipeline, self.places.get(pipeline)
+
+    def _open(
+        self, name: str | None, hub: str | None, which: str, kept: dict[str, Any], session: Session, *, linked: str = ""
+    ) -> list[Any]:
+        """Show a checkpoint's space: what `connect` calls ``opened``."""
+        with Notice():
+            pipeline = self.page.pipeline(name, hub)
+            space = session.space
+            if not isinstance(space, SpaceSession) or space.checkpoint != pipeline.checkpoint:
+                space = session.space = SpaceSession(checkpoint=pipeline.checkpoint)
+            place = self.places.get(pipeline)
+            space.names = _kept_names(kept, pipeline.checkpoint)
+            self._restore(space, pipeline, linked, kept)
+            return [
+                self.stage.map_html(place, pipeline),
+                self.stage.drawn_over(session, space, place),
+                space_views.elsewhere(place, [], []),
+                space_views.directions(place, of_kind(place, which), names_of(place, space)),
+                self.sampling.telling(place, [], pipeline),
+                self.playing.buttons(space, place),
+                space_views.playing_empty(),
+                *self.timeline.shown(session),
+            ]
+        return [gr.skip()] * 13
+
+    def _restore(self, space: SpaceSession, pipeline: TransferPipeline, linked: str, kept: dict[str, Any]) -> None:
+        """Put back a timeline: of a link, else the one this browser kept."""
+        from lamdemo.latent_space.composition import Composition
+
+        channels = pipeline.model.config.bottleneck.channels
+        if linked:
+            with Notice():
+                space.timeline = Composition.decode(linked, checkpoint=pipeline.checkpoint, channels=channels)
+            return
+        timelines = kept.get("timelines")
+        text = timelines.get(pipeline.checkpoint[:16]) if isinstance(timelines, dict) else None
+        if isinstance(text, str) and space.timeline is None:
+            try:
+                space.timeline = Composition.decode(
+                    text, checkpoint=pipeline.checkpoint, channels=channels, limit=KEEP_LIMIT
+                )
+            except LamdemoError:
+                space.timeline = None  # what an older version kept is no fault of the visitor's
+
+    def _choose_checkpoint(self, name: str, which: str, kept: Any, request: gr.Request) -> list[Any]:
+        kept = kept if isinstance(kept, dict) else {}
+        opened = self._open(name, None, which, kept, self.session(request))
+        return [*opened, name, "", kept | {"checkpoint": name}]
+
+    def _follow_checkpoint(self, name: str, hub: str, which: str, kept: Any, request: gr.Request) -> list[Any]:
+        """The page's other tab chose a checkpoint."""
+        opened = self._open(name, hub, which, kept if isinstance(kept, dict) else {}, self.session(request))
+        return [*opened, gr.skip() if (hub or "").strip() else name]
+
+    def _keep_tab(self, kept: Any, event: gr.SelectData) -> dict[str, Any]:
+        chosen = "transfer" if event.index in (0, "transfer") else "space"
+        return (kept if isinstance(kept, dict) else {}) | {"tab": chosen}
+
+    def _keep_settings(self, *values: Any) -> dict[str, Any]:
+        *settings, kept = values
+        return (kept if isinstance(kept, dict) else {}) | dict(zip(_KEPT, settings, strict=True))
+
+    def _serve(self, latents: str | None, link: str | None, target: str | None, request: gr.Request) -> str:
+        """Actions of a file or of a link, on a target: the result's file."""
+        from lamdemo.latent_space.composition import Composition
+
+        with Refusal():
+            session = self.session(request)
+            pipeline = self.page.pipeline(None, None)
+            if latents:
+                made = Composition.load(latents)
+            elif link:
+                text = link.rsplit("actions=", 1)[-1].strip()
+                made = Composition.decode(
+                    text, checkpoint=pipeline.checkpoint, channels=pipeline.model.config.bottleneck.channels
+                )
+            else:
+                raise LamdemoError("There are no actions; give a latents.npz or the text of a share link.")
+            if not target:
+                raise LamdemoError("There is no target; give a picture or a clip.")
+            session.stop.clear()
+            with session.place("space") as folder:
+                *_, done = play(
+                    pipeline,
+                    made.latents(),
+                    play_target(target, 0.0, pipeline.fps),
+                    "actions",
+                    folder,
+                    should_stop=session.stop.is_set,
+                )
+            assert isinstance(done, Played)
+            return str(done.video)
+
+
+def _setting(control: Any, value: Any) -> Any:
+    """A setting that the browser kept, where it is one that the control can have."""
+    if isinstance(control, gr.Slider | gr.Number):
+        low, high = control.minimum, control.maximum
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if fits and (low is None or value >= low) and (high is None or value <= high) else gr.skip()
+    known = {choice[1] for choice in control.choices}
+    if isinstance(control, gr.CheckboxGroup):
+        return value if isinstance(value, list) and set(map(str, value)) <= known else gr.skip()
+    return value if isinstance(value, str) and value in known else gr.skip()
+
+
+def _kept_names(kept: dict[str, Any], checkpoint: str) -> dict[str, str]:
+    """Names of directions that the browser kept for a checkpoint."""
+    names = kept.get("names") if isinstance(kept, dict) else None
+    mine = names.get(checkpoint[:16]) if isinstance(names, dict) else None
+    if not isinstance(mine, dict):
+        return {}
+    from lamdemo.latent_space.naming import NameBook
+
+    try:
+        return dict(NameBook(checkpoint, mine).names)
+    except LamdemoError:
+        return {}  # an older version's, or somebody's hand in the browser
+
+
+def _made_with(link: str) -> str:
+    """Beginning of the hash of the checkpoint that a link's actions were made with; empty for nonsense."""
+    from lamdemo.latent_space.composition import Composition
+
+    try:
+        return Composition.decode(link).checkpoint
+    except LamdemoError:
+        return ""  # it is told when the link is opened

@@ -1,0 +1,341 @@
+"""The parts of the latent space's tab that are HTML: the stage, neighbours, the timeline, directions, play mode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamdemo.ui.space.work import Place, Played
+from lamdemo.ui.views import Example, _loop, _picture, _stage, url
+from lamdemo.ui.work import Live
+
+if TYPE_CHECKING:
+    from lamdemo.latent_space.composition import Composition, Term
+    from lamdemo.latent_space.directions import Direction
+
+_AROUND = 2  # steps before and after a neighbour's own that its small clip shows
+_MOST_PADS = 12
+
+
+def map_empty(sentence: str = "The map appears here.") -> str:
+    """The map's place while there is none."""
+    return _stage(f'<div class="lam-empty">{escape(sentence)}</div>')
+
+
+def stage_empty(picture: str | None = None) -> str:
+    """The stage before anything is played: the target, or a word about it."""
+    if picture:
+        return _stage(f'<img src="{picture}" alt="The target picture">', "the target")
+    return _stage('<div class="lam-empty">Choose a picture below; what you click on the map happens to it.</div>')
+
+
+def live(frame: Live, label: str) -> str:
+    """A frame in progress, as large as the result will be."""
+    share = 100 * frame.index / max(frame.steps, 1)
+    word = f"step {frame.index} of {frame.steps}" if frame.index else "the target"
+    return (
+        f'<div class="lam-stage"><img src="{_picture(frame.frame)}" alt="{escape(label)}, in progress, {word}">'
+        f'<span class="lam-tag" role="status">{word}</span>'
+        f'<span class="lam-progress" style="width:{share:.0f}%"></span></div>'
+        f'<div class="lam-caption"><b>{escape(label)}</b></div>'
+        f'<div class="lam-below">{_stage(f"""<img src="{_picture(frame.idle)}" alt="No action, {word}">""")}'
+        f'<p class="lam-note"><b>No action.</b> {_NO_ACTION}</p></div>'
+    )
+
+
+_NO_ACTION = (
+    "The same model on the same target, told that nothing happens. What moves here too is not the action's doing."
+)
+
+
+def played(done: Played) -> str:
+    """Actions carried out, in a loop, and the same target under no action."""
+    counted = f"{done.steps} step{'s' if done.steps != 1 else ''}"
+    if done.stopped:
+        counted += ", stopped there"
+    elif done.steps < done.asked:
+        counted += f" of {done.asked}, the most at once"
+    figures = done.measures
+    return (
+        f"{_stage(_loop(done.video, 'space', f'{done.label}, on the target, in a loop'), counted)}"
+        f'<div class="lam-caption"><b>{escape(done.label)}</b><span>size {figures["action_size"]:.2f}</span>'
+        f"<span>the picture moves {figures['motion']:.2f} % of its width a step</span></div>"
+        f'<div class="lam-below">{_stage(_loop(done.idle, "space-idle", "The target under no action, in a loop"))}'
+        f'<div><p class="lam-note"><b>No action.</b> {_NO_ACTION}</p><button type="button" class="lam-pause" '
+        'title="Pause or play all loops">Pause</button></div></div>'
+    )
+
+
+def _flip(place: Place, frames: Sequence[int]) -> str:
+    """Thumbnails of consecutive frames as a small clip."""
+    cells = "".join(
+        f"<i style=\"--k:{k};background-image:url('{url(place.folder / f'sheet-{f // 256:03d}.jpg')}');"
+        f'background-position:{100 * (f % 16) / 15:.3f}% {100 * (f % 256 // 16) / 15:.3f}%"></i>'
+        for k, f in enumerate(frames)
+    )
+    return f'<span class="lam-flip" style="--n:{len(frames)}">{cells}</span>'
+
+
+def step_name(place: Place, index: int) -> str:
+    """What to call a step of the atlas: its kind, or its recording and time."""
+    atlas = place.atlas
+    assert atlas is not None
+    recording = atlas.recordings[int(atlas.recording[index])]
+    when = f"{recording.name} at {atlas.seconds[index]:.2f} s"
+    kind = int(atlas.kind[index])
+    return f"{atlas.kinds[kind]} in {when}" if kind >= 0 else when
+
+
+def elsewhere(place: Place, indices: Sequence[int], distances: Sequence[float]) -> str:
+    """Nearest neighbours in other recordings, as small clips that can be clicked."""
+    atlas = place.atlas
+    if atlas is None or not len(indices):
+        return '<p class="lam-note">Click a point of the map: the nearest steps of other recordings appear here.</p>'
+    items = "".join(
+        f'<button type="button" data-act="point" data-index="{i}" data-hold="near-{i}" '
+        f'aria-label="Play {escape(step_name(place, i))}" title="{escape(step_name(place, i))}, {d:.2f} away">'
+        f"{_flip(place, atlas.frames_of(i, _AROUND))}"
+        f'<span class="lam-name">{escape(step_name(place, i))}</span></button>'
+        for i, d in zip(indices, distances, strict=True)
+    )
+    return f'<div class="lam-elsewhere">{items}</div>'
+
+
+def photos(examples: Sequence[tuple[str, Any]], chosen: int | None = None) -> str:
+    """Pictures to play on."""
+    items = "".join(
+        f'<button type="button" class="{"on" if i == chosen else ""}" data-act="photo" data-photo="{i}" '
+        f'data-hold="photo-{i}" aria-label="Take {escape(title)} as the target" title="{escape(title)}">'
+        f'<img src="{url(path)}" alt="" loading="lazy"></button>'
+        for i, (title, path) in enumerate(examples)
+    )
+    return f'<div class="lam-photos">{items}</div>'
+
+
+def photos_of(pairs: Sequence[Example]) -> list[tuple[str, Any]]:
+    """The examples' pictures, each once."""
+    found: dict[Any, str] = {}
+    for pair in pairs:
+        found.setdefault(pair.photo, pair.photo.stem.replace("_", " "))
+    return [(title, path) for path, title in found.items()]
+
+
+def timeline(composition: Composition | None, chosen: int) -> str:
+    """The blocks, each a button."""
+    if composition is None or not composition.blocks:
+        return (
+            '<p class="lam-note">Nothing yet. Put an action on the stage (click the map, a direction, a sample), then '
+            "add it here; blocks follow each other, and each can be a sum.</p>"
+        )
+    items = []
+    for i, block in enumerate(composition.blocks):
+        sizes = np.linalg.norm(block.z, axis=1)[:24]
+        most = max(float(sizes.max()), 1e-9)
+        bars = "".join(f'<i style="height:{100 * s / most:.0f}%"></i>' for s in sizes)
+        about = f"{len(block)} step{'s' if len(block) != 1 else ''}, strength {block.strength:g}"
+        items.append(
+            f'<li><button type="button" data-act="block" data-block="{i}" data-hold="block-{i}" '
+            f'aria-pressed="{str(i == chosen).lower()}" aria-label="Block {i + 1}: {escape(block.label)}, {about}" '
+            f'title="{escape(block.label)}"><span class="lam-label">{i + 1}. {escape(block.label)}</span>'
+            f'<small>{about}</small><span class="lam-sizes" aria-hidden="true">{bars}</span></button></li>'
+        )
+    steps = len(composition)
+    return (
+        f'<ol class="lam-blocks" aria-label="Blocks of the timeline">{"".join(items)}</ol>'
+        f'<p class="lam-note">{steps} step{"s" if steps != 1 else ""}, {steps / composition.fps:g} seconds.</p>'
+    )
+
+
+def arrows(flow: np.ndarray, label: str) -> str:
+    """A flow field ``[r, r, 2]`` (forward, in widths of the picture) as SVG arrows, the longest one cell long."""
+    r = len(flow)
+    most = max(float(np.linalg.norm(flow, axis=-1).max()), 1e-9)
+    lines = []
+    for y in range(r):
+        for x in range(r):
+            dx, dy = flow[y, x] / most
+            length = float(np.hypot(dx, dy))
+            if length < 0.06:
+                lines.append(
+                    f'<circle cx="{4 * x + 2}" cy="{3 * y + 1.5:g}" r=".18" fill="currentColor" opacity=".5"/>'
+                )
+                continue
+            x0, y0 = 4 * x + 2 - 1.6 * dx, 3 * y + 1.5 - 1.6 * dy
+            x1, y1 = x0 + 3.2 * dx, y0 + 3.2 * dy
+            wing = 0.3 + 0.55 * length
+            ux, uy = dx / length, dy / length
+            head = " ".join(
+                f"{x1 - wing * (ux * 0.9 + s * -uy * 0.55):.2f},{y1 - wing * (uy * 0.9 + s * ux * 0.55):.2f}"
+                for s in (1, -1)
+            )
+            first, second = head.split()
+            lines.append(
+                f'<path d="M{x0:.2f} {y0:.2f}L{x1:.2f} {y1:.2f}M{first.replace(",", " ")}L{x1:.2f} {y1:.2f}'
+                f'L{second.replace(",", " ")}" stroke="currentColor" stroke-width=".28" fill="none" '
+                f'stroke-linecap="round" stroke-linejoin="round" opacity="{0.35 + 0.65 * length:.2f}"/>'
+            )
+    return f'<svg viewBox="0 0 {4 * r} {3 * r}" role="img" aria-label="{escape(label)}">{"".join(lines)}</svg>'
+
+
+_KINDS = {
+    "principal": "principal direction",
+    "sparse": "sparse direction",
+    "cluster": "cluster",
+    "probe": "fitted to known motion",
+}
+
+
+def directions(place: Place, found: Sequence[Direction], names: Mapping[str, str], chosen: str = "") -> str:
+    """Directions as cards: what they do to pictures as arrows, their name, typical steps.
+
+    Args:
+        place: whose directions.
+        found: those to show.
+        names: by key, with a minus for the reverse.
+        chosen: key of the one that is chosen.
+    """
+    if not found:
+        return '<p class="lam-note">This checkpoint brings no directions; build an atlas of it with lamdemo atlas.</p>'
+    cards = []
+    for d in found:
+        name, back = names.get(d.key, d.name), names.get(f"-{d.key}", d.back_name)
+        share = (
+            f", {100 * d.share:.0f} % of " + ("the steps" if d.kind == "cluster" else "the variance") if d.share else ""
+        )
+        most = 100 * float(np.linalg.norm(d.flow, axis=-1).max())
+        typical = "".join(
+            f'<button type="button" data-act="point" data-index="{i}" data-hold="{d.key}-{i}" '
+            f'aria-label="Play {escape(step_name(place, int(i)))}" title="{escape(step_name(place, int(i)))}">'
+            f"{_flip(place, place.atlas.frames_of(int(i), 1))}</button>"
+            for i in d.examples[:4]
+            if place.atlas is not None
+        )
+        word = name or "no name found"
+        cards.append(
+            f'<article><button type="button" class="lam-field" data-act="direction" data-key="{d.key}" '
+            f'data-hold="d-{d.key}" aria-pressed="{str(d.key == chosen).lower()}" '
+            f'aria-label="Play {escape(word)} ({d.key})">'
+            f"{arrows(d.flow, f'Mean motion of {word}, at most {most:.1f} % of the width a step')}</button>"
+            f'<h3 class="{"" if name else "none"}">{escape(word)}</h3>'
+            f"<p>{_KINDS.get(d.kind, d.kind)} {escape(d.key)}{share}; arrows up to {most:.1f} % of the width</p>"
+            f'<div class="lam-typical">{typical}</div>'
+            f'<button type="button" class="lam-again" data-act="reverse" data-key="{d.key}" data-hold="r-{d.key}" '
+            f'aria-label="Play the reverse of {escape(word)}">reverse{f": {escape(back)}" if back else ""}</button>'
+            "</article>"
+        )
+    return f'<div class="lam-directions">{"".join(cards)}</div>'
+
+
+# Keys as the browser calls them, and how they are shown.
+KEYS = {
+    "left": ("ArrowLeft", "←"),
+    "right": ("ArrowRight", "→"),
+    "up": ("ArrowUp", "↑"),
+    "down": ("ArrowDown", "↓"),
+    "in": ("+", "+"),
+    "out": ("-", "−"),
+    "turn left": ("q", "Q"),
+    "turn right": ("e", "E"),
+}
+
+
+def pad(actions: Sequence[tuple[str, str, str]], chosen: Term | None, can_undo: bool) -> str:
+    """Play mode's buttons.
+
+    Args:
+        actions: key as the browser calls it, as it is shown, and what it does.
+        chosen: the action on the stage, which the space key repeats.
+        can_undo: whether there is a step to take back.
+    """
+    rows = [("press", *a) for a in actions]
+    if chosen is not None:
+        rows.append(("press", " ", "space", f"the action on the stage: {chosen.label}"))
+    off = "" if can_undo else " disabled"
+    buttons = "".join(
+        f'<button type="button" data-act="{act}" data-key="{escape(key)}" aria-label="{escape(word)}">'
+        f"<kbd>{escape(shown)}</kbd><span>{escape(word)}</span></button>"
+        for act, key, shown, word in rows
+    )
+    return (
+        '<div class="lam-pad" role="group" aria-label="Actions; their keys work while one of these has the focus">'
+        f'{buttons}<button type="button" data-act="undo" data-key="undo"{off}><kbd>U</kbd><span>Undo</span></button>'
+        f'<button type="button" data-act="reset" data-key="reset"{off}><kbd>R</kbd><span>Back to the start</span>'
+        "</button></div>"
+    )
+
+
+def playing(frames: Sequence[np.ndarray], count: int, trail: Sequence[str]) -> str:
+    """Play mode's picture, with the frames that lead to it."""
+    pictures = [_picture(frame) for frame in frames]
+    word = f"after {count} step{'s' if count != 1 else ''}" if count else "the target"
+    listed = ", ".join(escape(t) for t in trail[-6:]) or "Press a key or a button."
+    return (
+        f'<div class="lam-stage" data-frames=\'{json.dumps(pictures)}\'><img src="{pictures[0]}" '
+        f'alt="The picture {word}"><span class="lam-tag" role="status">{word}</span></div>'
+        f'<p class="lam-trail">{"… " if len(trail) > 6 else ""}{listed}</p>'
+    )
+
+
+def playing_empty() -> str:
+    """Play mode's place before it starts."""
+    return _stage('<div class="lam-empty">Press Start: your picture appears, and the keys act on it.</div>')
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is told of a draw.
+
+    Attributes:
+        group: "fixed" or "learned".
+        count: how many.
+        size: their mean norm.
+        far: mean distance to the nearest step of the atlas, over that between recordings of the atlas.
+    """
+
+    group: str
+    count: int
+    size: float
+    far: float
+
+
+_GROUPS = {"fixed": "the family's own prior", "learned": "the learned prior, given the target"}
+
+
+def sampling(draws: Sequence[Drawn], report: dict[str, Any], zero: str) -> str:
+    """What was drawn, how far it lies from real steps, and what the report says of each prior."""
+    lines = "".join(
+        f"<li>{d.count} from {_GROUPS[d.group]}: mean size {d.size:.2f}; {d.far:.2f} times as far from the nearest "
+        "step of the map as steps of different recordings are from each other.</li>"
+        for d in draws
+    )
+    told = ""
+    if report:
+        told = (
+            f'<p class="lam-note"><b>Measured on held-out recordings.</b> Energy distance from inferred latents: '
+            f"fixed prior {report['fixed']:.2f}, learned prior {report['learned']:.2f}, other recordings (the least "
+            f"one can expect) {report['floor']:.2f}.</p>"
+        )
+    drawn = f'<ul class="lam-note">{lines}</ul>' if lines else ""
+    return f'{drawn}{told}<p class="lam-note"><b>Zero.</b> {escape(zero)}</p>'
+
+
+def sight(picture: np.ndarray, colours: np.ndarray, heat: np.ndarray | None, label: str) -> str:
+    """The target, the model's state of it as colours, and where the action acts."""
+    third = (
+        f'<figure><img src="{_picture(heat)}" alt="Where the action acts, as a heat map over the target"><figcaption>'
+        f"Where “{escape(label)}” acts: how much the predicted state differs from that under no action, after one step."
+        "</figcaption></figure>"
+        if heat is not None
+        else "<figure><figcaption>Put an action on the stage to see where it acts.</figcaption></figure>"
+    )
+    return (
+        f'<div class="lam-sight"><figure><img src="{_picture(picture)}" alt="The target"><figcaption>The target.'
+        f'</figcaption></figure><figure><img src="{_picture(colours)}" alt="The model\'s state as colours"><figcaption>'
+        "What the model sees: the first three principal components of its state as red, green and blue, one cell for "
+        f"each patch. Equal colours are alike to it.</figcaption></figure>{third}</div>"
+    )

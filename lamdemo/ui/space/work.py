@@ -1,0 +1,230 @@
+"""What the latent space's controls set going, apart from how they look: playing actions, keeping maps at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamdemo.errors import LamdemoError
+from lamdemo.ui.work import BETWEEN, MOST_STEPS, Live, read_target
+from lamdemo.video import write_video
+
+if TYPE_CHECKING:
+    from lamdemo.latent_space.atlas import Atlas
+    from lamdemo.latent_space.composition import Composition, Term
+    from lamdemo.latent_space.directions import Action
+    from lamdemo.latent_space.prior import FlowPrior
+    from lamdemo.pipeline import LatentActions, TransferPipeline
+    from lamdemo.pipeline.rollout import Rollout
+
+SIDE = 640  # longest side in pixels of a picture that is played with: speed counts more than detail here
+
+
+@dataclass(frozen=True)
+class Played:
+    """Actions carried out on the target.
+
+    Attributes:
+        folder: where the files are.
+        label: what was carried out.
+        steps: how many were made.
+        asked: how many were asked for.
+        stopped: whether they were stopped.
+        fps: steps a second.
+        aspect: width over height.
+        measures: see `lamdemo.pipeline.measure`.
+    """
+
+    folder: Path
+    label: str
+    steps: int
+    asked: int
+    stopped: bool
+    fps: float
+    aspect: float
+    measures: dict[str, float]
+
+    @property
+    def video(self) -> Path:
+        """MP4 of the target under the actions."""
+        return self.folder / "actions.mp4"
+
+    @property
+    def idle(self) -> Path:
+        """MP4 of the target under no action, in step with it."""
+        return self.folder / "no_action.mp4"
+
+
+def play(
+    pipeline: TransferPipeline,
+    actions: LatentActions,
+    target: np.ndarray,
+    label: str,
+    folder: Path,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Live | Played]:
+    """Carry out actions on a target and write what a loop of them needs.
+
+    Args:
+        pipeline: the model.
+        actions: up to `MOST_STEPS` of them are carried out.
+        target: as `TransferPipeline.stream` takes it.
+        label: what to call them.
+        folder: where the files go.
+        should_stop: asked after each step; what was made until then becomes the result.
+
+    Yields:
+        A `Live` for each frame, the target first, then the `Played`.
+
+    Raises:
+        LamdemoError: the actions do not fit, or it was stopped before the first step.
+    """
+    from lamdemo.pipeline import LatentActions, measure
+
+    asked = len(actions)
+    actions = LatentActions(actions.z[:MOST_STEPS], actions.fps, actions.checkpoint)
+    done: list[Any] = []
+    smooth: list[np.ndarray] = []
+    for step in pipeline.stream(actions, target, between=BETWEEN):
+        smooth += [*step.between, step.frame]
+        flow = None if step.flow is None else step.flow[::4, ::4] / 4
+        done.append(dataclasses.replace(step, flow=flow, between=step.between[:0]))
+        yield Live(step.index, len(actions), step.frame, step.idle)
+        if should_stop():
+            break
+    made = len(done) - 1
+    if made < 1:
+        raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
+    rate = pipeline.fps * (BETWEEN + 1)
+    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(BETWEEN + 1)]
+    write_video(folder / "actions.mp4", iter(smooth), rate)
+    write_video(folder / "no_action.mp4", iter(idle), rate, crf=23)
+    applied = LatentActions(actions.z[:made], actions.fps, actions.checkpoint)
+    height, width = done[0].frame.shape[:2]
+    yield Played(folder, label, made, asked, made < len(actions), pipeline.fps, width / height, measure(done, applied))
+
+
+@dataclass(eq=False)
+class Place:
+    """What the page has of one checkpoint's latent space.
+
+    Attributes:
+        atlas: the map's steps; None where the checkpoint brings none.
+        folder: where the map's files are served from.
+        data: the map's data file.
+        prior: the learned prior; None where the checkpoint brings none.
+        keys: for play mode: key -> what it does.
+        spacing: mean distance of a step of the atlas from the nearest one of another recording.
+        about: figures of the prior's report, where there is one.
+    """
+
+    atlas: Atlas | None
+    folder: Path
+    data: Path | None
+    prior: FlowPrior | None
+    keys: dict[str, Action] = field(default_factory=dict)
+    spacing: float = 1.0
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+class Places:
+    """The latent spaces of checkpoints, each read once.
+
+    Args:
+        root: folder to write the maps' files to; it must be served.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._places: dict[str, Place] = {}
+        self._lock = threading.Lock()
+
+    def get(self, pipeline: TransferPipeline) -> Place:
+        """The latent space of a pipeline's checkpoint.
+
+        Raises:
+            LamdemoError: its atlas or prior is damaged or of another checkpoint.
+        """
+        with self._lock:
+            key = pipeline.checkpoint or str(id(pipeline))
+            if key not in self._places:
+                self._places[key] = self._read(pipeline, key)
+            return self._places[key]
+
+    def plotly(self) -> Path:
+        """Plotly's JavaScript, where the page serves it."""
+        from lamdemo.ui.map import write_plotly
+
+        return write_plotly(self.root / "plotly")
+
+    def _read(self, pipeline: TransferPipeline, key: str) -> Place:
+        from lamdemo.latent_space.atlas import Atlas
+        from lamdemo.latent_space.directions import play_set
+        from lamdemo.latent_space.prior import load_prior
+        from lamdemo.ui.map import write_map
+
+        folder = self.root / f"map-{key[:16]}"
+        atlas = prior = data = None
+        if pipeline.folder is not None:
+            atlas = Atlas.read(pipeline.folder)
+            prior = load_prior(pipeline.folder, device=pipeline.model.device)
+        if atlas is not None:
+            atlas.check(pipeline)
+            folder.mkdir(parents=True, exist_ok=True)
+            data = write_map(atlas, folder)
+        place = Place(atlas, folder, data, prior)
+        if atlas is not None:
+            # A few hundred steps tell how far recordings are apart as well as all of them.
+            some = np.linspace(0, len(atlas) - 1, min(len(atlas), 256)).astype(int)
+            apart = [atlas.nearest(atlas.latents[i], 1, other_than=int(atlas.recording[i]))[1] for i in some]
+            place.spacing = max(float(np.mean(apart)), 1e-6)
+            if atlas.directions is not None:
+                place.keys = play_set(atlas.directions)
+        return place
+
+
+@dataclass
+class SpaceSession:
+    """What one open page has going on in the latent space.
+
+    Attributes:
+        checkpoint: hash of the checkpoint that all of this belongs to.
+        chosen: the action on the stage, and
+        before: the one that was there before it, for going between the two.
+        timeline: the blocks.
+        block: which block of it is chosen.
+        samples: drawn latents ``[K, Z]`` by their group's name.
+        rollout: play mode's picture, and
+        pressed: what was done to it, newest last.
+        playing: file and moment of the target that the rollout began from.
+        names: what the user calls directions, by key, with a minus for the reverse.
+    """
+
+    checkpoint: str = ""
+    chosen: Term | None = None
+    before: Term | None = None
+    timeline: Composition | None = None
+    block: int = 0
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+    rollout: Rollout | None = None
+    pressed: list[str] = field(default_factory=list)
+    playing: tuple[str, float] | None = None
+    names: dict[str, str] = field(default_factory=dict)
+
+    def choose(self, term: Term) -> None:
+        """Put an action on the stage."""
+        if self.chosen is None or self.chosen.z.tobytes() != term.z.tobytes():
+            self.before = self.chosen
+        self.chosen = term
+
+
+def play_target(path: str | None, moment: float, fps: float) -> np.ndarray:
+    """The target at the size it is played with, see `lamdemo.ui.work.read_target`."""
+    return read_target(path, moment, fps, SIDE)

@@ -1,0 +1,429 @@
+"""The tab of the latent space in a real browser: what a visitor does there, from a click to a shared link."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from space_files import space_checkpoint
+from test_page import CHROMIUM, ROOT, WAIT, _without_browser
+
+from lamdemo.latent_space.composition import Composition
+from lamdemo.models import checkpoint_hash
+from lamdemo.pipeline import LatentActions
+from lamdemo.ui.models import DEFAULT
+
+# WebGL by software: what a machine without a graphics card has.
+FLAGS = (
+    "--no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync --use-angle=swiftshader --enable-unsafe-swiftshader --ignore-gpu-blocklist"
+).split()
+STAGE = "#lam-space-view"
+PLAYED = f"{STAGE} video[data-lam-loop=space]"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        _without_browser("There is no Chromium on this machine; install the package chromium to test the page.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def bundled(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checkpoints: one with a latent space, one without."""
+    folder = tmp_path_factory.mktemp("bundled")
+    space_checkpoint(tiny_checkpoint, folder / DEFAULT)
+    shutil.copytree(tiny_checkpoint, folder / "sparse")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(browser: Any, bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    scratch = tmp_path_factory.mktemp("scratch")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if k not in ("SPACE_ID", "LAMDEMO_HOST")} | {
+        "LAMDEMO_CHECKPOINTS": str(bundled),
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(scratch / "uploads"),
+        "GRADIO_ANALYTICS_ENABLED": "0",
+        "TMPDIR": str(scratch),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    log = open(scratch / "server.log", "w+")
+    server = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+    )
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (scratch / "server.log").read_text()
+                time.sleep(0.2)
+        yield url
+        said = (scratch / "server.log").read_text()
+        assert "Traceback" not in said, said
+    finally:
+        server.terminate()
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        log.close()
+        assert not list(scratch.glob("lamdemo-*")), "the server left its temporary files"
+
+
+def opened(context: Any, url: str) -> Any:
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    page.errors = []
+    page.strangers = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on(
+        "request",
+        lambda r: page.strangers.append(r.url) if not r.url.startswith((url.split("?")[0], "data:", "blob:")) else None,
+    )
+    page.goto(url)
+    page.wait_for_selector("#lam-tabs")
+    return page
+
+
+def to_space(page: Any) -> None:
+    page.get_by_role("tab", name="Action space").click()
+    page.wait_for_function("window.lamMap && window.lamMap.state().ready")
+
+
+@pytest.fixture(scope="module")
+def context(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def page(context: Any, address: str, photo: Path) -> Any:
+    """One open page, which the tests below use one after the other, as a visitor would."""
+    page = opened(context, address)
+    to_space(page)
+    upload(page, "#lam-space-target", photo)
+    page.wait_for_selector(f"{STAGE} img")
+    return page
+
+
+def upload(page: Any, where: str, file: Path) -> None:
+    # An upload button's input stands beside it.
+    page.locator(f"{where}").locator("xpath=..").locator("input[type=file]").first.set_input_files(str(file))
+
+
+def source_of(page: Any) -> str:
+    return str(page.evaluate(f"document.querySelector('{PLAYED}')?.getAttribute('src') ?? ''"))
+
+
+def wait_for_other(page: Any, before: str) -> None:
+    page.wait_for_function(
+        f"old => {{ const v = document.querySelector('{PLAYED}'); return v && v.getAttribute('src') !== old; }}",
+        arg=before,
+    )
+
+
+def sentence(page: Any) -> str:
+    page.wait_for_selector(".toast-body")
+    words = str(page.inner_text(".toast-body"))
+    page.locator(".toast-close").first.click()
+    page.wait_for_selector(".toast-body", state="detached")
+    assert "Traceback" not in words and "/" not in words
+    return words
+
+
+def blocks(page: Any) -> list[str]:
+    return [b.inner_text().split("\n")[0] for b in page.locator("#lam-space-timeline [data-block]").all()]
+
+
+def press(page: Any, selector: str, count: int | None = None) -> None:
+    """Press a button with the keyboard, and wait for so many blocks on the timeline."""
+    page.locator(selector).press("Enter")
+    if count is not None:
+        page.wait_for_function(f"document.querySelectorAll('#lam-space-timeline [data-block]').length === {count}")
+
+
+def click_point(page: Any, index: int) -> None:
+    """Click the pixel where a step of the map is."""
+    before = source_of(page)
+    page.evaluate("document.querySelector('.lam-map').scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(300)
+    place = page.evaluate(f"window.lamMap.screen({index})")
+    page.mouse.click(place["x"], place["y"])
+    wait_for_other(page, before)
+
+
+def test_a_click_on_the_map_plays_and_shows_the_same_elsewhere(page: Any) -> None:
+    # One that is not hidden under another.
+    index = page.evaluate(
+        """() => { for (let i = 0; i < 300; i++) { const s = window.lamMap.screen(i);
+             if (!s || !s.inside) continue;
+             const hit = window.lamMap.at(s.x, s.y);
+             if (hit && (hit.index ?? hit) === i) return i; } return -1; }"""
+    )
+    assert index >= 0
+    click_point(page, index)
+    page.wait_for_function(f"document.querySelector('{PLAYED}').currentTime > 0.2")
+    assert page.inner_text(f"{STAGE} .lam-tag") == "8 steps"
+    page.wait_for_selector("#lam-space-near-view [data-act=point]")
+    near = page.locator("#lam-space-near-view [data-act=point]")
+    assert near.count() == 6
+    names = [re.search(r"(clip|scene)_\d+", near.nth(k).get_attribute("aria-label")).group() for k in range(6)]
+    own = re.search(r"(clip|scene)_\d+", page.inner_text(f"{STAGE} .lam-caption b"))
+    assert own is not None and own.group() not in names and len(set(names)) == 6
+    # Its small clip is of pictures that are there.
+    style = near.first.locator("i").first.get_attribute("style")
+    sheet = re.search(r"url\(['\"]?([^'\")]+)", style).group(1)
+    assert page.evaluate("async u => (await fetch(u)).headers.get('content-type')", sheet) == "image/jpeg"
+
+
+def test_a_neighbour_plays_with_the_keyboard(page: Any) -> None:
+    before = source_of(page)
+    page.locator("#lam-space-near-view [data-act=point]").nth(2).press("Enter")
+    wait_for_other(page, before)
+
+
+def test_a_lasso_takes_the_mean_and_an_empty_one_is_a_sentence(page: Any) -> None:
+    before = source_of(page)
+    page.evaluate("window.lamMap.lasso([3, 4, 5])")
+    wait_for_other(page, before)
+    assert page.inner_text(f"{STAGE} .lam-caption b") == "mean of 3 steps"
+    kept = source_of(page)
+    page.evaluate("window.lamMap.lasso([])")
+    assert "empty" in sentence(page)
+    assert source_of(page) == kept
+
+
+def test_arithmetic_on_the_timeline(page: Any) -> None:
+    press(page, "#lam-space-then", 1)
+    before = source_of(page)
+    page.locator("#lam-space-near-view [data-act=point]").first.click()
+    wait_for_other(page, before)
+    press(page, "#lam-space-plus")
+    page.wait_for_function("document.querySelector('#lam-space-timeline [data-block]').innerText.includes(' + ')")
+    press(page, "#lam-space-between", 2)
+    press(page, "#lam-space-then", 3)
+    first = blocks(page)
+    page.locator("#lam-space-timeline [data-block='2']").press("Enter")
+    page.wait_for_selector("#lam-space-timeline [data-block='2'][aria-pressed=true]")
+    # The keyboard's place is kept where the part is drawn anew.
+    page.wait_for_function("document.activeElement.dataset.block === '2'")
+    press(page, "#lam-block-earlier")
+    page.wait_for_function(
+        "document.querySelector(\"#lam-space-timeline [data-block='1']\").getAttribute('aria-pressed') === 'true'"
+    )
+    assert [b[3:] for b in blocks(page)] == [first[0][3:], first[2][3:], first[1][3:]]
+    page.locator("#lam-block-strength input[type=number]").fill("-2")
+    page.locator("#lam-block-strength input[type=number]").press("Enter")
+    page.wait_for_function(
+        "document.querySelector(\"#lam-space-timeline [data-block='1']\").innerText.includes('strength -2')"
+    )
+    before = source_of(page)
+    press(page, "#lam-space-apply")
+    wait_for_other(page, before)
+    assert page.inner_text(f"{STAGE} .lam-caption b") == "the timeline of 3 blocks"
+
+
+def test_what_is_saved_can_be_loaded(page: Any, tmp_path: Path, bundled: Path) -> None:
+    with page.expect_download() as download:
+        page.click("#lam-space-save")
+    file = tmp_path / "mine.npz"
+    download.value.save_as(file)
+    made = Composition.load(file)
+    assert len(made.blocks) == 3 and made.blocks[1].strength == -2
+    assert made.checkpoint == checkpoint_hash(bundled / DEFAULT)
+    labels = blocks(page)
+    press(page, "#lam-space-clear", 0)
+    upload(page, "#lam-space-load", file)
+    page.wait_for_function("document.querySelectorAll('#lam-space-timeline [data-block]').length === 3")
+    assert blocks(page) == labels
+
+
+@pytest.mark.parametrize(
+    ("width", "checkpoint", "words"), [(16, "f" * 64, "another checkpoint"), (8, "", "8 channels")]
+)
+def test_a_file_of_another_model_is_a_sentence_and_nothing_is_lost(
+    page: Any, tmp_path: Path, width: int, checkpoint: str, words: str
+) -> None:
+    labels = blocks(page)
+    upload(
+        page,
+        "#lam-space-load",
+        LatentActions(np.ones((2, width), np.float32), 4.0, checkpoint).save(tmp_path / "odd.npz"),
+    )
+    assert words in sentence(page)
+    assert blocks(page) == labels
+
+
+def test_a_reload_keeps_the_timeline_and_the_settings(page: Any) -> None:
+    labels = blocks(page)
+    page.locator("#lam-space-steps input[type=number]").fill("5")
+    page.locator("#lam-space-steps input[type=number]").press("Enter")
+    page.wait_for_timeout(700)
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('#lam-space-timeline [data-block]').length === 3")
+    assert blocks(page) == labels
+    assert page.locator("#lam-space-steps input[type=number]").input_value() == "5"
+    page.wait_for_function("window.lamMap && window.lamMap.state().ready")
+
+
+def test_a_link_opens_the_timeline_elsewhere(page: Any, browser: Any, address: str) -> None:
+    press(page, "#lam-space-link")
+    page.wait_for_function(
+        "document.querySelector('#lam-space-link-text textarea, #lam-space-link-text input')?.value.includes('://')"
+    )
+    link = page.locator("#lam-space-link-text").locator("textarea, input").first.input_value()
+    assert link.startswith(address + "?actions=")
+    other = browser.new_context(viewport={"width": 1280, "height": 900})
+    guest = opened(other, link)
+    guest.wait_for_function("document.querySelectorAll('#lam-space-timeline [data-block]').length === 3")
+    assert blocks(guest) == blocks(page)
+    assert "actions=" not in guest.url
+    other.close()
+
+
+def test_a_link_of_nonsense_is_a_sentence(browser: Any, address: str) -> None:
+    other = browser.new_context(viewport={"width": 1280, "height": 900})
+    guest = opened(other, address + "?actions=1.nonsense")
+    assert "link" in sentence(guest)
+    to_space(guest)
+    assert blocks(guest) == []
+    other.close()
+
+
+def test_play_by_keys_and_undo(page: Any, photo: Path) -> None:
+    upload(page, "#lam-space-target", photo)
+    page.get_by_role("tab", name="Play", exact=True).click()
+    page.locator("#lam-play-start").press("Enter")
+    page.wait_for_selector("#lam-play-view img")
+    tag = "document.querySelector('#lam-play-view .lam-tag').innerText"
+    page.wait_for_function(f"{tag} === 'the target'")
+    start = page.get_attribute("#lam-play-view [data-frames]", "data-frames")
+    pad = page.locator("#lam-play-pad [data-key=ArrowLeft]")
+    pad.focus()
+    for count in (1, 2):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function(f"{tag} === 'after {count} step{'s' if count > 1 else ''}'")
+    assert "camera pans left, camera pans left" in page.inner_text("#lam-play-view .lam-trail")
+    moved = json.loads(page.get_attribute("#lam-play-view [data-frames]", "data-frames"))
+    assert len(moved) == 4 and moved[-1] != json.loads(start)[-1]
+    for words in ("after 1 step", "the target"):
+        page.keyboard.press("u")
+        page.wait_for_function(f"{tag} === '{words}'")
+    assert json.loads(page.get_attribute("#lam-play-view [data-frames]", "data-frames"))[-1] == json.loads(start)[-1]
+    assert page.locator("#lam-play-pad [data-act=undo]").is_disabled()
+
+
+def test_directions_play_and_can_be_renamed(page: Any) -> None:
+    page.get_by_role("tab", name="Directions", exact=True).click()
+    page.locator("#lam-directions-kind input[value=probe]").check()
+    page.wait_for_selector("[data-act=direction][data-key=pan-right]")
+    assert "camera pans right" in page.inner_text("#lam-directions-view")
+    before = source_of(page)
+    page.locator("[data-act=direction][data-key=zoom-in]").press("Enter")
+    wait_for_other(page, before)
+    assert page.inner_text(f"{STAGE} .lam-caption b") == "zoom in"
+    page.locator("#lam-direction-name input, #lam-direction-name textarea").fill("nearer <b>")
+    page.locator("#lam-direction-rename").press("Enter")
+    page.wait_for_function("document.querySelector('#lam-directions-view').innerText.includes('nearer <b>')")
+    page.locator("#lam-names-save").click()
+    page.wait_for_selector("#lam-names-save[href], #lam-names-save a[href], a[download*=names]", state="attached")
+    before = source_of(page)
+    page.locator("[data-act=reverse][data-key=zoom-in]").click()
+    wait_for_other(page, before)
+    assert page.inner_text(f"{STAGE} .lam-caption b") == "zoom out"
+
+
+def test_samples_lie_on_the_map_and_play(page: Any) -> None:
+    page.get_by_role("tab", name="Sampling", exact=True).click()
+    page.locator("#lam-sample-draw").press("Enter")
+    page.wait_for_function("document.querySelectorAll('#lam-sample-view li').length === 2")
+    told = page.inner_text("#lam-sample-view")
+    assert "Zero means that nothing happens" in told and "times as far" in told
+    page.wait_for_function("window.lamMap.state().overlay && JSON.stringify(window.lamMap.state().overlay).length > 9")
+    before = source_of(page)
+    page.evaluate("window.lamMap.select({kind: 'sample', group: 1, index: 2})")
+    wait_for_other(page, before)
+    assert "learned prior, sample 3" in page.inner_text(f"{STAGE} .lam-caption b")
+
+
+def test_the_state_is_shown_in_colours(page: Any) -> None:
+    page.get_by_role("tab", name="What the model sees").click()
+    page.locator("#lam-sight-look").press("Enter")
+    page.wait_for_function("document.querySelectorAll('#lam-sight-view img').length === 3")
+
+
+def test_the_visitors_own_clip_is_a_path(page: Any, small_clip: Path) -> None:
+    upload(page, "#lam-space-clip", small_clip)
+    page.wait_for_function("document.querySelector('#lam-map-overlay [data-overlay]').dataset.overlay.includes('path')")
+    page.wait_for_timeout(500)
+    before = source_of(page)
+    page.evaluate("window.lamMap.select({kind: 'path', index: 3})")
+    wait_for_other(page, before)
+    assert "your clip at 0.75 s" in page.inner_text(f"{STAGE} .lam-caption b")
+
+
+def test_a_checkpoint_without_a_map_says_how_to_make_one(page: Any) -> None:
+    page.locator("#lam-space-checkpoint input").click()
+    page.get_by_role("option", name=re.compile("^sparse")).click()
+    page.wait_for_function("document.querySelector('#lam-space-plot').innerText.includes('lamdemo atlas')")
+    assert blocks(page) == []
+    page.locator("#lam-space-checkpoint input").click()
+    page.get_by_role("option", name=re.compile("^noisy")).click()
+    page.wait_for_function("window.lamMap && window.lamMap.state().ready")
+    # Each checkpoint's timeline is kept for itself.
+    page.wait_for_function("document.querySelectorAll('#lam-space-timeline [data-block]').length === 3")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(browser: Any, address: str, scheme: str) -> None:
+    phone = browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True, is_mobile=True
+    )
+    page = opened(phone, address)
+    to_space(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 391
+    phone.close()
+
+
+def test_every_control_has_a_name(page: Any) -> None:
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, textarea')]
+             .filter((e) => e.offsetParent && e.type !== 'hidden' && e.type !== 'file')
+             .filter((e) => !(e.innerText || '').trim() && !e.ariaLabel && !e.title && !e.labels?.length
+               && !e.closest('label') && !e.getAttribute('aria-labelledby') && !e.placeholder)
+             .map((e) => e.outerHTML.slice(0, 200))"""
+    )
+    assert unnamed == []
+
+
+def test_nothing_was_fetched_from_elsewhere_and_nothing_failed(page: Any) -> None:
+    assert page.strangers == []
+    assert page.errors == []

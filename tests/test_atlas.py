@@ -177,6 +177,14 @@ def test_umap_keeps_groups_apart_and_new_points_fall_among_their_own() -> None:
     assert (np.linalg.norm(new[:, None] - middles[None], axis=-1).argmin(1) == group).mean() > 0.95
 
 
+def test_equal_codes_are_at_no_distance_and_equally_dense() -> None:
+    codes = np.random.default_rng(8).normal(size=(5, 32)) * 10
+    which = np.repeat(np.arange(5), 20)
+    found, distances = neighbours(codes[which], np.arange(100) // 2, 12)
+    assert (distances == 0).all() and (which[found] == which[:, None]).all()
+    assert (density(codes[which], np.arange(100)) == 1).all()
+
+
 def test_density_is_a_rank_among_other_recordings() -> None:
     rng = np.random.default_rng(5)
     latents = np.concatenate([rng.normal(size=(60, 3)), 40 + 5 * rng.normal(size=(20, 3))])

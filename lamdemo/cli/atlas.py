@@ -33,7 +33,7 @@ def atlas(
         Path | None, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, with folders in it or none.")
     ] = None,
     scenes: Annotated[
-        int | None, typer.Option(min=0, max=99_999, metavar="N", help="Procedural scenes to add; 450 without it.")
+        int | None, typer.Option(min=0, max=99_999, metavar="N", help="Procedural scenes to add; 520 without it.")
     ] = None,
     max_recordings: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Videos at most, spread over the folder; all without it.")

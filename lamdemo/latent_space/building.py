@@ -91,12 +91,12 @@ class AtlasConfig:
     fps: float | None = None
     steps: int = 256
     recordings: int | None = None
-    scenes: int = 450
+    scenes: int = 520
     scene_steps: int = 8
     seed: int = 0
     umap: bool = True
-    near: int = 15
-    min_dist: float = 0.1
+    near: int = 30
+    min_dist: float = 0.2
     thumb: tuple[int, int] = THUMB
     quality: int = 75
 

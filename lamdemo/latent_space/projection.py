@@ -15,13 +15,17 @@ import numpy as np
 
 _ROWS = 256  # queries at once: 40 MB of distances to 20,000 latents
 _BISECTIONS = 48
+_SAME = 1e-12  # squared distance over squared norms that is rounding, not distance
 
 
 def squared_distances(queries: np.ndarray, latents: np.ndarray) -> np.ndarray:
-    """Squared distances float64 ``[Q, M]`` of ``[Q, Z]`` to ``[M, Z]``; never below zero."""
+    """Squared distances float64 ``[Q, M]`` of ``[Q, Z]`` to ``[M, Z]``; zero between equals."""
     a, b = np.asarray(queries, np.float64), np.asarray(latents, np.float64)
-    squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
-    return np.maximum(squared, 0, out=squared)
+    norms = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None]
+    squared = norms - 2 * a @ b.T
+    # Equal codes must be at no distance, or their order would be that of rounding errors.
+    squared[squared < _SAME * norms] = 0
+    return squared
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +134,8 @@ def umap_maps(
     dimensions: Sequence[int],
     *,
     groups: np.ndarray | None = None,
-    near: int = 15,
-    min_dist: float = 0.1,
+    near: int = 30,
+    min_dist: float = 0.2,
     seed: int = 0,
 ) -> dict[int, np.ndarray]:
     """UMAP layouts of latents by exact nearest neighbours.
@@ -164,16 +168,23 @@ def umap_maps(
     found = np.where(found < 0, own, found)
     maps = {}
     for d in dimensions:
+        # Begun with the principal axes, where the reverse of an action is opposite to it and what hardly happens is in
+        # the middle. From UMAP's own beginning, groups that share no neighbours fly far apart. Sizes are compressed:
+        # a few large actions would leave the others no room.
+        start = Principal.fit(latents, d).place(latents, d).astype(np.float64)
+        start /= np.sqrt(np.linalg.norm(start, axis=1, keepdims=True)).clip(1e-6)
+        start += np.random.default_rng(seed).normal(scale=1e-3, size=start.shape)
         layout = umap.UMAP(
             n_components=d,
             n_neighbors=near,
             min_dist=min_dist,
             random_state=seed,
             n_jobs=1,
+            init=start.astype(np.float32),
             precomputed_knn=(found.astype(np.int32), distances.astype(np.float32)),
         )
         with warnings.catch_warnings():
-            # That new points cannot be transformed, which `place_between` does; on one thread and on islands.
+            # That new points cannot be transformed, which `place_between` does, and that it runs on one thread.
             warnings.simplefilter("ignore")
             places = np.asarray(layout.fit_transform(latents), np.float32)
         places = np.nan_to_num(places)

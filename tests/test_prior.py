@@ -22,7 +22,7 @@ from lamdemo.evaluation.videos import Window
 from lamdemo.latent_space.prior import FlowPrior, FlowPriorConfig, load_prior, pool_states, save_prior
 from lamdemo.latent_space.prior_training import Pairs, PairsConfig, PriorTrainConfig, collect_pairs, train_prior
 from lamdemo.latent_space.sampling import closer, draw, finite_codes, two_sample
-from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, save_checkpoint
+from lamdemo.models import LatentActionModel, ModelConfig, checkpoint_hash, load_checkpoint, save_checkpoint
 from lamdemo.pipeline import TransferPipeline
 from lamdemo.video import write_video
 
@@ -209,6 +209,15 @@ class TestPairs:
         assert z.abs().max() > 0 and (pairs.recordings[pairs.scenes] >= 3).all()
         assert 0 < pairs.scenes.sum() < 16
 
+    def test_scenes_beyond_a_share_are_left_out(self) -> None:
+        scenes = torch.arange(100) % 4 == 0
+        latents = torch.arange(100.0)[:, None]
+        pairs = Pairs(torch.zeros(100, 4, 3), latents, torch.arange(100), scenes)
+        few = pairs.with_scenes(0.05)
+        assert len(few) == 79 and int(few.scenes.sum()) == 4 and len(few.latents) == len(few.states) == 79
+        torch.testing.assert_close(few.latents[~few.scenes], latents[~scenes])
+        assert len(pairs.with_scenes(0.5)) == 100 and not pairs.with_scenes(0.0).scenes.any()
+
     def test_parts_are_kept_and_those_of_other_settings_refused(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
         pipelines = {"a": TransferPipeline.from_pretrained(tiny_checkpoint)}
         first = collect_pairs(pipelines, self.recordings(), tmp_path, self.CONFIG, progress=False)["a"]
@@ -389,14 +398,16 @@ class TestCloser:
             closer(bad[:5], good, inferred, names)
 
 
+def _with_channels(config: ModelConfig, channels: int) -> ModelConfig:
+    return dataclasses.replace(config, bottleneck=dataclasses.replace(config.bottleneck, channels=channels))
+
+
 class TestEvaluation:
     def test_what_depends_on_the_state_is_found_to_help(
         self, learned: FlowPrior, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pipeline = TransferPipeline.from_pretrained(tiny_checkpoint)
-        pipeline.model.config = dataclasses.replace(
-            pipeline.model.config, bottleneck=dataclasses.replace(pipeline.model.config.bottleneck, channels=4)
-        )
+        pipeline.model.config = _with_channels(pipeline.model.config, 4)
         # The family's own prior, of the toy's width.
         monkeypatch.setattr(pipeline.model.bottleneck, "sample", lambda n, g: torch.randn(n, 4, generator=g))
         z, states, kind = toy(320, 8)
@@ -406,6 +417,9 @@ class TestEvaluation:
         everywhere = found["all"]
         assert everywhere["steps"] == 320 and everywhere["recordings"] == 40
         assert everywhere["closer"]["fixed"]["low"] > 0 and everywhere["closer"]["gaussian"]["low"] > 0
+        alone = found["within_parts"]  # there is one part, which is all
+        for way, figures in everywhere["energy"].items():
+            assert alone["energy"][way]["value"] == pytest.approx(figures["value"])
         assert everywhere["energy"]["learned"]["value"] < 0.2 * everywhere["energy"]["gaussian"]["value"]
         low, high = everywhere["floor"]["low"], everywhere["floor"]["high"]
         assert low < everywhere["energy"]["learned"]["value"] < high and low < 0.1
@@ -417,6 +431,29 @@ class TestEvaluation:
             # A state of another recording is no better than none, and often worse.
             assert found["step"]["shuffled"][figure]["value"] > 1.1 * found["step"]["learned"][figure]["value"]
         assert json.loads(json.dumps(plain(found)))["headline"]["closer_than_fixed"] is True
+
+    def test_a_prior_that_mixes_kinds_is_found_out_within_parts(
+        self, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline = TransferPipeline.from_pretrained(tiny_checkpoint)
+        z, states, kind = toy(320, 9)
+        order = kind.argsort()
+        z, states = z[order], states[order]
+        half = int((kind == 0).sum()) // 8
+        windows = [Window(f"{'ab'[i >= half]}/{i}.mp4", f"{i}", "ab"[i >= half], 0.0) for i in range(40)]
+        # Its samples are the truth of all steps together, whatever the state.
+        mixed = FlowPrior(SMALL)
+        monkeypatch.setattr(mixed, "sample", lambda s, k, **_: z[torch.randint(320, (1 if s is None else len(s), k))])
+        monkeypatch.setattr(pipeline.model.bottleneck, "sample", lambda n, g: torch.randn(n, 4, generator=g))
+        monkeypatch.setattr(pipeline.model, "config", _with_channels(pipeline.model.config, 4))
+        torch.manual_seed(0)
+        found = judge_prior(pipeline, mixed, states, z.numpy(), windows)
+        assert set(found["parts"]) == {"a", "b"}
+        assert found["all"]["energy"]["learned"]["value"] < 0.1
+        assert found["within_parts"]["energy"]["learned"]["low"] > 0.3
+        shares = {g: one["steps"] / 320 for g, one in found["parts"].items()}
+        mean = sum(shares[g] * one["energy"]["learned"]["value"] for g, one in found["parts"].items())
+        assert found["within_parts"]["energy"]["learned"]["value"] == pytest.approx(mean)
 
     def test_the_energy_score_of_the_truth_s_own_distribution_is_the_lowest(self) -> None:
         # A proper rule, by which neither a mean without spread nor too much spread wins.

@@ -73,6 +73,9 @@ def evaluate_priors(
 
         and for all clips together
 
+        - ``within_parts``: ``energy`` and ``closer`` as above, but each part's samples are set against the latents of
+          the same part, and parts are averaged by their steps. Samples that are right for clips of all kinds together
+          need not be right for a single one of them: a prior that draws a car's actions in a still room would pass;
         - ``two_sample``: for each way what `lamdemo.latent_space.sampling.TwoSample` has, one sample for each step;
         - ``nearest``: median distance of samples to the nearest inferred latent over that between recordings;
         - ``step``: how near samples come to the step's own latent: ``score`` (the energy score, a proper rule:
@@ -173,31 +176,50 @@ def judge_prior(
         ways["resampled"] = sample[rng.integers(len(sample), size=(n, k))]
     ways = {name: ways[name] for name in WAYS if name in ways}
 
-    def about(rows: np.ndarray) -> dict[str, Any]:
-        own = inferred[rows]
-        values, draws = bootstrap_energy([w[rows][:, :_APART] for w in ways.values()], own, recordings[rows], seed=seed)
-        at = {name: i for i, name in enumerate(ways)}
+    at = {name: i for i, name in enumerate(ways)}
+
+    def told(values: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
         learned = at["learned"]
         return {
-            "steps": len(rows),
-            "recordings": len(set(recordings[rows])),
             "energy": {name: interval(values[i], draws[:, i]).as_dict() for name, i in at.items()},
             "closer": {
                 name: interval(values[i] - values[learned], draws[:, i] - draws[:, learned]).as_dict()
                 for name, i in at.items()
                 if name != "learned"
             },
+        }
+
+    def about(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+        own = inferred[rows]
+        sets = [w[rows][:, :_APART] for w in ways.values()]
+        values, draws = bootstrap_energy(sets, own, recordings[rows].tolist(), seed=seed)
+        norms = {name: np.linalg.norm(z, axis=-1) for name, z in zip(ways, sets, strict=True)}
+        norms["inferred"] = np.linalg.norm(own, axis=-1)
+        found = {
+            "steps": len(rows),
+            "recordings": len(set(recordings[rows])),
+            **told(values, draws),
             "floor": _floor(own, recordings[rows], seed),
             "sizes": {
                 name: {f"{q:g}": float(v) for q, v in zip(_QUANTILES, np.quantile(sizes, _QUANTILES), strict=True)}
-                for name, sizes in (
-                    *((name, np.linalg.norm(w[rows][:, :_APART], axis=-1)) for name, w in ways.items()),
-                    ("inferred", np.linalg.norm(own, axis=-1)),
-                )
+                for name, sizes in norms.items()
             },
         }
+        return found, values, draws
 
-    whole = about(np.arange(n))
+    whole, *_ = about(np.arange(n))
+    rows_of = {g: np.flatnonzero(groups == g) for g in sorted(set(groups))}
+    parts = {g: about(rows) for g, rows in rows_of.items() if len(set(recordings[rows])) >= _LEAST}
+    within = None
+    if parts:
+        # Recordings are drawn in each part by itself, so that the parts' draws are independent.
+        weights = np.array([one[0]["steps"] for one in parts.values()], float)
+        weights /= weights.sum()
+        turned = [np.random.default_rng([seed, 13, i]).permutation(one[2]) for i, one in enumerate(parts.values())]
+        within = told(
+            sum(w * one[1] for w, one in zip(weights, parts.values(), strict=True)),
+            sum(w * draws for w, draws in zip(weights, turned, strict=True)),
+        )
     tests = {
         name: two_sample(w[:, 0], inferred, groups_x=recordings.tolist(), groups_y=recordings.tolist(), seed=seed)
         for name, w in ways.items()
@@ -218,6 +240,8 @@ def judge_prior(
             "floor": whole["floor"]["value"],
             "closer_than_fixed": whole["closer"]["fixed"]["low"] > 0,
             "closer_than_gaussian": whole["closer"]["gaussian"]["low"] > 0,
+            "closer_than_fixed_within_parts": within["closer"]["fixed"]["low"] > 0 if within else None,
+            "closer_than_gaussian_within_parts": within["closer"]["gaussian"]["low"] > 0 if within else None,
             "fixed_near_fixed": tests["fixed"].own_x,
             "learned_near_learned": tests["learned"].own_x,
             "score_over_stateless": step["learned"]["score"]["over_stateless"]["value"],
@@ -226,11 +250,8 @@ def judge_prior(
         "two_sample": {name: asdict(t) for name, t in tests.items()},
         "nearest": nearest,
         "step": step,
-        "parts": {
-            g: about(np.flatnonzero(groups == g))
-            for g in sorted(set(groups))
-            if len(set(recordings[groups == g])) >= _LEAST
-        },
+        "within_parts": within,
+        "parts": {g: one[0] for g, one in parts.items()},
     }
 
 

@@ -87,6 +87,13 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.latents)
 
+    def with_scenes(self, share: float) -> Pairs:
+        """The same with so many scenes at most, as a share of all; the first ones are kept."""
+        real = int((~self.scenes).sum())
+        most = round(share / (1 - share) * real) if real else len(self)
+        kept = ~self.scenes | (self.scenes.cumsum(0) <= most)
+        return Pairs(self.states[kept], self.latents[kept], self.recordings[kept], self.scenes[kept])
+
 
 def collect_pairs(
     pipelines: Mapping[str, TransferPipeline],
@@ -206,6 +213,8 @@ class PriorTrainConfig:
         learning_rate: AdamW's at its peak; it rises over the first twentieth and falls along a cosine.
         weight_decay: AdamW's.
         ema: decay of the moving average of the weights, which is what is kept.
+        scenes: share of procedural scenes among the pairs at most; what is more is left out. A scene's photograph
+            may be a frame of a drive, and says nothing of the drive's actions.
         watch: share of the recordings that are not trained on, but tell which average is best: states are few
             and a prior that knows them by heart is soon worse on new ones.
         look: steps between looks at these.
@@ -218,14 +227,15 @@ class PriorTrainConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     ema: float = 0.998
+    scenes: float = 0.05
     watch: float = 0.1
     look: int = 200
     save_minutes: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.look) < 1 or not 0 < self.watch < 1:
-            raise ValueError("steps, batch and look must be positive, and watch a share between 0 and 1")
+        if min(self.steps, self.batch, self.look) < 1 or not 0 < self.watch < 1 or not 0 <= self.scenes < 1:
+            raise ValueError("steps, batch and look must be positive, and watch and scenes shares below 1")
 
 
 class _Run:
@@ -355,6 +365,7 @@ def train_prior(
         LamdemoError: the state is of other settings or damaged, the loss is no number, or there is one recording.
     """
     config = config or PriorTrainConfig()
+    pairs = pairs.with_scenes(config.scenes)
     torch.manual_seed(config.seed)
     prior = FlowPrior(prior_config, codes)
     prior.fit_scales(pairs.latents)

@@ -2,7 +2,8 @@
 
 What a recording gives is kept in a folder beside the atlas to be (``FILE.parts/``) until the atlas is written, so
 that a build that was stopped goes on where it was. Recordings do not depend on each other, and nothing depends on
-the order in which they were made: the same inputs give the same file.
+the order in which they were made: the same inputs give the same file on the same machine, up to the last digit of
+what torch computes (latents are rounded to half precision; the strengths of named directions show it).
 
 Scenes take the kinds of action in turn, all but "still", whose every latent is the same zero. A step in which less
 than a hundredth of the picture moves by half a pixel (at 256 across; known from how the scene was made) shows

@@ -26,7 +26,7 @@ from lamdemo.evaluation.statistics import balanced, donors, ratio_of_means
 from lamdemo.evaluation.together import latents_of, same_encoders
 from lamdemo.evaluation.videos import STEPS, Window, group_of, named_clips, read_windows, windows_of
 from lamdemo.latent_space.prior import FlowPrior
-from lamdemo.latent_space.sampling import bootstrap_energy, draw, interval, two_sample
+from lamdemo.latent_space.sampling import bootstrap_energy, draw, finite_codes, interval, two_sample
 from lamdemo.pipeline import TransferPipeline
 
 WAYS = ("fixed", "gaussian", "resampled", "stateless", "shuffled", "learned")
@@ -173,6 +173,9 @@ def judge_prior(
     }
     if pipeline.familiarity is not None:
         sample = pipeline.familiarity.latents
+        if (codes := finite_codes(pipeline)) is not None:
+            # They are kept in half precision, and would be told from codes by their rounding.
+            sample = codes[torch.cdist(torch.from_numpy(sample), codes).argmin(1)].float().numpy()
         ways["resampled"] = sample[rng.integers(len(sample), size=(n, k))]
     ways = {name: ways[name] for name in WAYS if name in ways}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,10 +19,12 @@ import pytest
 from space_files import space_checkpoint
 from test_page import CHROMIUM, ROOT, WAIT, _without_browser
 
-from lamdemo.latent_space.composition import Composition
-from lamdemo.models import checkpoint_hash
+from lamdemo.latent_space.composition import Block, Composition
+from lamdemo.latent_space.naming import NameBook
+from lamdemo.models import checkpoint_hash, load_checkpoint, save_checkpoint
 from lamdemo.pipeline import LatentActions
 from lamdemo.ui.models import DEFAULT
+from lamdemo.video import probe
 
 # WebGL by software: what a machine without a graphics card has.
 FLAGS = (
@@ -51,7 +52,10 @@ def bundled(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Two checkpoints: one with a latent space, one without."""
     folder = tmp_path_factory.mktemp("bundled")
     space_checkpoint(tiny_checkpoint, folder / DEFAULT)
-    shutil.copytree(tiny_checkpoint, folder / "sparse")
+    model = load_checkpoint(tiny_checkpoint)
+    for parameter in model.world_model.parameters():
+        parameter.data.mul_(1.01)
+    save_checkpoint(model, folder / "sparse")
     return folder
 
 
@@ -341,7 +345,7 @@ def test_play_by_keys_and_undo(page: Any, photo: Path) -> None:
     assert page.locator("#lam-play-pad [data-act=undo]").is_disabled()
 
 
-def test_directions_play_and_can_be_renamed(page: Any) -> None:
+def test_directions_play_and_can_be_renamed(page: Any, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Directions", exact=True).click()
     page.locator("#lam-directions-kind input[value=probe]").check()
     page.wait_for_selector("[data-act=direction][data-key=pan-right]")
@@ -353,8 +357,10 @@ def test_directions_play_and_can_be_renamed(page: Any) -> None:
     page.locator("#lam-direction-name input, #lam-direction-name textarea").fill("nearer <b>")
     page.locator("#lam-direction-rename").press("Enter")
     page.wait_for_function("document.querySelector('#lam-directions-view').innerText.includes('nearer <b>')")
-    page.locator("#lam-names-save").click()
-    page.wait_for_selector("#lam-names-save[href], #lam-names-save a[href], a[download*=names]", state="attached")
+    with page.expect_download() as download:
+        page.click("#lam-names-save")
+    download.value.save_as(tmp_path / "names.json")
+    assert NameBook.load(tmp_path / "names.json").names["zoom-in"] == "nearer <b>"
     before = source_of(page)
     page.locator("[data-act=reverse][data-key=zoom-in]").click()
     wait_for_other(page, before)
@@ -411,6 +417,22 @@ def test_it_fits_a_phone(browser: Any, address: str, scheme: str) -> None:
     to_space(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 391
     phone.close()
+
+
+def test_programs_apply_actions_too(address: str, bundled: Path, photo: Path, page: Any, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    client = Client(address, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+    z = np.eye(2, 16, dtype=np.float32)
+    made = Composition((Block.of(z, "both", repeat=2),), 4.0, checkpoint_hash(bundled / DEFAULT))
+    file = made.save(tmp_path / "actions.npz")
+    for latents, link in ((handle_file(file), ""), (None, address + "?actions=" + made.encode())):
+        video = client.predict(latents, link, handle_file(photo), api_name="/apply")
+        assert probe(video).seconds == pytest.approx(13 / 12, abs=0.1)
+    with pytest.raises(AppError, match="no actions"):
+        client.predict(None, "", handle_file(photo), api_name="/apply")
+    client.close()
 
 
 def test_every_control_has_a_name(page: Any) -> None:

@@ -230,7 +230,7 @@ function start(root) {
 
   let data = null;
   let renderer = 'webgl';
-  let settings = { projection: 'umap', dims: 2, colour: 'size', mode: 'move', hidden: {} };
+  let settings = { projection: 'umap', dims: 2, colour: null, mode: 'move', hidden: {} };
   let layers = []; // as drawn: {key, label, rows, colour}
   let colouring = null;
   let shown = null; // uint8: drawn and not hidden
@@ -415,7 +415,11 @@ function start(root) {
     const a = data.arrays;
     const name = settings.colour;
     if (name === 'source') colouring = categories(a.source, (v) => data.sources[v], 'not known');
-    else if (name === 'kind') colouring = categories(a.kind, (v) => data.kinds[v], 'not known');
+    else if (name === 'kind') {
+      colouring = categories(a.kind, (v) => data.kinds[v], 'not known');
+      // Two actions at once lie among the first of the two, and would hide it.
+      for (const layer of colouring.layers) if (layer.label === 'both') layer.below = true;
+    }
     else if (name === 'cluster') colouring = categories(a.cluster, clusterName, 'in no cluster');
     else if (name === 'density') colouring = continuum(a.density, data.units.density, { signed: false, ends: [0, 1] });
     else if (name.startsWith('known:')) colouring = continuum(data.known[name.slice(6)].values, data.known[name.slice(6)].unit);
@@ -991,7 +995,7 @@ function start(root) {
     settings = { ...settings, ...stored() };
     if (!families.includes(settings.projection)) settings.projection = families[0];
     if (![2, 3].includes(settings.dims) || !possible(settings.dims)) settings.dims = possible(2) ? 2 : 3;
-    if (!colours.some(([c]) => c === settings.colour)) settings.colour = 'size';
+    if (!colours.some(([c]) => c === settings.colour)) settings.colour = data.kinds.length ? 'kind' : 'size';
     if (settings.mode !== 'lasso') settings.mode = 'move';
     if (typeof settings.hidden !== 'object' || !settings.hidden) settings.hidden = {};
     showSettings();

@@ -94,7 +94,7 @@ class Page:
     def __init__(self, models: Models) -> None:
         self.models = models
         self.sessions = Sessions()
-        self.examples = views.read_examples(EXAMPLES)
+        self.examples, self.photos = views.read_examples(EXAMPLES), EXAMPLES / "photos"
         self.opening = opening.read(EXAMPLES)
         # Served where they are: copies in Gradio's cache would pile up with each visitor.
         gr.set_static_paths([self.sessions.root, *(EXAMPLES / n for n in ("clips", "photos", "opening"))])
@@ -121,6 +121,7 @@ class Page:
             "a picture or clip of yours; below the result: what the target does under no action.</p>",
             elem_id="lam-head",
         )
+        self.space.lay_out_memory()
         with gr.Tabs(elem_id="lam-tabs") as self.tabs:
             with gr.Tab("Transfer", id="transfer") as self.transfer_tab:
                 self._lay_out_transfer(shown, start, steps, first, last)

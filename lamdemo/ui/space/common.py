@@ -75,5 +75,5 @@ def names_of(place: Place, space: SpaceSession) -> dict[str, str]:
 
 
 def direction_of(place: Place, key: Any) -> Direction | None:
-    """The direction of a key, if there is one."""
-    return next((d for d in all_directions(place) if d.key == key), None)
+    """The direction of a key, with or without a minus, if there is one."""
+    return next((d for d in all_directions(place) if d.key == str(key).removeprefix("-")), None)

@@ -9,6 +9,7 @@ import gradio as gr
 
 from lamdemo.errors import LamdemoError
 from lamdemo.ui.notices import Notice
+from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import style
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
@@ -50,11 +51,10 @@ class DirectionsPanel:
                     ("Sparse", "sparse"),
                     ("Clusters", "cluster"),
                 ],
-                value="principal",
+                value="cluster",
                 label="Show",
                 elem_id="lam-directions-kind",
             )
-            self.cards = gr.HTML("", js_on_load=style.CLICKS, elem_id="lam-directions-view")
             with gr.Row():
                 self.chosen = gr.Textbox(
                     "", label="Chosen", interactive=False, min_width=110, elem_id="lam-direction-key"
@@ -64,16 +64,19 @@ class DirectionsPanel:
                 )
                 self.rename = gr.Button("Rename", size="sm", min_width=90, elem_id="lam-direction-rename")
             with gr.Row():
-                self.save_names = gr.DownloadButton("↓ Save names", size="sm", min_width=120, elem_id="lam-names-save")
+                self.save_names = gr.DownloadButton(
+                    "↓ Save names", size="sm", min_width=120, interactive=False, elem_id="lam-names-save"
+                )
                 self.load_names = gr.UploadButton(
                     "Load names", file_types=[".json"], size="sm", min_width=120, elem_id="lam-names-load"
                 )
+            self.cards = gr.HTML("", js_on_load=style.CLICKS, elem_id="lam-directions-view")
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
         tab, page, stage = self.tab, self.tab.page, self.tab.stage
         here = [self.which, tab.name, page.hub]
-        renamed = [self.cards, tab.playing.pad, tab.kept]
+        renamed = [self.cards, tab.playing.pad, stage.overlay, self.save_names, tab.kept]
         self.cards.click(
             self._on_direction,
             {*stage.aim, self.which},
@@ -88,7 +91,6 @@ class DirectionsPanel:
             renamed,
             **QUIET,
         )
-        self.save_names.click(self._save_names, [tab.name, page.hub], self.save_names, **QUIET)
         self.load_names.upload(self._load_names, [self.load_names, *here, tab.kept], renamed, **QUIET)
 
     def _show(self, which: str, name: str, hub: str, request: gr.Request) -> Any:
@@ -119,8 +121,8 @@ class DirectionsPanel:
                 self.cards: space_views.directions(
                     place, of_kind(place, data[self.which]), names_of(place, space), chosen=found.key
                 ),
-                self.chosen: found.key,
-                self.new_name: names[found.key],
+                self.chosen: f"-{found.key}" if back else found.key,
+                self.new_name: names[f"-{found.key}"] if back else names[found.key],
             }
             yield from self.tab.stage.carry_out(data, term, session, space, pipeline, place)
 
@@ -128,33 +130,36 @@ class DirectionsPanel:
         from lamdemo.latent_space.naming import NameBook
 
         with Notice():
-            _, space, _, place = self.tab.at(name, hub, request)
+            session, space, _, place = self.tab.at(name, hub, request)
             if direction_of(place, key) is None:
                 raise LamdemoError("No direction is chosen; click the arrows of one first.")
             # Without a name it is the probe's own again.
             space.names = dict(NameBook(space.checkpoint, space.names).named(key, new or "").names)
-            return self._named(which, space, place, kept)
-        return [gr.skip()] * 3
+            return self._named(which, session, space, place, kept)
+        return [gr.skip()] * 5
 
-    def _named(self, which: str, space: SpaceSession, place: Place, kept: Any) -> list[Any]:
+    def _named(self, which: str, session: Session, space: SpaceSession, place: Place, kept: Any) -> list[Any]:
         kept = kept if isinstance(kept, dict) else {}
-        names = dict(kept.get("names") or {}) | {space.checkpoint[:16]: dict(space.names)}
+        names = kept.get("names")
+        mine = {space.checkpoint[:16]: dict(space.names)}
         return [
             space_views.directions(place, of_kind(place, which), names_of(place, space)),
             self.tab.playing.buttons(space, place),
-            kept | {"names": names},
+            self.tab.stage.drawn_over(session, space, place),
+            self.book(session, space, place),
+            kept | {"names": (names if isinstance(names, dict) else {}) | mine},
         ]
 
-    def _save_names(self, name: str, hub: str, request: gr.Request) -> Any:
+    def book(self, session: Session, space: SpaceSession, place: Place) -> Any:
+        """The button that saves the names, with the file it gives."""
         from lamdemo.latent_space.naming import NameBook
 
-        with Notice():
-            session, space, pipeline, place = self.tab.at(name, hub, request)
-            names = names_of(place, space)
-            with session.place("names") as folder:
-                path = NameBook(pipeline.checkpoint, {k: v for k, v in names.items() if v}).save(folder / "names.json")
-            return gr.DownloadButton(value=str(path), interactive=True)
-        return gr.skip()
+        names = {key: name for key, name in names_of(place, space).items() if name}
+        if not names:
+            return gr.DownloadButton(value=None, interactive=False)
+        with session.place("names") as folder:
+            path = NameBook(space.checkpoint, names).save(folder / "names.json")
+        return gr.DownloadButton(value=str(path), interactive=True)
 
     def _load_names(
         self, path: str | None, which: str, name: str, hub: str, kept: Any, request: gr.Request
@@ -162,11 +167,11 @@ class DirectionsPanel:
         from lamdemo.latent_space.naming import NameBook
 
         with Notice():
-            _, space, pipeline, place = self.tab.at(name, hub, request)
+            session, space, pipeline, place = self.tab.at(name, hub, request)
             if path:
                 book = NameBook.load(path)
                 book.check(pipeline.checkpoint)
                 keys = {d.key for d in all_directions(place)}
                 space.names = {k: v for k, v in book.names.items() if k.removeprefix("-") in keys}
-            return self._named(which, space, place, kept)
-        return [gr.skip()] * 3
+            return self._named(which, session, space, place, kept)
+        return [gr.skip()] * 5

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lamdemo.pipeline import LatentActions, TransferPipeline
     from lamdemo.ui.space.tab import SpaceTab
 
-_MOST_NEAR = 6  # steps of other recordings on show
+_MOST_NEAR = 8  # steps of other recordings on show
 
 
 class Stage:
@@ -47,7 +47,7 @@ class Stage:
 
     def __init__(self, tab: SpaceTab) -> None:
         self.tab = tab
-        self.pictures = space_views.photos_of(tab.page.examples)
+        self.pictures = space_views.photos_in(tab.page.photos)
 
     def lay_out(self) -> None:
         """Make the controls."""
@@ -356,6 +356,16 @@ class Stage:
             **more,
         }
 
+    def read_source(self, session: Session, pipeline: TransferPipeline) -> None:
+        """See that the source's actions are known to this checkpoint, for its path on the map.
+
+        The page opens with a source whose actions were inferred beforehand and not kept.
+        """
+        source = session.source
+        if source is not None and (source.latents is None or source.checkpoint != pipeline.checkpoint):
+            with session.place("source") as folder:
+                session.source = look_at_source(pipeline, source.path, source.begin, folder)
+
     def _take_clip(self, path: str | None, name: str, hub: str, request: gr.Request) -> list[Any]:
         """The visitor's own clip: the source of the other tab, too."""
         with Notice():
@@ -369,10 +379,6 @@ class Stage:
     def _show_path(self, name: str, hub: str, request: gr.Request) -> Any:
         with Notice():
             session, space, pipeline, place = self.tab.at(name, hub, request)
-            source = session.source
-            if source is not None and source.latents is None and place.atlas is not None:
-                # The page opens with a source whose actions were inferred beforehand and not kept.
-                with session.place("source") as folder:
-                    session.source = look_at_source(pipeline, source.path, source.begin, folder)
+            self.read_source(session, pipeline)
             return self.drawn_over(session, space, place)
         return gr.skip()

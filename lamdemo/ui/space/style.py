@@ -68,7 +68,7 @@ show();
 CSS = """
 .lam-two { align-items: flex-start; }
 #lam-space-intro p { margin: 0; max-width: 90ch; color: var(--lam-soft); font-size: .94rem; line-height: 1.5; }
-.lam-elsewhere { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 10px; }
+.lam-elsewhere { display: grid; grid-template-columns: repeat(8, minmax(0, 1fr)); gap: 10px; }
 .lam-elsewhere button, .lam-directions .lam-typical button, .lam-photos button { font: inherit; padding: 0; border: 0; background: none;
   cursor: pointer; text-align: left; color: var(--body-text-color); min-width: 0; border-radius: 8px; margin: 0; }
 .lam-elsewhere .lam-name { display: block; font-size: .76rem; line-height: 1.3; margin-top: 5px; color: var(--lam-soft);
@@ -80,7 +80,7 @@ CSS = """
 .lam-flip i:first-child { opacity: 1; }
 @keyframes lam-flip { 0% { opacity: 1; } 20% { opacity: 0; } 100% { opacity: 0; } }
 .lam-elsewhere button:hover .lam-flip, .lam-photos button:hover img { outline: 2px solid var(--lam-accent); }
-.lam-photos { display: grid; grid-template-columns: repeat(10, minmax(0, 1fr)); gap: 6px; }
+.lam-photos { display: grid; grid-template-columns: repeat(7, minmax(0, 1fr)); gap: 6px; }
 .lam-photos img { width: 100%; height: 40px; object-fit: cover; border-radius: 6px !important; margin: 0 !important; display: block; }
 .lam-photos button.on img { outline: 2px solid var(--lam-accent); outline-offset: 1px; }
 .lam-caption { display: flex; gap: 8px 14px; flex-wrap: wrap; align-items: baseline; margin-top: 8px; font-size: .86rem;
@@ -101,22 +101,24 @@ CSS = """
 .lam-directions .lam-field { display: block; width: 100%; border: 1px solid var(--lam-line); border-radius: 10px; cursor: pointer;
   background: var(--lam-stage); padding: 0; margin: 0; color: var(--lam-accent); }
 .lam-directions .lam-field:hover, .lam-directions .lam-field[aria-pressed=true] { border-color: var(--lam-accent); }
-.lam-directions svg { display: block; width: 100%; aspect-ratio: 4 / 3; }
+.lam-directions svg { display: block; width: 100%; aspect-ratio: 4 / 3; color: var(--lam-accent); }
 .lam-directions h3 { font-size: .86rem; font-weight: 620; margin: 6px 0 0; line-height: 1.3; color: var(--body-text-color); }
 .lam-directions h3.none { color: var(--lam-soft); font-weight: 400; }
 .lam-directions p { font-size: .76rem; line-height: 1.35; color: var(--lam-soft); margin: 1px 0 5px; }
 .lam-typical { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 4px; }
 .lam-typical .lam-flip { border-radius: 5px; }
-.lam-directions .lam-again { font: inherit; font-size: .76rem; color: var(--lam-accent); background: none; border: 0; padding: 2px 0;
+.lam-directions .lam-again { font: inherit; text-align: left; font-size: .76rem; color: var(--lam-accent); background: none; border: 0; padding: 2px 0;
   cursor: pointer; text-decoration: underline; text-underline-offset: 2px; }
 
 .lam-pad { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 .lam-pad button { font: inherit; font-size: .84rem; display: flex; align-items: center; gap: 9px; text-align: left; cursor: pointer;
   margin: 0; border: 1px solid var(--lam-line); border-radius: 10px; background: var(--lam-card); color: var(--body-text-color);
   padding: 8px 10px; min-width: 0; }
+.lam-pad button span { min-width: 0; overflow-wrap: anywhere; }
+.lam-pad button:disabled { opacity: .45; cursor: default; }
 .lam-pad button:hover { border-color: var(--lam-accent); }
 .lam-pad button.down { background: var(--lam-accent-soft); }
-.lam-pad kbd { font: inherit; font-size: .8rem; min-width: 1.9em; text-align: center; border: 1px solid var(--lam-bar);
+.lam-pad kbd { font: inherit; font-size: .8rem; flex: none; min-width: 1.9em; text-align: center; border: 1px solid var(--lam-bar);
   border-bottom-width: 2px; border-radius: 6px; padding: 2px 4px; background: var(--lam-stage); color: var(--body-text-color); }
 .lam-trail { font-size: .84rem; line-height: 1.5; color: var(--lam-soft); margin: 8px 0 0; }
 .lam-sight { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 12px; }
@@ -126,7 +128,7 @@ CSS = """
 .lam-elsewhere button:focus-visible, .lam-photos button:focus-visible, .lam-blocks button:focus-visible,
 .lam-directions button:focus-visible, .lam-pad button:focus-visible { outline: 2px solid var(--lam-accent); outline-offset: 2px; }
 @media (max-width: 760px) {
-  .lam-elsewhere { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .lam-elsewhere { grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 6px; }
   .lam-photos { grid-template-columns: none; grid-auto-flow: column; grid-auto-columns: 62px; overflow-x: auto; padding: 3px; contain: inline-size; }
   .lam-directions { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .lam-sight { grid-template-columns: 1fr; }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lamdemo.ui.page import Page
 
 
-_STORAGE = "lamdemo-space"  # where the browser keeps what outlives a reload
+_STORAGE, _TAB = "lamdemo-space", "lamdemo-tab"  # where the browser keeps what outlives a reload
 _KEPT = ("strength", "steps", "share", "gain", "count", "seed", "how", "which")  # names of settings there
 
 
@@ -66,9 +66,12 @@ class SpaceTab:
                 self.sampling.lay_out()
             with gr.Tab("What the model sees", elem_id="lam-space-tab-sight"):
                 self.sight.lay_out()
+
+    def lay_out_memory(self) -> None:
+        """Make what is kept; called outside the tab, since what is in a tab is not there before that is opened."""
         # What outlives a reload, in the visitor's own browser. The secret is none: nothing here is.
         self.kept = gr.BrowserState({}, storage_key=_STORAGE, secret="lamdemo")
-        self.linked = gr.Textbox("", visible=False)
+        self.linked, self.last_tab = gr.Textbox("", visible=False), gr.Textbox("", visible=False)
 
     def lay_out_checkpoint(self) -> None:
         """Make the choice of a checkpoint, where the map wants it."""
@@ -89,7 +92,7 @@ class SpaceTab:
             part.connect()
         opened = [
             *(self.stage.map, self.stage.overlay, self.stage.near, self.directions.cards, self.sampling.told),
-            *(self.playing.pad, self.playing.board, *self.timeline.shows),
+            *(self.playing.pad, self.playing.board, self.directions.save_names, *self.timeline.shows),
         ]
         which = self.directions.which
         self.name.input(
@@ -102,9 +105,9 @@ class SpaceTab:
             [*opened, self.name],
             **HEAVY,
         )
-        released = (self.stage.strength, self.stage.steps, self.timeline.share, self.playing.gain, self.sampling.count)
+        sliders = (self.stage.strength, self.stage.steps, self.timeline.share, self.playing.gain, self.sampling.count)
         gr.on(
-            [*(c.release for c in released), self.sampling.seed.change, self.sampling.how.input, which.input],
+            [*(c.change for c in sliders), self.sampling.seed.change, self.sampling.how.input, which.input],
             self._keep_settings,
             [*self._settings(), self.kept],
             self.kept,
@@ -113,18 +116,21 @@ class SpaceTab:
         )
         page.blocks.load(
             self._arrive,
-            [self.linked, self.kept],
+            [self.linked, self.last_tab, self.kept],
             [page.tabs, self.name, *self.stage.taken, self.stage.view, *self._settings(), *opened, self.kept],
             # The link is taken out of the address: what is made of it from here on is the browser's own to keep.
-            js="""(t, kept) => {
+            js=f"""(t, tab, kept) => {{
               const given = new URLSearchParams(location.search).get('actions') || '';
               if (given) history.replaceState(null, '', location.pathname);
-              return [given, kept];
-            }""",
+              const last = localStorage.getItem('{_TAB}') || '';
+              window.lamOpened = true;
+              return [given, last, kept];
+            }}""",
             **HEAVY,
         )
-        for tab in (page.transfer_tab, page.space_tab):
-            tab.select(self._keep_tab, self.kept, self.kept, **QUIET)
+        for tab, name in ((page.transfer_tab, "transfer"), (page.space_tab, "space")):
+            # In the browser alone: the first tab is "selected" before anything that was kept has been read.
+            tab.select(None, js=f"() => {{ if (window.lamOpened) localStorage.setItem('{_TAB}', '{name}'); }}")
         with gr.Row(visible=False):
             latents, text, target = gr.File(label="latents"), gr.Textbox(label="link"), gr.File(label="target")
             video = gr.File(label="result")
@@ -146,7 +152,7 @@ class SpaceTab:
             *(self.sampling.seed, self.sampling.how, self.directions.which),
         ]
 
-    def _arrive(self, linked: str | None, kept: Any, request: gr.Request) -> list[Any]:
+    def _arrive(self, linked: str | None, last_tab: str | None, kept: Any, request: gr.Request) -> list[Any]:
         from lamdemo.models import checkpoint_hash
         from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
 
@@ -169,9 +175,9 @@ class SpaceTab:
                 with contextlib.suppress(LamdemoError):
                     label = str(describe_checkpoint(bundled[n]))
             choices.append((label, n))
-        opened = self._open(name, None, str(kept.get("which") or "principal"), kept, session, linked=linked or "")
+        opened = self._open(name, None, str(kept.get("which") or "cluster"), kept, session, linked=linked or "")
         settings = [_setting(control, kept.get(key)) for key, control in zip(_KEPT, self._settings(), strict=True)]
-        tab = "space" if linked else kept.get("tab")
+        tab = "space" if linked else last_tab
         shown = page.opening.target.path if page.opening else None
         photo = whole(kept.get("photo"))
         taken = [gr.skip()] * 3 + [space_views.photos(self.stage.pictures, self.stage.photo_of(shown))]
@@ -226,6 +232,9 @@ class SpaceTab:
             place = self.places.get(pipeline)
             space.names = _kept_names(kept, pipeline.checkpoint)
             self._restore(space, pipeline, linked, kept)
+            if place.atlas is not None:
+                with contextlib.suppress(LamdemoError):  # the source's own column has said what is wrong
+                    self.stage.read_source(session, pipeline)
             return [
                 self.stage.map_html(place, pipeline),
                 self.stage.drawn_over(session, space, place),
@@ -234,9 +243,10 @@ class SpaceTab:
                 self.sampling.telling(place, [], pipeline),
                 self.playing.buttons(space, place),
                 space_views.playing_empty(),
+                self.directions.book(session, space, place),
                 *self.timeline.shown(session),
             ]
-        return [gr.skip()] * 13
+        return [gr.skip()] * 14
 
     def _restore(self, space: SpaceSession, pipeline: TransferPipeline, linked: str, kept: dict[str, Any]) -> None:
         """Put back a timeline: of a link, else the one this browser kept."""
@@ -266,10 +276,6 @@ class SpaceTab:
         """The page's other tab chose a checkpoint."""
         opened = self._open(name, hub, which, kept if isinstance(kept, dict) else {}, self.session(request))
         return [*opened, gr.skip() if (hub or "").strip() else name]
-
-    def _keep_tab(self, kept: Any, event: gr.SelectData) -> dict[str, Any]:
-        chosen = "transfer" if event.index in (0, "transfer") else "space"
-        return (kept if isinstance(kept, dict) else {}) | {"tab": chosen}
 
     def _keep_settings(self, *values: Any) -> dict[str, Any]:
         *settings, kept = values

@@ -71,7 +71,7 @@ class Timeline:
                     elem_id="lam-block-strength",
                 )
                 self.block_repeat = gr.Slider(
-                    1, 8, 1, step=1, label="Block's repeats", buttons=[], min_width=150, elem_id="lam-block-repeat"
+                    1, 50, 1, step=1, label="Block's repeats", buttons=[], min_width=150, elem_id="lam-block-repeat"
                 )
                 self.block_reverse = gr.Checkbox(
                     False, label="Undo it: each step's opposite, the last first", elem_id="lam-block-reverse"

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamdemo.ui.space.work import Place, Played
-from lamdemo.ui.views import Example, _loop, _picture, _stage, url
+from lamdemo.ui.views import _loop, _picture, _stage, url
 from lamdemo.ui.work import Live
 
 if TYPE_CHECKING:
@@ -85,10 +86,12 @@ def step_name(place: Place, index: int) -> str:
     """What to call a step of the atlas: its kind, or its recording and time."""
     atlas = place.atlas
     assert atlas is not None
-    recording = atlas.recordings[int(atlas.recording[index])]
-    when = f"{recording.name} at {atlas.seconds[index]:.2f} s"
-    kind = int(atlas.kind[index])
-    return f"{atlas.kinds[kind]} in {when}" if kind >= 0 else when
+    number = int(atlas.recording[index])
+    recording, kind = atlas.recordings[number], int(atlas.kind[index])
+    when = f"{atlas.seconds[index]:.2f} s"
+    if recording.part == "scenes" and kind >= 0:
+        return f"{atlas.kinds[kind]}, scene {number}, {when}"
+    return f"{Path(recording.name).stem.replace('_', ' ')}, {when}"
 
 
 def elsewhere(place: Place, indices: Sequence[int], distances: Sequence[float]) -> str:
@@ -117,12 +120,18 @@ def photos(examples: Sequence[tuple[str, Any]], chosen: int | None = None) -> st
     return f'<div class="lam-photos">{items}</div>'
 
 
-def photos_of(pairs: Sequence[Example]) -> list[tuple[str, Any]]:
-    """The examples' pictures, each once."""
-    found: dict[Any, str] = {}
-    for pair in pairs:
-        found.setdefault(pair.photo, pair.photo.stem.replace("_", " "))
-    return [(title, path) for path, title in found.items()]
+# Pictures to play on, of different kinds: landscapes, rooms, people, animals, things.
+_PHOTOS = (
+    *("mountain_path", "palace_square", "machu_picchu", "forest_stream", "colosseum_street"),
+    *("astronaut", "treadmill_person", "dog", "horses", "sheep", "raccoon"),
+    *("coffee_cup", "wine_and_drum", "dahlia"),
+)
+
+
+def photos_in(folder: Path) -> list[tuple[str, Path]]:
+    """Pictures to play on, with their titles; those that are there."""
+    paths = [folder / f"{name}.jpg" for name in _PHOTOS]
+    return [(path.stem.replace("_", " "), path) for path in paths if path.is_file()]
 
 
 def timeline(composition: Composition | None, chosen: int) -> str:

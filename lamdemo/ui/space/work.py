@@ -143,7 +143,7 @@ class Places:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._places: dict[str, Place] = {}
+        self._places: dict[tuple[str, Path | None], Place] = {}
         self._lock = threading.Lock()
 
     def get(self, pipeline: TransferPipeline) -> Place:
@@ -153,9 +153,10 @@ class Places:
             LamdemoError: its atlas or prior is damaged or of another checkpoint.
         """
         with self._lock:
-            key = pipeline.checkpoint or str(id(pipeline))
+            # The same weights can lie in two folders, with an atlas in one of them.
+            key = (pipeline.checkpoint, pipeline.folder)
             if key not in self._places:
-                self._places[key] = self._read(pipeline, key)
+                self._places[key] = self._read(pipeline, self.root / f"map-{len(self._places):03d}")
             return self._places[key]
 
     def plotly(self) -> Path:
@@ -164,13 +165,12 @@ class Places:
 
         return write_plotly(self.root / "plotly")
 
-    def _read(self, pipeline: TransferPipeline, key: str) -> Place:
+    def _read(self, pipeline: TransferPipeline, folder: Path) -> Place:
         from lamdemo.latent_space.atlas import Atlas
         from lamdemo.latent_space.directions import play_set
         from lamdemo.latent_space.prior import load_prior
         from lamdemo.ui.map import write_map
 
-        folder = self.root / f"map-{key[:16]}"
         atlas = prior = data = None
         if pipeline.folder is not None:
             atlas = Atlas.read(pipeline.folder)

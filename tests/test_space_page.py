@@ -198,10 +198,10 @@ def test_a_click_on_the_map_plays_and_shows_the_same_elsewhere(page: Any) -> Non
     assert page.inner_text(f"{STAGE} .lam-tag") == "8 steps"
     page.wait_for_selector("#lam-space-near-view [data-act=point]")
     near = page.locator("#lam-space-near-view [data-act=point]")
-    assert near.count() == 6
-    names = [re.search(r"(clip|scene)_\d+", near.nth(k).get_attribute("aria-label")).group() for k in range(6)]
-    own = re.search(r"(clip|scene)_\d+", page.inner_text(f"{STAGE} .lam-caption b"))
-    assert own is not None and own.group() not in names and len(set(names)) == 6
+    assert near.count() == 8
+    names = [re.search(r"(clip|scene) \d+", near.nth(k).get_attribute("aria-label")).group() for k in range(8)]
+    own = re.search(r"(clip|scene) \d+", page.inner_text(f"{STAGE} .lam-caption b"))
+    assert own is not None and own.group() not in names and len(set(names)) == 8
     # Its small clip is of pictures that are there.
     style = near.first.locator("i").first.get_attribute("style")
     sheet = re.search(r"url\(['\"]?([^'\")]+)", style).group(1)

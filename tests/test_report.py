@@ -233,7 +233,11 @@ def space() -> dict[str, Any]:
             "steering": {s: turns for s in ("test", "validation", "test_among_validation")},
         },
         "arithmetic": {
-            "sum": {**sums("sum", "joint", "shuffled", "copied_flow"), "latents": latents},
+            "sum": {
+                **sums("sum", "joint", "shuffled", "copied_flow"),
+                "pairs": {"pan + zoom": sums("sum", "a", "b", "joint", "shuffled", "copied_flow")},
+                "latents": latents,
+            },
             "interpolation": sums("half", "copy"),
             "reversal": {"own": back, "shuffled": back},
             "strength": {"fit": {"slope": 1.0, "intercept": 0.0, "r2": 0.99}},

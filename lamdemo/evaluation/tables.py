@@ -669,6 +669,40 @@ def space_table(view: View) -> str:
             f"{about['clear_turn']:g}."
         )
     head = ["latent space", "wanted", "**z**", "reached", "chance", "optical flow", "features"]
+    blocks = [f"{table(head, rows)}\n\n{note} {view.source([one], 'space')}"]
+    if isinstance(one.dig(*sums, "pairs"), Mapping):
+        blocks.append(_sums_of(view, one))
+    return "\n\n".join(blocks)
+
+
+def _sums_of(view: View, one: Reports) -> str:
+    """Sums of actions by the kinds of the two."""
+    sums = ("space", "arithmetic", "sum")
+    rows = []
+    for pair in ("all", *one.dig(*sums, "pairs")):
+        at = sums if pair == "all" else (*sums, "pairs", str(pair))
+        cases = number(one.dig(*at, "cases"))
+        shares = [one.figure(*at, "better", m) for m in ("sum", "joint", "shuffled", "copied_flow")]
+        errors = [one.figure(*at, "over_copy", m) for m in ("sum", "a", "b", "joint")]
+        cells = [*(None if f is None else f.value for f in shares), *errors]
+        rows.append([str(pair), "–" if cases is None else f"{cases:.0f}", *(said(c) for c in cells)])
+    head = [
+        "A + B",
+        "cases",
+        "**better**",
+        "seen at once",
+        "another’s B",
+        "flows added",
+        "**error of A + B**",
+        "of A",
+        "of B",
+        "seen at once, error",
+    ]
+    note = (
+        "Better: share of cases in which the result is nearer to the truth of both at once than under A alone and than "
+        "under B alone. Seen at once: z of another scene that shows both, in place of the sum. Errors of motion, over "
+        "copying."
+    )
     return f"{table(head, rows)}\n\n{note} {view.source([one], 'space')}"
 
 
@@ -696,13 +730,14 @@ def spaces_table(view: View) -> str:
     rows = [[*_names(r, dials), *(said(r.figure("space", *at)) for _, at in columns)] for r in found]
     first = found[0]
     chance = {words: number(first.dig("space", *at[:-1], "chance")) for words, at in columns if at[0] == "neighbours"}
+    chance["A + B better than either"] = number(first.dig("space", "arithmetic", "sum", "better", "shuffled", "value"))
     rows.append(["chance", *[""] * (len(_heads(dials)) - 1), *(said(chance.get(words)) for words, _ in columns)])
     flows = {words: first.figure("space", *at[:-1], "flow") for words, at in columns if at[0] == "neighbours"}
     flows["A + B better than either"] = first.figure("space", "arithmetic", "sum", "better", "copied_flow")
     rows.append(["optical flow", *[""] * (len(_heads(dials)) - 1), *(said(flows.get(words)) for words, _ in columns)])
     note = (
-        "Shares at rank 1, and shares of cases. “Both at once, seen”: z of a scene that shows both, in place of the "
-        "sum. “z of both − (A + B)”: distance over the size of the former."
+        "Shares at rank 1, and shares of cases (chance: another case’s B). “Both at once, seen”: z of a scene that "
+        "shows both, in place of the sum. “z of both − (A + B)”: distance over the size of the former."
     )
     return f"{table([*_heads(dials), *(w for w, _ in columns)], rows)}\n\n{note} {view.source(found, 'space')}"
 

@@ -417,6 +417,10 @@ class TestEvaluation:
         everywhere = found["all"]
         assert everywhere["steps"] == 320 and everywhere["recordings"] == 40
         assert everywhere["closer"]["fixed"]["low"] > 0 and everywhere["closer"]["gaussian"]["low"] > 0
+        without = everywhere["closer_stateless"]["fixed"]["value"]
+        assert without == pytest.approx(
+            everywhere["energy"]["fixed"]["value"] - everywhere["energy"]["stateless"]["value"]
+        )
         alone = found["within_parts"]  # there is one part, which is all
         for way, figures in everywhere["energy"].items():
             assert alone["energy"][way]["value"] == pytest.approx(figures["value"])

@@ -67,7 +67,7 @@ def evaluate_priors(
         - ``energy``: for each of `WAYS` its energy distance from the inferred latents, with an interval over
           recordings (the same draws for all);
         - ``closer``: for each other way its distance less the learned prior's, with an interval: above zero, the
-          learned prior is closer;
+          learned prior is closer; ``closer_stateless`` likewise of the learned prior without a state;
         - ``floor``: the distance of two halves of the recordings from each other, over many halvings;
         - ``sizes``: quantiles of norms, of each way and of ``inferred``;
 
@@ -182,14 +182,18 @@ def judge_prior(
     at = {name: i for i, name in enumerate(ways)}
 
     def told(values: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
-        learned = at["learned"]
+        def than(prior: str) -> dict[str, Any]:
+            own = at[prior]
+            return {
+                name: interval(values[i] - values[own], draws[:, i] - draws[:, own]).as_dict()
+                for name, i in at.items()
+                if name != prior
+            }
+
         return {
             "energy": {name: interval(values[i], draws[:, i]).as_dict() for name, i in at.items()},
-            "closer": {
-                name: interval(values[i] - values[learned], draws[:, i] - draws[:, learned]).as_dict()
-                for name, i in at.items()
-                if name != "learned"
-            },
+            "closer": than("learned"),
+            "closer_stateless": than("stateless"),
         }
 
     def about(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -243,6 +247,8 @@ def judge_prior(
             "floor": whole["floor"]["value"],
             "closer_than_fixed": whole["closer"]["fixed"]["low"] > 0,
             "closer_than_gaussian": whole["closer"]["gaussian"]["low"] > 0,
+            "stateless": whole["energy"]["stateless"]["value"],
+            "stateless_closer_than_fixed": whole["closer_stateless"]["fixed"]["low"] > 0,
             "closer_than_fixed_within_parts": within["closer"]["fixed"]["low"] > 0 if within else None,
             "closer_than_gaussian_within_parts": within["closer"]["gaussian"]["low"] > 0 if within else None,
             "fixed_near_fixed": tests["fixed"].own_x,

@@ -372,12 +372,12 @@ def test_samples_lie_on_the_map_and_play(page: Any) -> None:
     page.locator("#lam-sample-draw").press("Enter")
     page.wait_for_function("document.querySelectorAll('#lam-sample-view li').length === 2")
     told = page.inner_text("#lam-sample-view")
-    assert "Zero means that nothing happens" in told and "times as far" in told
+    assert "Zero means that nothing happens" in told and told.count("times as far") == 2
     page.wait_for_function("window.lamMap.state().overlay && JSON.stringify(window.lamMap.state().overlay).length > 9")
     before = source_of(page)
     page.evaluate("window.lamMap.select({kind: 'sample', group: 1, index: 2})")
     wait_for_other(page, before)
-    assert "learned prior, sample 3" in page.inner_text(f"{STAGE} .lam-caption b")
+    assert "learned prior, given the target, sample 3" in page.inner_text(f"{STAGE} .lam-caption b")
 
 
 def test_the_state_is_shown_in_colours(page: Any) -> None:

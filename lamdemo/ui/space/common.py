@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 STEPS = 8  # that an action is held when it is clicked
 KEEP_LIMIT = 400_000  # characters of a timeline that the browser keeps; far above what a timeline can hold
-WORDS = {"fixed": "fixed prior", "learned": "learned prior"}  # how samples are called
+WORDS = {
+    "fixed": "own prior",
+    "anywhere": "learned prior",
+    "here": "learned prior, given the target",
+}  # how samples are called
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # What needs the model waits its turn.

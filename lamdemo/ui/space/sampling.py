@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from lamdemo.pipeline import TransferPipeline
     from lamdemo.ui.space.tab import SpaceTab
 
-PRIORS: tuple[How, ...] = ("fixed", "learned")
+# What is drawn for a group, and whether the target is told.
+PRIORS: dict[str, tuple[How, bool]] = {
+    "fixed": ("fixed", False),
+    "anywhere": ("learned", False),
+    "here": ("learned", True),
+}
 
 
 class Sampling:
@@ -41,13 +46,17 @@ class Sampling:
         with gr.Column(elem_classes="lam-card"):
             gr.HTML(
                 "<h2>Sampling</h2><p>Actions nobody showed: drawn from the family's own prior, or from one that "
-                "learned which actions follow a picture like the target. They appear on the map and can be "
-                "clicked there.</p>"
+                "learned which actions there are, and which follow a picture like the target. They appear on the map "
+                "and can be clicked there.</p>"
             )
             with gr.Row():
                 self.how = gr.CheckboxGroup(
-                    [("The family's own prior", "fixed"), ("The learned prior, given the target", "learned")],
-                    value=["fixed", "learned"],
+                    [
+                        ("The family's own prior", "fixed"),
+                        ("The learned prior, for any picture", "anywhere"),
+                        ("The learned prior, given the target", "here"),
+                    ],
+                    value=["fixed", "here"],
                     label="Draw from",
                     elem_id="lam-sample-how",
                 )
@@ -86,30 +95,36 @@ class Sampling:
         with Notice():
             session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
             chosen = data[self.how] or []
-            how: list[How] = [h for h in PRIORS if h in chosen]
-            if not how:
+            groups = [group for group in PRIORS if group in chosen]
+            if not groups:
                 raise LamdemoError("Choose at least one prior to draw from.")
-            if "learned" in how and place.prior is None:
+            if groups != ["fixed"] and place.prior is None:
                 raise LamdemoError("This checkpoint brings no learned prior; train one with lamdemo prior.")
             count, seed = int(number(data[self.count], 64)), int(number(data[self.seed], 0))
             states = None
-            if "learned" in how:
+            if "here" in groups:
                 moment = float(number(data[self.tab.page.moment], 0.0))
                 states = pipeline.encode(play_target(data[self.tab.page.target], moment, pipeline.fps)[-1:])
-            space.samples = {
-                one: draw(pipeline, one, count, states=states, prior=place.prior, seed=seed) for one in how
-            }
-            told = [self._measured(group, z, place) for group, z in space.samples.items()]
+            space.samples = {}
+            for group in groups:
+                how, given = PRIORS[group]
+                z = draw(pipeline, how, count, states=states if given else None, prior=place.prior, seed=seed)
+                space.samples[group] = z
+            told = [self._measured(group, z, place, pipeline) for group, z in space.samples.items()]
             return [self.tab.stage.drawn_over(session, space, place), self.telling(place, told, pipeline)]
         return [gr.skip()] * 2
 
-    def _measured(self, group: str, z: np.ndarray, place: Place) -> Drawn:
-        """How far samples lie from the steps of the map."""
-        size = float(np.linalg.norm(z, axis=1).mean())
-        if place.atlas is None:
-            return Drawn(group, len(z), size, float("nan"))
-        _, found = place.atlas.nearest(z, 1)
-        return Drawn(group, len(z), size, float(found.mean()) / place.spacing)
+    def _measured(self, group: str, z: np.ndarray, place: Place, pipeline: TransferPipeline) -> Drawn:
+        """How large samples are, and how far they lie from the map's steps and from those of training."""
+        from lamdemo.pipeline import LatentActions
+
+        size = float(np.median(np.linalg.norm(z, axis=1)))
+        judged = pipeline.judge_familiarity(LatentActions(z, pipeline.fps, pipeline.checkpoint))
+        far = None
+        if place.atlas is not None:
+            _, found = place.atlas.nearest(z, 1)
+            far = float(np.median(found)) / place.spacing
+        return Drawn(group, len(z), size, far, None if judged is None else judged.count)
 
     def _forget(self, name: str, hub: str, request: gr.Request) -> list[Any]:
         with Notice():

@@ -300,34 +300,47 @@ class Drawn:
     """What is told of a draw.
 
     Attributes:
-        group: "fixed" or "learned".
+        group: which prior, see `_GROUPS`.
         count: how many.
-        size: their mean norm.
-        far: mean distance to the nearest step of the atlas, over that between recordings of the atlas.
+        size: their median norm.
+        far: median distance to the nearest step of the atlas, over that between recordings of the atlas; None
+            without an atlas.
+        unfamiliar: how many lie outside what the model saw in training; None where that is not known.
     """
 
     group: str
     count: int
     size: float
-    far: float
+    far: float | None
+    unfamiliar: int | None
 
 
-_GROUPS = {"fixed": "the family's own prior", "learned": "the learned prior, given the target"}
+_GROUPS = {
+    "fixed": "the family's own prior",
+    "anywhere": "the learned prior, for any picture",
+    "here": "the learned prior, given the target",
+}
 
 
 def sampling(draws: Sequence[Drawn], report: dict[str, Any], zero: str) -> str:
     """What was drawn, how far it lies from real steps, and what the report says of each prior."""
-    lines = "".join(
-        f"<li>{d.count} from {_GROUPS[d.group]}: mean size {d.size:.2f}; {d.far:.2f} times as far from the nearest "
-        "step of the map as steps of different recordings are from each other.</li>"
-        for d in draws
-    )
+    lines = ""
+    for d in draws:
+        parts = [f"{d.count} from {_GROUPS[d.group]}: size {d.size:.2f} (median)"]
+        if d.far is not None:
+            parts.append(
+                f"{d.far:.2f} times as far from the nearest step of the map as different recordings are from each other"
+            )
+        if d.unfamiliar is not None:
+            parts.append(f"{d.unfamiliar} outside what the model saw in training")
+        lines += f"<li>{'; '.join(parts)}.</li>"
     told = ""
     if report:
         told = (
-            f'<p class="lam-note"><b>Measured on held-out recordings.</b> Energy distance from inferred latents: '
-            f"fixed prior {report['fixed']:.2f}, learned prior {report['learned']:.2f}, other recordings (the least "
-            f"one can expect) {report['floor']:.2f}.</p>"
+            '<p class="lam-note"><b>Measured on held-out recordings.</b> Energy distance from inferred latents (0: '
+            f"cannot be told apart): own prior {report['fixed']:.2f}, learned prior for any picture "
+            f"{report['stateless']:.2f}, given the picture {report['learned']:.2f}. The last one takes cars it has not "
+            "seen for slower ones than they are, which costs it most.</p>"
         )
     drawn = f'<ul class="lam-note">{lines}</ul>' if lines else ""
     return f'{drawn}{told}<p class="lam-note"><b>Zero.</b> {escape(zero)}</p>'

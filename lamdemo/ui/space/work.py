@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -179,7 +180,7 @@ class Places:
             atlas.check(pipeline)
             folder.mkdir(parents=True, exist_ok=True)
             data = write_map(atlas, folder)
-        place = Place(atlas, folder, data, prior)
+        place = Place(atlas, folder, data, prior, about=_prior_report(pipeline))
         if atlas is not None:
             # A few hundred steps tell how far recordings are apart as well as all of them.
             some = np.linspace(0, len(atlas) - 1, min(len(atlas), 256)).astype(int)
@@ -188,6 +189,20 @@ class Places:
             if atlas.directions is not None:
                 place.keys = play_set(atlas.directions)
         return place
+
+
+_REPORTS = Path(__file__).resolve().parents[3] / "reports"
+
+
+def _prior_report(pipeline: TransferPipeline) -> dict[str, Any]:
+    """The figures of a bundled checkpoint's priors, where the report that comes with the code is of its weights."""
+    try:
+        path = _REPORTS / str(pipeline.folder and pipeline.folder.name) / "prior.json"
+        report = json.loads(path.read_text(encoding="utf-8"))
+        headline = {k: float(report["results"]["headline"][k]) for k in ("fixed", "stateless", "learned")}
+        return headline if report["checkpoint"]["sha256"] == pipeline.checkpoint else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 @dataclass

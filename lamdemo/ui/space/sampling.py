@@ -83,11 +83,9 @@ class Sampling:
         )
         self.forget.click(self._forget, [tab.name, page.hub], shown, **QUIET)
 
-    def telling(self, place: Place, draws: list[Drawn], pipeline: TransferPipeline) -> str:
-        """What is told of draws, of the priors and of zero."""
-        from lamdemo.latent_space.composition import zero_means
-
-        return space_views.sampling(draws, place.about, zero_means(pipeline.family))
+    def telling(self, place: Place, draws: list[Drawn]) -> str:
+        """What is told of draws and of the priors."""
+        return space_views.sampling(draws, place.about)
 
     def _draw(self, data: dict[Any, Any], request: gr.Request) -> list[Any]:
         from lamdemo.latent_space.sampling import draw
@@ -111,7 +109,7 @@ class Sampling:
                 z = draw(pipeline, how, count, states=states if given else None, prior=place.prior, seed=seed)
                 space.samples[group] = z
             told = [self._measured(group, z, place, pipeline) for group, z in space.samples.items()]
-            return [self.tab.stage.drawn_over(session, space, place), self.telling(place, told, pipeline)]
+            return [self.tab.stage.drawn_over(session, space, place), self.telling(place, told)]
         return [gr.skip()] * 2
 
     def _measured(self, group: str, z: np.ndarray, place: Place, pipeline: TransferPipeline) -> Drawn:
@@ -128,7 +126,7 @@ class Sampling:
 
     def _forget(self, name: str, hub: str, request: gr.Request) -> list[Any]:
         with Notice():
-            session, space, pipeline, place = self.tab.at(name, hub, request)
+            session, space, _, place = self.tab.at(name, hub, request)
             space.samples = {}
-            return [self.tab.stage.drawn_over(session, space, place), self.telling(place, [], pipeline)]
+            return [self.tab.stage.drawn_over(session, space, place), self.telling(place, [])]
         return [gr.skip()] * 2

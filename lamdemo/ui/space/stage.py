@@ -152,8 +152,9 @@ class Stage:
         """The map of a checkpoint, or a word on how to make one."""
         if place.atlas is None or place.data is None:
             return space_views.map_empty(
-                f"The checkpoint {pipeline.name} brings no map of its latent space; make one with lamdemo atlas. The "
-                "timeline and your own clips work without."
+                place.problem
+                or f"The checkpoint {pipeline.name} brings no map of its latent space; make one with lamdemo atlas. "
+                "The timeline works without."
             )
         return space_map.map_html(views.url(place.data), views.url(self.tab.places.plotly()))
 

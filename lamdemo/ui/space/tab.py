@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from lamdemo.errors import LamdemoError
-from lamdemo.ui.notices import Notice, Refusal
+from lamdemo.ui.notices import Notice, Refusal, say
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import HEAVY, KEEP_LIMIT, QUIET, names_of, of_kind, whole
@@ -92,7 +92,13 @@ class SpaceTab:
             part.connect()
         opened = [
             *(self.stage.map, self.stage.overlay, self.stage.near, self.directions.cards, self.sampling.told),
-            *(self.playing.pad, self.playing.board, self.directions.save_names, *self.timeline.shows),
+            *(
+                self.playing.pad,
+                self.playing.board,
+                self.directions.save_names,
+                self.timeline.zero,
+                *self.timeline.shows,
+            ),
         ]
         which = self.directions.which
         self.name.input(
@@ -230,6 +236,8 @@ class SpaceTab:
             if not isinstance(space, SpaceSession) or space.checkpoint != pipeline.checkpoint:
                 space = session.space = SpaceSession(checkpoint=pipeline.checkpoint)
             place = self.places.get(pipeline)
+            if place.problem:
+                say(place.problem)
             space.names = _kept_names(kept, pipeline.checkpoint)
             self._restore(space, pipeline, linked, kept)
             if place.atlas is not None:
@@ -240,13 +248,14 @@ class SpaceTab:
                 self.stage.drawn_over(session, space, place),
                 space_views.elsewhere(place, [], []),
                 space_views.directions(place, of_kind(place, which), names_of(place, space)),
-                self.sampling.telling(place, [], pipeline),
+                self.sampling.telling(place, []),
                 self.playing.buttons(space, place),
                 space_views.playing_empty(),
                 self.directions.book(session, space, place),
+                space_views.zero(pipeline.family),
                 *self.timeline.shown(session),
             ]
-        return [gr.skip()] * 14
+        return [gr.skip()] * 15
 
     def _restore(self, space: SpaceSession, pipeline: TransferPipeline, linked: str, kept: dict[str, Any]) -> None:
         """Put back a timeline: of a link, else the one this browser kept."""

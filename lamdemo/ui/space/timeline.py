@@ -112,6 +112,7 @@ class Timeline:
                 max_lines=2,
                 elem_id="lam-space-link-text",
             )
+            self.zero = gr.HTML("", elem_id="lam-space-zero")
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
@@ -122,6 +123,7 @@ class Timeline:
         self.add_after.click(self._add_after, [*held, *state], edited, **QUIET)
         self.add_into.click(self._add_into, [*held, *state], edited, **QUIET)
         self.add_between.click(self._add_between, [self.share, tab.stage.steps, *state], edited, **QUIET)
+        self.share.release(self._preview, {*tab.stage.aim, self.share}, tab.stage.shows, **HEAVY)
         self.blocks.click(self._choose_block, tab.kept, edited, **QUIET)
         gr.on(
             [self.block_strength.input, self.block_repeat.input, self.block_reverse.input, self.smooth.input],
@@ -245,6 +247,21 @@ class Timeline:
             space.timeline = self._with(space, pipeline).append(block)
             space.block = len(space.timeline.blocks) - 1
         return self._edited(kept, request)
+
+    def _preview(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """The slider between two actions was let go: what lies there happens on the stage."""
+        from lamdemo.latent_space.composition import Block, Composition
+
+        stage = self.tab.stage
+        yield {stage.view: gr.skip()}  # a generator that yields nothing would clear what it may change
+        with Notice():
+            session, space, pipeline, _ = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            if space.before is None or space.chosen is None:
+                return  # there is nothing to go between yet, and nothing wrong with trying the slider
+            share = float(number(data[self.share], 0.5))
+            block = Block.between(space.before, space.chosen, share, repeat=int(number(data[stage.steps], STEPS)))
+            actions = Composition((block,), pipeline.fps, pipeline.checkpoint).latents()
+            yield from stage.perform(data, actions, block.label, session, pipeline, {})
 
     def _choose_block(self, kept: Any, event: gr.EventData, request: gr.Request) -> list[Any]:
         index = whole(data_of(event).get("block"))

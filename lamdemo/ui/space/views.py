@@ -322,7 +322,14 @@ _GROUPS = {
 }
 
 
-def sampling(draws: Sequence[Drawn], report: dict[str, Any], zero: str) -> str:
+def zero(family: str) -> str:
+    """What zero and the opposite of an action mean in a family."""
+    from lamdemo.latent_space.composition import zero_means
+
+    return f'<p class="lam-note"><b>Zero.</b> {escape(zero_means(family))}</p>'
+
+
+def sampling(draws: Sequence[Drawn], report: dict[str, Any]) -> str:
     """What was drawn, how far it lies from real steps, and what the report says of each prior."""
     lines = ""
     for d in draws:
@@ -343,7 +350,7 @@ def sampling(draws: Sequence[Drawn], report: dict[str, Any], zero: str) -> str:
             "seen for slower ones than they are, which costs it most.</p>"
         )
     drawn = f'<ul class="lam-note">{lines}</ul>' if lines else ""
-    return f'{drawn}{told}<p class="lam-note"><b>Zero.</b> {escape(zero)}</p>'
+    return drawn + told
 
 
 def sight(picture: np.ndarray, colours: np.ndarray, heat: np.ndarray | None, label: str) -> str:

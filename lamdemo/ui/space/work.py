@@ -124,6 +124,7 @@ class Place:
         keys: for play mode: key -> what it does.
         spacing: mean distance of a step of the atlas from the nearest one of another recording.
         about: figures of the prior's report, where there is one.
+        problem: one sentence on what is wrong with the atlas or the prior; empty for nothing.
     """
 
     atlas: Atlas | None
@@ -133,6 +134,7 @@ class Place:
     keys: dict[str, Action] = field(default_factory=dict)
     spacing: float = 1.0
     about: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
 
 
 class Places:
@@ -150,8 +152,7 @@ class Places:
     def get(self, pipeline: TransferPipeline) -> Place:
         """The latent space of a pipeline's checkpoint.
 
-        Raises:
-            LamdemoError: its atlas or prior is damaged or of another checkpoint.
+        An atlas or a prior that is damaged or of another checkpoint is left out, see `Place.problem`.
         """
         with self._lock:
             # The same weights can lie in two folders, with an atlas in one of them.
@@ -173,14 +174,23 @@ class Places:
         from lamdemo.ui.map import write_map
 
         atlas = prior = data = None
+        problem = ""
         if pipeline.folder is not None:
-            atlas = Atlas.read(pipeline.folder)
-            prior = load_prior(pipeline.folder, device=pipeline.model.device)
+            # What is wrong with an atlas or a prior must not take the rest of the tab away.
+            try:
+                atlas = Atlas.read(pipeline.folder)
+                if atlas is not None:
+                    atlas.check(pipeline)
+            except LamdemoError as error:
+                atlas, problem = None, str(error)
+            try:
+                prior = load_prior(pipeline.folder, device=pipeline.model.device)
+            except LamdemoError as error:
+                problem = problem or str(error)
         if atlas is not None:
-            atlas.check(pipeline)
             folder.mkdir(parents=True, exist_ok=True)
             data = write_map(atlas, folder)
-        place = Place(atlas, folder, data, prior, about=_prior_report(pipeline))
+        place = Place(atlas, folder, data, prior, about=_prior_report(pipeline), problem=problem)
         if atlas is not None:
             # A few hundred steps tell how far recordings are apart as well as all of them.
             some = np.linspace(0, len(atlas) - 1, min(len(atlas), 256)).astype(int)

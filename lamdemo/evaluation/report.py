@@ -62,7 +62,8 @@ def git_state() -> dict[str, Any] | None:
         git("ls-files", "--error-unmatch", Path(__file__).name)
         return {
             "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+            # Reports themselves are what a run makes: the first of several does not spoil the others.
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)reports")),
         }
     except (OSError, subprocess.SubprocessError):
         return None

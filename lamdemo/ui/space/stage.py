@@ -175,10 +175,12 @@ class Stage:
 
     def _show_target(self, path: str | None, moment: float | None, request: gr.Request) -> list[Any]:
         session = self.tab.session(request)
+        space, here = self.tab.space(request), (str(path), float(moment or 0))
+        # Who is quick has begun with this target before the page was told of it; that must not be wiped away.
         return [
-            self.still(session, path, float(moment or 0)),
+            gr.skip() if space.staged == here else self.still(session, path, here[1]),
             space_views.photos(self.pictures, self.photo_of(path)),
-            space_views.playing_empty(),
+            gr.skip() if space.playing == here else space_views.playing_empty(),
         ]
 
     def _take_photo(self, kept: Any, event: gr.EventData, request: gr.Request) -> list[Any]:
@@ -343,7 +345,10 @@ class Stage:
     ) -> Iterator[dict[Any, Any]]:
         """Carry out actions on the target, on the stage."""
         session.stop.clear()
-        target = play_target(data[self.tab.page.target], float(number(data[self.tab.page.moment], 0.0)), pipeline.fps)
+        path, moment = data[self.tab.page.target], float(number(data[self.tab.page.moment], 0.0))
+        target = play_target(path, moment, pipeline.fps)
+        if session.space is not None:
+            session.space.staged = (str(path), moment)
         with session.place("space") as folder:
             for news in play(pipeline, actions, target, label, folder, should_stop=session.stop.is_set):
                 if isinstance(news, Live):

@@ -228,7 +228,8 @@ class SpaceSession:
         samples: drawn latents ``[K, Z]`` by their group's name.
         rollout: play mode's picture, and
         pressed: what was done to it, newest last.
-        playing: file and moment of the target that the rollout began from.
+        playing: file and moment of the target that the rollout began from, and
+        staged: of the target that is acted on on the stage.
         names: what the user calls directions, by key, with a minus for the reverse.
     """
 
@@ -241,6 +242,7 @@ class SpaceSession:
     rollout: Rollout | None = None
     pressed: list[str] = field(default_factory=list)
     playing: tuple[str, float] | None = None
+    staged: tuple[str, float] | None = None
     names: dict[str, str] = field(default_factory=dict)
 
     def choose(self, term: Term) -> None:

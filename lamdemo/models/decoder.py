@@ -7,6 +7,7 @@ trained apart: everything it sees of the model is detached.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,6 +124,12 @@ class Canvas:
     def preview(self, rendering: Rendering, share: float) -> Tensor:
         """The picture after a ``share`` (0 to 1) of a step, which is not taken. ``[B, 3, H, W]``."""
         return self._drawn(*self._after(rendering, share))
+
+    def first(self) -> Canvas:
+        """The first picture of the batch alone, as a canvas of its own."""
+        alone = copy.copy(self)
+        alone.original, alone._places, alone._paint = self.original[:1], self._places[:1], self._paint[:1]
+        return alone
 
     def _drawn(self, places: Tensor, paint: Tensor) -> Tensor:
         # What comes into view from outside is not known; a mirrored edge shows less than a smeared one.

@@ -189,7 +189,9 @@ class Rollout:
             prediction: Prediction = model.world_model(before[:, None], given, self._cache)
             rendering = model.render(before, prediction, picture)
         shares = [(k + 1) / (self.between + 1) for k in range(self.between)]
-        middle = [to_frames(self._canvas.preview(rendering, s)[:1])[0] for s in shares]
+        # Of the same moments under no action nobody sees what lies between.
+        alone, seen = self._canvas.first(), Rendering(*(values[:1] for values in rendering))
+        middle = [to_frames(alone.preview(seen, s))[0] for s in shares]
         self._picture = self._canvas.apply(rendering)
         self._state = prediction.states[:, 0]
         self.count += 1

@@ -18,7 +18,7 @@ from lamdemo.ui.work import Compared, Finished, Live, SourceView, TargetView
 if TYPE_CHECKING:
     from lamdemo.pipeline.compare import Progress
 
-_LIVE_SIDE = 640  # longest side in pixels of a frame that is shown while the transfer runs
+_LIVE_SIDE, _IDLE_SIDE = 640, 320  # longest sides in pixels of frames that are shown while a transfer runs
 _MOST_THUMBS = 6
 
 
@@ -27,9 +27,9 @@ def url(path: Path) -> str:
     return "gradio_api/file=" + quote(str(path), safe="/")
 
 
-def _picture(frame: np.ndarray) -> str:
-    """A frame uint8 ``[H, W, 3]`` as a data URL."""
-    scale = min(1.0, _LIVE_SIDE / max(frame.shape[:2]))
+def _picture(frame: np.ndarray, side: int = _LIVE_SIDE) -> str:
+    """A frame uint8 ``[H, W, 3]`` as a data URL, its longest side ``side`` pixels at most."""
+    scale = min(1.0, side / max(frame.shape[:2]))
     if scale < 1:
         size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
         frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
@@ -155,11 +155,12 @@ def live(frame: Live) -> str:
     """A frame in progress."""
     share = 100 * frame.index / max(frame.steps, 1)
     word = f"step {frame.index} of {frame.steps}" if frame.index else "the target"
+    idle = f'<img src="{_picture(frame.idle, _IDLE_SIDE)}" alt="No action, {word}">'
     return (
         f'<div class="lam-stage"><img src="{_picture(frame.frame)}" alt="The transfer in progress, {word}">'
         f'<span class="lam-tag" role="status">{word}</span>'
         f'<span class="lam-progress" style="width:{share:.0f}%"></span></div>'
-        f'<div class="lam-below">{_stage(f"""<img src="{_picture(frame.idle)}" alt="No action, {word}">""")}'
+        f'<div class="lam-below">{_stage(idle)}'
         f'<p class="lam-note"><b>No action.</b> {_NO_ACTION}</p></div>'
     )
 

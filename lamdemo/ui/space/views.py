@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamdemo.ui.space.work import Place, Played
-from lamdemo.ui.views import _loop, _picture, _stage, url
+from lamdemo.ui.views import _IDLE_SIDE, _loop, _picture, _stage, url
 from lamdemo.ui.work import Live
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ def live(frame: Live, label: str) -> str:
     """A frame in progress, as large as the result will be."""
     share = 100 * frame.index / max(frame.steps, 1)
     word = f"step {frame.index} of {frame.steps}" if frame.index else "the target"
+    idle = f'<img src="{_picture(frame.idle, _IDLE_SIDE)}" alt="No action, {word}">'
     return (
         f'<div class="lam-stage"><img src="{_picture(frame.frame)}" alt="{escape(label)}, in progress, {word}">'
         f'<span class="lam-tag" role="status">{word}</span>'
         f'<span class="lam-progress" style="width:{share:.0f}%"></span></div>'
         f'<div class="lam-caption"><b>{escape(label)}</b></div>'
-        f'<div class="lam-below">{_stage(f"""<img src="{_picture(frame.idle)}" alt="No action, {word}">""")}'
+        f'<div class="lam-below">{_stage(idle)}'
         f'<p class="lam-note"><b>No action.</b> {_NO_ACTION}</p></div>'
     )
 

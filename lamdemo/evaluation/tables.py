@@ -592,7 +592,12 @@ _SETS = {
 }
 
 
-def space_table(view: View) -> str:
+def space_marks_table(view: View) -> str:
+    """Of one checkpoint's latent space the figures that something was wanted of, and all nine kinds."""
+    return space_table(view, short=True)
+
+
+def space_table(view: View, *, short: bool = False) -> str:
     """One checkpoint's latent space: neighbours, arithmetic and zero, with chance and what needs no model."""
     one = view.one
     if one is None or "space" not in one.results:
@@ -610,6 +615,8 @@ def space_table(view: View) -> str:
             if figure is not None:
                 digits = _digits(figure.value, bound)
                 reached = "yes" if (figure.value >= bound if way == "least" else figure.value <= bound) else "**no**"
+        if short and wanted is None and "all nine" not in words:
+            return
         rows.append([words, mark, said(figure, digits), reached, *(said(b) for b in beside)])
 
     def neighbours(words: str, wanted: tuple[str, float] | None, *at: str) -> None:
@@ -670,7 +677,7 @@ def space_table(view: View) -> str:
         )
     head = ["latent space", "wanted", "**z**", "reached", "chance", "optical flow", "features"]
     blocks = [f"{table(head, rows)}\n\n{note} {view.source([one], 'space')}"]
-    if isinstance(one.dig(*sums, "pairs"), Mapping):
+    if not short and isinstance(one.dig(*sums, "pairs"), Mapping):
         blocks.append(_sums_of(view, one))
     return "\n\n".join(blocks)
 
@@ -753,6 +760,16 @@ _WAYS = {
 
 
 def prior_table(view: View) -> str:
+    """`priors_table`, and every way to draw samples of one checkpoint."""
+    found = _with(view, "prior")
+    blocks = [priors_table(view)]
+    one = view.one if view.one in found else found[0] if found else None
+    if one is not None and isinstance(one.dig("prior", "all", "energy"), Mapping):
+        blocks.append(_ways_of(view, one))
+    return "\n\n".join(blocks)
+
+
+def priors_table(view: View) -> str:
     """Samples of new actions against inferred latents: the learned prior beside the fixed one, a row a checkpoint."""
     found = _with(view, "prior")
     if not found:
@@ -785,11 +802,7 @@ def prior_table(view: View) -> str:
         "family’s own, in bold where the interval is above zero; within parts, each part’s samples are set against the "
         "latents of that part."
     )
-    blocks = [f"{table(head, rows)}\n\n{note} {view.source(found, 'prior')}"]
-    one = view.one if view.one in found else found[0]
-    if one is not None and isinstance(one.dig("prior", "all", "energy"), Mapping):
-        blocks.append(_ways_of(view, one))
-    return "\n\n".join(blocks)
+    return f"{table(head, rows)}\n\n{note} {view.source(found, 'prior')}"
 
 
 def _ways_of(view: View, one: Reports) -> str:
@@ -865,11 +878,13 @@ TABLES: dict[str, Callable[[View], str]] = {
     "entering": entering_table,
     "rollouts": rollouts_table,
     "space": space_table,
+    "spacemarks": space_marks_table,
     "spaces": spaces_table,
+    "priors": priors_table,
     "prior": prior_table,
 }
 # Tables that are about one checkpoint, or need the others beside it.
-_OF_ONE = ("targets", "baselines", "transfer", "pictures", "space")
+_OF_ONE = ("targets", "baselines", "transfer", "pictures", "space", "spacemarks")
 
 
 def make_table(name: str, view: View, only: str | None = None) -> str:

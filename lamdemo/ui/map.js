@@ -655,7 +655,11 @@ function start(root) {
         shape(c, 'star', x, y, 11);
         c.lineWidth = 4; c.strokeStyle = colours.ground; c.stroke();
         c.fillStyle = colours.accent; c.fill();
-        if (chosen.label) words(c, chosen.label, x, y + 20, colours);
+        if (chosen.label) {
+          // Near an edge the words stay on the map.
+          const half = c.measureText(chosen.label).width / 2 + 6;
+          words(c, chosen.label, Math.min(Math.max(x, half), glass.clientWidth - half), y + 20, colours);
+        }
       }
     }
     if (settings.colour === 'cluster') {

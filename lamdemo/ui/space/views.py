@@ -87,12 +87,13 @@ def step_name(place: Place, index: int) -> str:
     """What to call a step of the atlas: its kind, or its recording and time."""
     atlas = place.atlas
     assert atlas is not None
-    number = int(atlas.recording[index])
-    recording, kind = atlas.recordings[number], int(atlas.kind[index])
+    recording, kind = atlas.recordings[int(atlas.recording[index])], int(atlas.kind[index])
+    name = Path(recording.name).stem.replace("_", " ")
     when = f"{atlas.seconds[index]:.2f} s"
-    if recording.part == "scenes" and kind >= 0:
-        return f"{atlas.kinds[kind]}, scene {number}, {when}"
-    return f"{Path(recording.name).stem.replace('_', ' ')}, {when}"
+    if kind < 0:
+        return f"{name}, {when}"
+    # Scenes are named after their kind, which stands in front already.
+    return f"{atlas.kinds[kind]}, {name.removesuffix(' ' + atlas.kinds[kind])}, {when}"
 
 
 def elsewhere(place: Place, indices: Sequence[int], distances: Sequence[float]) -> str:

@@ -7,13 +7,7 @@ import html
 import json
 import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
 import tomllib
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from atlas_files import synthetic_atlas
+from pages import ROOT, WAIT, chromiums, running
 
 from lamdemo.latent_space.atlas import Atlas, Recording
 from lamdemo.ui.map import (
@@ -38,13 +33,6 @@ from lamdemo.ui.map import (
     write_plotly,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-WAIT = 120_000  # milliseconds, for what takes a hundredth of that on an idle machine
 POINTS = 300
 GLASS = ".lam-map-glass"
 READY = ".lam-map[data-state=ready]"
@@ -138,30 +126,10 @@ def test_the_package_takes_its_script_along() -> None:
 # The map in a browser.
 
 
-def _without_browser(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Any]]:
-    if CHROMIUM is None:
-        _without_browser("There is no Chromium on this machine; install the package chromium to test the page.")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _without_browser("Playwright is not installed; install it to test the page.")
-    with sync_playwright() as playwright:
-        opened = []
-
-        def launch(*more: str) -> Any:
-            opened.append(playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *more]))
-            return opened[-1]
-
-        yield launch
-        for browser in opened:
-            browser.close()
+    with chromiums() as launch:
+        yield lambda *more: launch("--disable-gpu", *more)
 
 
 @pytest.fixture(scope="module")
@@ -172,40 +140,9 @@ def browser(launch: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="module")
 def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     scratch = tmp_path_factory.mktemp("scratch")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if k not in ("SPACE_ID", "LAMDEMO_HOST")} | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-        "GRADIO_TEMP_DIR": str(scratch / "uploads"),
-        "GRADIO_ANALYTICS_ENABLED": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    url = f"http://127.0.0.1:{port}/"
-    with open(scratch / "server.log", "w+") as log:
-        server = subprocess.Popen(
-            [sys.executable, "tests/map_page.py", str(port), str(POINTS), str(scratch / "maps")],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(url, timeout=5).close()
-                    break
-                except OSError:
-                    assert server.poll() is None, (scratch / "server.log").read_text()
-                    time.sleep(0.2)
-            yield url
-        finally:
-            server.terminate()
-            try:
-                server.wait(60)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+    command = ["tests/map_page.py", "{port}", str(POINTS), str(scratch / "maps")]
+    with running(command, scratch, PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")])) as url:
+        yield url
 
 
 def _open(browser: Any, address: str, **context: Any) -> Any:

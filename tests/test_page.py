@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import ROOT, WAIT, chromiums, served
 
 from lamdemo.errors import LamdemoError
 from lamdemo.pipeline import LatentActions, TransferPipeline, save_latents
@@ -37,14 +33,6 @@ from lamdemo.ui.work import (
     read_target,
 )
 from lamdemo.video import probe, read_clip, write_image, write_video
-
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-WAIT = 180_000  # milliseconds, for what takes a hundredth of that on an idle machine
 
 LEAD = "#lam-result-view video[data-lam-loop=lead]"
 
@@ -276,24 +264,10 @@ def test_the_opening_is_read_as_it_was_written(
 # The page itself.
 
 
-def _without_browser(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        _without_browser("There is no Chromium on this machine; install the package chromium to test the page.")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _without_browser("Playwright is not installed; install it to test the page.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromiums() as launch:
+        yield launch("--disable-gpu")
 
 
 @pytest.fixture(scope="module")
@@ -307,41 +281,8 @@ def address(
     # To this one all that moves is new.
     save_latents(bundled / "sparse", np.random.default_rng(0).normal(0, 1e-4, (200, 16)))
     scratch = tmp_path_factory.mktemp("scratch")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if k not in ("SPACE_ID", "LAMDEMO_HOST")} | {
-        "LAMDEMO_CHECKPOINTS": str(bundled),
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(scratch / "uploads"),
-        "GRADIO_ANALYTICS_ENABLED": "0",
-        "TMPDIR": str(scratch),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    log = open(scratch / "server.log", "w+")
-    server = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-    )
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, (scratch / "server.log").read_text()
-                time.sleep(0.2)
+    with served(bundled, scratch) as url:
         yield url, scratch
-    finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-        log.close()
-        assert not list(scratch.glob("lamdemo-*")), "the server left its temporary files"
 
 
 @pytest.fixture(scope="module")

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import WAIT, chromiums, served
 from space_files import space_checkpoint
-from test_page import CHROMIUM, ROOT, WAIT, _without_browser
 
 from lamdemo.latent_space.composition import Block, Composition
 from lamdemo.latent_space.naming import NameBook
@@ -27,25 +21,15 @@ from lamdemo.pipeline import LatentActions
 from lamdemo.ui.models import DEFAULT
 from lamdemo.video import probe
 
-# WebGL by software: what a machine without a graphics card has.
-FLAGS = (
-    "--no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --use-angle=swiftshader --enable-unsafe-swiftshader --ignore-gpu-blocklist"
-).split()
 STAGE = "#lam-space-view"
 PLAYED = f"{STAGE} video[data-lam-loop=space]"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        _without_browser("There is no Chromium on this machine; install the package chromium to test the page.")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    # WebGL by software: what a machine without a graphics card has.
+    with chromiums() as launch:
+        yield launch("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 
 
 @pytest.fixture(scope="module")
@@ -66,43 +50,10 @@ def bundled(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def address(browser: Any, bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     scratch = tmp_path_factory.mktemp("scratch")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if k not in ("SPACE_ID", "LAMDEMO_HOST")} | {
-        "LAMDEMO_CHECKPOINTS": str(bundled),
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(scratch / "uploads"),
-        "GRADIO_ANALYTICS_ENABLED": "0",
-        "TMPDIR": str(scratch),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    log = open(scratch / "server.log", "w+")
-    server = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-    )
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, (scratch / "server.log").read_text()
-                time.sleep(0.2)
+    with served(bundled, scratch) as url:
         yield url
         said = (scratch / "server.log").read_text()
         assert "Traceback" not in said, said
-    finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-        log.close()
-        assert not list(scratch.glob("lamdemo-*")), "the server left its temporary files"
 
 
 def opened(context: Any, url: str) -> Any:

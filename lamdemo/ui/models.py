@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -46,6 +47,22 @@ def load(name: str) -> TransferPipeline:
     if is_public() and (not _HUB_ID.fullmatch(name) or Path(name).exists()):
         raise LamdemoError("This page takes bundled checkpoints and Hub ids such as owner/name, not folders.")
     return TransferPipeline.from_pretrained(name)
+
+
+def choices(default: str) -> list[tuple[str, str]]:
+    """Labels and names of the checkpoints that can be chosen: the default, then the other bundled ones."""
+    from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
+
+    bundled = bundled_checkpoints()
+    found = []
+    for name in (default, *(n for n in bundled if n != default)):
+        label = name
+        if name in bundled:
+            # A damaged one keeps its name here, and choosing it says what is wrong.
+            with contextlib.suppress(LamdemoError):
+                label = str(describe_checkpoint(bundled[name]))
+        found.append((label, name))
+    return found
 
 
 class Models:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 from collections.abc import Iterator
@@ -11,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.errors import LamdemoError
 from lamdemo.ui import map as space_map
 from lamdemo.ui import opening, style, views
-from lamdemo.ui.models import Loader, Models, is_public
+from lamdemo.ui.models import Loader, Models, choices, is_public
 from lamdemo.ui.notices import Notice, Refusal
 from lamdemo.ui.sessions import Session, Sessions
 from lamdemo.ui.space.style import CSS as SPACE_CSS
@@ -444,23 +442,13 @@ class Page:
         return session
 
     def _arrive(self, request: gr.Request) -> Any:
-        from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
-
         self.session(request)
-        bundled = bundled_checkpoints()
-        names = [self.models.default, *(n for n in bundled if n != self.models.default)]
-        choices = []
-        for name in names:
-            label = name
-            if name in bundled:
-                # A damaged one keeps its name here, and choosing it says what is wrong.
-                with contextlib.suppress(LamdemoError):
-                    label = str(describe_checkpoint(bundled[name]))
-            choices.append((label, name))
+        offered = choices(self.models.default)
+        names = [name for _, name in offered]
         # One of each family, where they are there: what the paper compares.
         first = [names[0], *(n for n in ("sparse", "discrete") if n in names[1:])]
         chosen = first if len(first) > 1 else names[:2]
-        return gr.Dropdown(choices, value=names[0]), gr.CheckboxGroup(choices, value=chosen)
+        return gr.Dropdown(offered, value=names[0]), gr.CheckboxGroup(offered, value=chosen)
 
     def _leave(self, request: gr.Request) -> None:
         self.sessions.end(request.session_hash)

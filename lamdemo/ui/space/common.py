@@ -12,6 +12,7 @@ from lamdemo.ui.space.work import Place, SpaceSession
 if TYPE_CHECKING:
     from lamdemo.latent_space.composition import Term
     from lamdemo.latent_space.directions import Direction
+    from lamdemo.ui.space.tab import SpaceTab
 
 STEPS = 8  # that an action is held when it is clicked
 KEEP_LIMIT = 400_000  # characters of a timeline that the browser keeps; far above what a timeline can hold
@@ -24,6 +25,17 @@ WORDS = {
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # What needs the model waits its turn.
 HEAVY: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", **QUIET}
+
+
+class Part:
+    """A part of the tab, which makes its controls and then ties them to their handlers.
+
+    Args:
+        tab: which it is part of.
+    """
+
+    def __init__(self, tab: SpaceTab) -> None:
+        self.tab = tab
 
 
 def data_of(event: gr.EventData) -> dict[str, Any]:

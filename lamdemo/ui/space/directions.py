@@ -15,6 +15,7 @@ from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
     HEAVY,
     QUIET,
+    Part,
     all_directions,
     data_of,
     direction_of,
@@ -24,18 +25,11 @@ from lamdemo.ui.space.common import (
 from lamdemo.ui.space.work import Place, SpaceSession
 
 if TYPE_CHECKING:
-    from lamdemo.ui.space.tab import SpaceTab
+    pass
 
 
-class DirectionsPanel:
-    """Directions and clusters.
-
-    Args:
-        tab: which it is part of.
-    """
-
-    def __init__(self, tab: SpaceTab) -> None:
-        self.tab = tab
+class DirectionsPanel(Part):
+    """Directions and clusters."""
 
     def lay_out(self) -> None:
         """Make the controls."""

@@ -12,6 +12,7 @@ from lamdemo.ui.space import style
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
     HEAVY,
+    Part,
     data_of,
     names_of,
     number,
@@ -21,18 +22,10 @@ from lamdemo.ui.work import BETWEEN
 
 if TYPE_CHECKING:
     from lamdemo.pipeline import TransferPipeline
-    from lamdemo.ui.space.tab import SpaceTab
 
 
-class Playing:
-    """Play mode.
-
-    Args:
-        tab: which it is part of.
-    """
-
-    def __init__(self, tab: SpaceTab) -> None:
-        self.tab = tab
+class Playing(Part):
+    """Play mode."""
 
     def lay_out(self) -> None:
         """Make the controls."""

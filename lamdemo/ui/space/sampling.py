@@ -13,6 +13,7 @@ from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
     HEAVY,
     QUIET,
+    Part,
     number,
 )
 from lamdemo.ui.space.views import Drawn
@@ -21,7 +22,6 @@ from lamdemo.ui.space.work import Place, play_target
 if TYPE_CHECKING:
     from lamdemo.latent_space.sampling import How
     from lamdemo.pipeline import TransferPipeline
-    from lamdemo.ui.space.tab import SpaceTab
 
 # What is drawn for a group, and whether the target is told.
 PRIORS: dict[str, tuple[How, bool]] = {
@@ -31,15 +31,8 @@ PRIORS: dict[str, tuple[How, bool]] = {
 }
 
 
-class Sampling:
-    """Sampling.
-
-    Args:
-        tab: which it is part of.
-    """
-
-    def __init__(self, tab: SpaceTab) -> None:
-        self.tab = tab
+class Sampling(Part):
+    """Sampling."""
 
     def lay_out(self) -> None:
         """Make the controls."""

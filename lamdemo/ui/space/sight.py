@@ -10,23 +10,17 @@ from lamdemo.ui.notices import Notice
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
     HEAVY,
+    Part,
     number,
 )
 from lamdemo.ui.space.work import play_target
 
 if TYPE_CHECKING:
-    from lamdemo.ui.space.tab import SpaceTab
+    pass
 
 
-class Sight:
-    """The state view.
-
-    Args:
-        tab: which it is part of.
-    """
-
-    def __init__(self, tab: SpaceTab) -> None:
-        self.tab = tab
+class Sight(Part):
+    """The state view."""
 
     def lay_out(self) -> None:
         """Make the controls."""

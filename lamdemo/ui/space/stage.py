@@ -20,6 +20,7 @@ from lamdemo.ui.space.common import (
     QUIET,
     STEPS,
     WORDS,
+    Part,
     data_of,
     names_of,
     number,
@@ -38,15 +39,11 @@ if TYPE_CHECKING:
 _MOST_NEAR = 8  # steps of other recordings on show
 
 
-class Stage:
-    """The map and the stage.
-
-    Args:
-        tab: which it is part of.
-    """
+class Stage(Part):
+    """The map and the stage."""
 
     def __init__(self, tab: SpaceTab) -> None:
-        self.tab = tab
+        super().__init__(tab)
         self.pictures = space_views.photos_in(tab.page.photos)
 
     def lay_out(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from lamdemo.errors import LamdemoError
+from lamdemo.ui.models import choices
 from lamdemo.ui.notices import Notice, Refusal, say
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import views as space_views
@@ -136,7 +137,8 @@ class SpaceTab:
         )
         for tab, name in ((page.transfer_tab, "transfer"), (page.space_tab, "space")):
             # In the browser alone: the first tab is "selected" before anything that was kept has been read.
-            tab.select(None, js=f"() => {{ if (window.lamOpened) localStorage.setItem('{_TAB}', '{name}'); }}")
+            remember = f"() => {{ if (window.lamOpened) localStorage.setItem('{_TAB}', '{name}'); }}"
+            tab.select(None, js=remember, **QUIET)
         with gr.Row(visible=False):
             latents, text, target = gr.File(label="latents"), gr.Textbox(label="link"), gr.File(label="target")
             video = gr.File(label="result")
@@ -160,27 +162,19 @@ class SpaceTab:
 
     def _arrive(self, linked: str | None, last_tab: str | None, kept: Any, request: gr.Request) -> list[Any]:
         from lamdemo.models import checkpoint_hash
-        from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
+        from lamdemo.pipeline import bundled_checkpoints
 
         page = self.page
         session = self.session(request)
         kept = kept if isinstance(kept, dict) else {}
-        bundled = bundled_checkpoints()
-        names = [page.models.default, *(n for n in bundled if n != page.models.default)]
+        offered = choices(page.models.default)
+        names = [name for _, name in offered]
         name = str(kept.get("checkpoint"))
         name = name if name in names else names[0]
         if linked:
             # A link says which checkpoint it is of; where that one comes with the page, it is chosen.
-            of = _made_with(linked)
+            of, bundled = _made_with(linked), bundled_checkpoints()
             name = next((n for n in names if n in bundled and of and checkpoint_hash(bundled[n]).startswith(of)), name)
-        choices = []
-        for n in names:
-            label = n
-            if n in bundled:
-                # A damaged one keeps its name here, and choosing it says what is wrong.
-                with contextlib.suppress(LamdemoError):
-                    label = str(describe_checkpoint(bundled[n]))
-            choices.append((label, n))
         opened = self._open(name, None, str(kept.get("which") or "cluster"), kept, session, linked=linked or "")
         settings = [_setting(control, kept.get(key)) for key, control in zip(_KEPT, self._settings(), strict=True)]
         tab = "space" if linked else last_tab
@@ -193,7 +187,7 @@ class SpaceTab:
         kept = self.timeline.kept(session, kept) | {"checkpoint": name}
         return [
             gr.Tabs(selected=tab) if tab in ("space", "transfer") else gr.skip(),
-            gr.Dropdown(choices, value=name),
+            gr.Dropdown(offered, value=name),
             *taken,
             self.stage.still(session, shown, 0.0),
             *settings,

@@ -17,6 +17,7 @@ from lamdemo.ui.space.common import (
     KEEP_LIMIT,
     QUIET,
     STEPS,
+    Part,
     chosen_of,
     data_of,
     number,
@@ -27,18 +28,10 @@ from lamdemo.ui.space.work import SpaceSession
 if TYPE_CHECKING:
     from lamdemo.latent_space.composition import Composition
     from lamdemo.pipeline import TransferPipeline
-    from lamdemo.ui.space.tab import SpaceTab
 
 
-class Timeline:
-    """The timeline.
-
-    Args:
-        tab: which it is part of.
-    """
-
-    def __init__(self, tab: SpaceTab) -> None:
-        self.tab = tab
+class Timeline(Part):
+    """The timeline."""
 
     def lay_out(self) -> None:
         """Make the controls."""

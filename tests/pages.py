@@ -1,0 +1,111 @@
+"""The page as ``python app.py`` opens it, and a browser to visit it with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+WAIT = 180_000  # milliseconds, for what takes a hundredth of that on an idle machine
+
+
+def without_browser(reason: str) -> None:
+    """Skip, or fail where the tests of the page must run."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextmanager
+def chromiums() -> Iterator[Callable[..., Any]]:
+    """What opens headless Chromium with further flags, as often as it is asked."""
+    if CHROMIUM is None:
+        without_browser("There is no Chromium on this machine; install the package chromium to test the page.")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        without_browser("Playwright is not installed; install it to test the page.")
+    with sync_playwright() as playwright:
+        opened = []
+
+        def launch(*flags: str) -> Any:
+            opened.append(playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags]))
+            return opened[-1]
+
+        yield launch
+        for browser in opened:
+            browser.close()
+
+
+@contextmanager
+def running(command: Sequence[str], scratch: Path, **environment: str) -> Iterator[str]:
+    """A page served by a Python program, at the address that comes.
+
+    Args:
+        command: of the program; ``{port}`` stands for the port.
+        scratch: for its temporary files and its log, ``server.log``.
+        environment: more of it.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    whole = {k: v for k, v in os.environ.items() if k not in ("SPACE_ID", "LAMDEMO_HOST")} | {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(scratch / "uploads"),
+        "GRADIO_ANALYTICS_ENABLED": "0",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        **environment,
+    }
+    url = f"http://127.0.0.1:{port}/"
+    with open(scratch / "server.log", "w+") as log:
+        server = subprocess.Popen(
+            [sys.executable, *(word.replace("{port}", str(port)) for word in command)],
+            cwd=ROOT,
+            env=whole,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(url, timeout=5).close()
+                    break
+                except OSError:
+                    assert server.poll() is None, (scratch / "server.log").read_text()
+                    time.sleep(0.2)
+            yield url
+        finally:
+            server.terminate()
+            try:
+                server.wait(60)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+@contextmanager
+def served(bundled: Path, scratch: Path) -> Iterator[str]:
+    """The page as ``python app.py`` opens it, with the checkpoints of a folder.
+
+    At the end it must have removed its temporary files, which are in ``scratch``.
+    """
+    with running(["app.py"], scratch, LAMDEMO_CHECKPOINTS=str(bundled), TMPDIR=str(scratch)) as url:
+        yield url
+    assert not list(scratch.glob("lamdemo-*")), "the server left its temporary files"

@@ -56,7 +56,8 @@ class Stage(Part):
                         "Show my clip on the map",
                         file_types=["video", ".gif", *sorted(VIDEO_SUFFIXES)],
                         size="sm",
-                        min_width=180,
+                        scale=1,
+                        min_width=170,
                         elem_id="lam-space-clip",
                     )
                 self.map = gr.HTML(

@@ -82,7 +82,8 @@ class SpaceTab:
             value=default,
             label="Checkpoint",
             info="each has a space of its own",
-            min_width=200,
+            scale=3,
+            min_width=260,
             elem_id="lam-space-checkpoint",
         )
 

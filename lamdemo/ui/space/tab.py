@@ -56,7 +56,7 @@ class SpaceTab:
             elem_id="lam-space-intro",
         )
         self.stage.lay_out()
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):  # all in sight on a phone, too
             with gr.Tab("Timeline", elem_id="lam-space-tab-timeline"):
                 self.timeline.lay_out()
             with gr.Tab("Play", elem_id="lam-space-tab-play"):

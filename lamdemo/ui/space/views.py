@@ -162,10 +162,16 @@ def timeline(composition: Composition | None, chosen: int) -> str:
     )
 
 
+_SEEN = 0.002  # of the picture's width a step: a pixel in 500
+
+
 def arrows(flow: np.ndarray, label: str) -> str:
-    """A flow field ``[r, r, 2]`` (forward, in widths of the picture) as SVG arrows, the longest one cell long."""
+    """A flow field ``[r, r, 2]`` (forward, in widths of the picture) as SVG arrows, the longest one cell long.
+
+    Motion below what can be seen stays as dots, however it is directed.
+    """
     r = len(flow)
-    most = max(float(np.linalg.norm(flow, axis=-1).max()), 1e-9)
+    most = max(float(np.linalg.norm(flow, axis=-1).max()), _SEEN)
     lines = []
     for y in range(r):
         for x in range(r):
@@ -233,7 +239,7 @@ def directions(place: Place, found: Sequence[Direction], names: Mapping[str, str
             f'aria-label="Play {escape(word)} ({d.key})">'
             f"{arrows(d.flow, f'Mean motion of {word}, at most {most:.1f} % of the width a step')}</button>"
             f'<h3 class="{"" if name else "none"}">{escape(word)}</h3>'
-            f"<p>{_KINDS.get(d.kind, d.kind)} {escape(d.key)}{share}; arrows up to {most:.1f} % of the width</p>"
+            f"<p>{_KINDS.get(d.kind, d.kind)} {escape(d.key.removeprefix(d.kind))}{share}; arrows up to {most:.1f} % of the width</p>"
             f'<div class="lam-typical">{typical}</div>'
             f'<button type="button" class="lam-again" data-act="reverse" data-key="{d.key}" data-hold="r-{d.key}" '
             f'aria-label="Play the reverse of {escape(word)}">reverse{f": {escape(back)}" if back else ""}</button>'

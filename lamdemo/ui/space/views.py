@@ -239,7 +239,8 @@ def directions(place: Place, found: Sequence[Direction], names: Mapping[str, str
             f'aria-label="Play {escape(word)} ({d.key})">'
             f"{arrows(d.flow, f'Mean motion of {word}, at most {most:.1f} % of the width a step')}</button>"
             f'<h3 class="{"" if name else "none"}">{escape(word)}</h3>'
-            f"<p>{_KINDS.get(d.kind, d.kind)} {escape(d.key.removeprefix(d.kind))}{share}; arrows up to {most:.1f} % of the width</p>"
+            f"<p>{_KINDS.get(d.kind, d.kind)} {escape(d.key.removeprefix(d.kind))}{share}; "
+            f"arrows up to {most:.1f} % of the width</p>"
             f'<div class="lam-typical">{typical}</div>'
             f'<button type="button" class="lam-again" data-act="reverse" data-key="{d.key}" data-hold="r-{d.key}" '
             f'aria-label="Play the reverse of {escape(word)}">reverse{f": {escape(back)}" if back else ""}</button>'

@@ -75,6 +75,31 @@ def test_what_is_written_goes_through_a_transfer_and_a_link(
     assert len(LatentActions.load(out / "latents.npz")) == 3
 
 
+def test_a_minus_is_the_reverse_as_everywhere(run: Run, checkpoint: Path, atlas: Atlas, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    done = run("compose", "--checkpoint", checkpoint, "--out", out, "--", "-pan-right:2")
+    assert done.code == 0 and "camera pans left" in done.out
+    assert atlas.directions is not None
+    np.testing.assert_array_equal(LatentActions.load(out).z, -np.repeat(atlas.directions["pan-right"].z[None], 2, 0))
+
+
+def test_a_links_smoothing_stays_where_no_other_is_given(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    first = run(
+        "compose", "pan-right:4", "zoom-in:4", "--smooth", 2, "--checkpoint", checkpoint, "--out", tmp_path / "a.npz"
+    )
+    link = next(line for line in first.out.splitlines() if line.startswith("?actions="))
+    run("compose", "--link", link, "--checkpoint", checkpoint, "--out", tmp_path / "b.npz")
+    a, b = (LatentActions.load(tmp_path / f"{name}.npz").z for name in "ab")
+    np.testing.assert_allclose(b, a, atol=0.02)
+
+
+def test_actions_of_another_width_or_rate_are_refused(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    for z, fps, words in ((np.ones((2, 5)), 4.0, "another checkpoint"), (np.ones((2, 16)), 8.0, "steps a second")):
+        file = LatentActions(z.astype(np.float32), fps).save(tmp_path / "odd.npz")
+        refused(run("compose", file, "--checkpoint", checkpoint, "--out", tmp_path / "out.npz"), words)
+    assert not (tmp_path / "out.npz").exists()
+
+
 def test_directions_are_listed_with_their_names(run: Run, checkpoint: Path) -> None:
     done = run("compose", "--list", "--checkpoint", checkpoint)
     assert done.code == 0

@@ -39,7 +39,10 @@ def compose(
     strength: Strength = 1.0,
     reverse: Reverse = False,
     repeat: Repeat = 1,
-    smooth: Annotated[float, typer.Option(min=0, max=8, metavar="W", help="Smooth over W steps at the end.")] = 0.0,
+    smooth: Annotated[
+        float | None,
+        typer.Option(min=0, max=8, metavar="W", help="Smooth over W steps at the end; a link's own without."),
+    ] = None,
     link: Annotated[str | None, typer.Option(metavar="TEXT", help="Begin with the actions of a share link.")] = None,
     checkpoint: Checkpoint = None,
     show: Annotated[bool, typer.Option("--list", help="List the checkpoint's directions, and leave.")] = False,
@@ -51,9 +54,9 @@ def compose(
 
     [bold]Examples[/]
 
-    [cyan]lamdemo compose pan-right:4 ~pan-right:4 --out there_and_back.npz[/]
+    [cyan]lamdemo compose pan-right:4 '~pan-right:4' --out there_and_back.npz[/]
 
-    [cyan]lamdemo compose walk/latents.npz 0.5*zoom-in --how add --out walk_in.npz[/]
+    [cyan]lamdemo compose walk/latents.npz '0.5*zoom-in' --how add --out walk_in.npz[/]
     """
     from lamdemo.latent_space.atlas import Atlas
     from lamdemo.latent_space.composition import Block, Composition
@@ -73,7 +76,7 @@ def compose(
     if link is not None:
         text = link.rsplit("actions=", 1)[-1].strip()
         made = Composition.decode(text, checkpoint=mine, channels=config.bottleneck.channels)
-    blocks = [_block(item, atlas, mine) for item in items or ()]
+    blocks = [_block(item, atlas, made, config.bottleneck.channels) for item in items or ()]
     if how == "between":
         if len(blocks) != 2:
             raise LamdemoError(f"Between needs two actions, and there are {len(blocks)}; give two.")
@@ -87,7 +90,7 @@ def compose(
         blocks = [Block(terms, repeat=longest if all(len(t.z) == 1 for t in terms) else 1)]
     for block in blocks:
         made = made.append(block)
-    whole = Composition(made.blocks, made.fps, mine, smooth)
+    whole = Composition(made.blocks, made.fps, mine, made.smooth if smooth is None else smooth)
     if strength != 1 or reverse or repeat != 1:
         # All of it at once: a single block of what it came to.
         latents = whole.latents().z
@@ -110,8 +113,8 @@ def _write(whole: Composition, out: Path) -> None:
         typer.echo(str(error))
 
 
-def _block(item: str, atlas: Atlas | None, checkpoint: str) -> Block:
-    """An item of the command line as a block."""
+def _block(item: str, atlas: Atlas | None, whole: Composition, channels: int) -> Block:
+    """An item of the command line as a block that fits the whole."""
     from lamdemo.latent_space.composition import Block, Term
 
     found = _ITEM.fullmatch(item.strip())
@@ -123,21 +126,28 @@ def _block(item: str, atlas: Atlas | None, checkpoint: str) -> Block:
         from lamdemo.pipeline import LatentActions
 
         loaded = LatentActions.load(what)
-        if loaded.checkpoint and loaded.checkpoint != checkpoint:
-            raise LamdemoError(f"{Path(what).name} was made with another checkpoint; name that one with --checkpoint.")
+        name, checkpoint = Path(what).name, whole.checkpoint
+        if (loaded.checkpoint and loaded.checkpoint != checkpoint) or loaded.z.shape[1] != channels:
+            raise LamdemoError(f"{name} was made with another checkpoint; name that one with --checkpoint.")
+        if loaded.fps != whole.fps:
+            raise LamdemoError(
+                f"{name} is of {loaded.fps:g} steps a second and the rest of {whole.fps:g}; infer it at that rate."
+            )
         z, label = loaded.z, Path(what).stem
     elif atlas is None:
         raise LamdemoError(f"{what[:40]} is no .npz, and this checkpoint brings no atlas to find it in; make one.")
     elif what.startswith("@"):
         number = what[1:]
-        if not number.isdigit() or int(number) >= len(atlas):
+        if not number.isdecimal() or int(number) >= len(atlas):
             raise LamdemoError(f"There is no step {number[:20]!r} in the atlas; it has 0 to {len(atlas) - 1}.")
         z, label = atlas.latents[int(number)][None], f"step {number}"
     else:
         if atlas.directions is None:
             raise LamdemoError("This checkpoint's atlas brings no directions; make it again with lamdemo atlas.")
         direction = atlas.directions[what]
-        z, label = direction.z[None], direction.name or what
+        back = what.startswith("-")  # as the reverse is called wherever directions have keys
+        z = (-direction.z if back else direction.z)[None]
+        label = (direction.back_name if back else direction.name) or what
     try:
         factor = float(found["factor"] or 1)
     except ValueError:

@@ -237,7 +237,7 @@ class Atlas:
                 for q, row in enumerate(chosen):
                     indices[start + q] = [firsts[r] + squared[q, firsts[r] : lasts[r]].argmin() for r in row]
         # Anew, without the rounding of a difference of large squares.
-        distances = np.linalg.norm(self.latents[indices] - queries[:, None].astype(np.float32), axis=-1)
+        distances = np.linalg.norm(self.latents[indices] - queries[:, None], axis=-1)
         return (indices[0], distances[0]) if np.ndim(z) == 1 else (indices, distances)
 
     def mean(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -292,7 +292,9 @@ class Atlas:
     def _queries(self, z: np.ndarray) -> np.ndarray:
         """Latents as float64 ``[Q, Z]``."""
         queries = np.atleast_2d(np.asarray(z, np.float64))
-        if queries.ndim != 2 or queries.shape[1] != self.channels:
+        if queries.ndim != 2:
+            raise LamdemoError("Latent actions are a list of numbers, or a table of such lists; give one of these.")
+        if queries.shape[1] != self.channels:
             raise LamdemoError(
                 f"These latent actions have {queries.shape[-1]} channels and this atlas' have {self.channels}; use "
                 "the checkpoint they were made with."
@@ -342,8 +344,10 @@ class Atlas:
         """
         (i,) = self.checked([index])
         of = self.frame[self.recording == self.recording[i]]
-        first, last = max(self.frame[i] - around, of.min()), min(self.frame[i] + 1 + around, of.max() + 1)
-        return list(range(int(first), int(last) + 1))
+        around = max(int(around), 0)
+        first, last = max(int(self.frame[i]) - around, int(of.min())), int(self.frame[i]) + 1 + around
+        last = min(last, int(of.max()) + 1)
+        return list(range(first, last + 1))
 
     # The file.
 

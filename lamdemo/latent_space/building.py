@@ -225,7 +225,7 @@ def build_atlas(
             try:
                 part = job.make()
             except LamdemoError as error:
-                say(f"{job.name} is left out: {error}")
+                say(_plain(f"{job.name} is left out: {error}"))
                 continue
             _write(file, part.to_bytes())
         done.append(file)
@@ -256,7 +256,16 @@ def _chosen(paths: list[Path], most: int | None) -> list[Path]:
 
 def _digest(files: Iterator[tuple[str, Path]]) -> str:
     """Of names and sizes."""
-    return hashlib.sha256(json.dumps([[name, p.stat().st_size] for name, p in files]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([[name, _state(p)[0]] for name, p in files]).encode()).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file; zeros for a link to nowhere, which is told of when it is read."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _finished(out: Path, pipeline: TransferPipeline, built: Mapping[str, Any], resume: bool) -> Atlas | None:
@@ -291,7 +300,7 @@ def _open_parts(out: Path, settings: Mapping[str, Any], resume: bool) -> Path:
     """
     kept = out.with_name(out.name + ".parts")
     about = kept / "about.json"
-    if not resume:
+    if not resume and about.is_file():  # one that is ours
         shutil.rmtree(kept, ignore_errors=True)
     if about.is_file():
         try:
@@ -338,8 +347,7 @@ def _clip_jobs(
     jobs = []
     for path in paths:
         name = path.relative_to(folder).as_posix()
-        stat = path.stat()
-        key = hashlib.sha256(json.dumps([name, stat.st_size, stat.st_mtime_ns]).encode()).hexdigest()[:24]
+        key = hashlib.sha256(json.dumps([name, *_state(path)]).encode()).hexdigest()[:24]
         part = name.split("/")[0] if "/" in name else "clips"
         recording = Recording(_plain(name), _plain(part), credits.get(name, ""), fps)
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from lamdemo.errors import LamdemoError
 from lamdemo.models.checkpoint import write_safely
-from lamdemo.pipeline import MAX_STEPS, LatentActions
+from lamdemo.pipeline import MAX_LATENT, MAX_STEPS, LatentActions
 
 MAX_BLOCKS = 32
 MAX_TERMS = 8
@@ -69,6 +69,10 @@ def _pair(a: LatentActions, b: LatentActions) -> tuple[np.ndarray, np.ndarray]:
         )
     if a.checkpoint and b.checkpoint and a.checkpoint != b.checkpoint:
         raise LamdemoError("These latent actions were made with two checkpoints; take both from one.")
+    if a.fps != b.fps:
+        raise LamdemoError(
+            f"These latent actions are of {a.fps:g} and {b.fps:g} steps a second; infer both at one rate."
+        )
     return _equally_long([a.z, b.z])
 
 
@@ -170,12 +174,15 @@ class Term:
 
     def __post_init__(self) -> None:
         z = np.asarray(self.z, np.float32)
-        if z.ndim != 2 or not z.size or not np.isfinite(z).all():
-            raise LamdemoError("A latent action must be a list of finite numbers; choose another.")
+        if z.ndim != 2 or not z.size or not np.isfinite(z).all() or np.abs(z).max() > MAX_LATENT:
+            raise LamdemoError(
+                f"A latent action must be a list of finite numbers of {MAX_LATENT:g} at most; choose another."
+            )
         if not math.isfinite(self.weight) or abs(self.weight) > MAX_STRENGTH:
             raise LamdemoError(f"The strength must be a number between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}.")
         object.__setattr__(self, "z", z)
-        object.__setattr__(self, "label", " ".join(str(self.label).split())[:_LABEL])
+        words = str(self.label).encode("utf-8", "replace").decode()
+        object.__setattr__(self, "label", " ".join(words.split())[:_LABEL])
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,7 +323,7 @@ class Composition:
         """Write a ``.npz``: what `LatentActions.save` writes, and the blocks it was made of.
 
         Raises:
-            LamdemoError: it is empty.
+            LamdemoError: it is empty, or cannot be written there.
         """
         latents = self.latents()
         arrays: dict[str, Any] = {}
@@ -331,7 +338,10 @@ class Composition:
             **arrays,
         )
         path = Path(path)
-        write_safely(path, stream.getvalue())
+        try:
+            write_safely(path, stream.getvalue())
+        except OSError as error:
+            raise LamdemoError(f"{path.name} cannot be written there; choose another place.") from error
         return path
 
     def _plan(self, arrays: dict[str, Any]) -> dict[str, Any]:

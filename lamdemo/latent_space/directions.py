@@ -196,7 +196,13 @@ class Directions:
     # In an atlas' file.
 
     def to_tensors(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and what else is to be known, for `from_tensors`."""
+        """Arrays and what else is to be known, for `from_tensors`.
+
+        Raises:
+            LamdemoError: there are none.
+        """
+        if not self.entries:
+            raise LamdemoError("There are no directions to keep; leave them out.")
         examples = [d.examples for d in self.entries]
         tensors: dict[str, np.ndarray] = {
             "z": np.stack([d.z for d in self.entries]).astype(np.float32),

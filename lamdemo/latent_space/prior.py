@@ -161,8 +161,10 @@ class FlowPrior(nn.Module):
         mean: ``[Z]`` of the training latents.
         root: ``[Z, Z]``, a root of their covariance; with the mean, the Gaussian that this prior must beat.
         codes: ``[C, Z]`` of a discrete model, else ``[0, Z]``.
+        checkpoint: hash of the weights whose latents it draws; empty where that is not known.
     """
 
+    checkpoint = ""
     basis: Tensor
     spread: Tensor
     levels: Tensor
@@ -422,6 +424,7 @@ def load_prior(
         tensors = load_file(paths[1])
         prior = FlowPrior(config, tensors["codes"])
         prior.load_state_dict(tensors)
+        prior.checkpoint = str(bound or "")
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise LamdemoError(f"The prior of {folder.name} is damaged; copy both of its files again.") from error
     if bound and (folder / MODEL_NAME).is_file() and bound != checkpoint_hash(folder):

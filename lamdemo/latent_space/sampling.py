@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -54,11 +54,14 @@ def draw(
         float32 ``[count, Z]``.
 
     Raises:
-        LamdemoError: there is no learned prior, it is of another width, or the count is not positive.
+        LamdemoError: there is no such prior, it is of another checkpoint, the count is not positive, or the states
+            are not of one picture.
     """
     if count < 1:
         raise LamdemoError("At least one sample must be drawn; give a count of 1 or more.")
     channels = pipeline.model.config.bottleneck.channels
+    if how not in get_args(How):
+        raise LamdemoError(f"There is no prior {str(how)[:40]!r}; choose one of {', '.join(get_args(How))}.")
     if how == "fixed":
         generator = torch.Generator(pipeline.model.device).manual_seed(seed)
         return pipeline.model.bottleneck.sample(count, generator).detach().float().cpu().numpy()
@@ -69,10 +72,23 @@ def draw(
             f"This prior is of latents of {prior.config.channels} channels and this checkpoint's have {channels}; use "
             "the prior that was made for it."
         )
+    if prior.checkpoint and pipeline.checkpoint and prior.checkpoint != pipeline.checkpoint:
+        raise LamdemoError("This prior was made for another checkpoint; use the one that belongs to it.")
     generator = torch.Generator(prior.basis.device).manual_seed(seed)
     if how == "gaussian":
         return prior.sample_gaussian(count, generator).float().cpu().numpy()
-    given = None if states is None else torch.as_tensor(states).reshape(1, *states.shape[-2:])
+    given = None
+    if states is not None:
+        given = torch.as_tensor(states)
+        if given.ndim == 3 and len(given) == 1:
+            given = given[0]
+        cells = pipeline.model.config.encoder.grid**2
+        if given.shape != (cells, prior.config.state_channels) or not given.isfinite().all():
+            raise LamdemoError(
+                f"A state of this checkpoint is {cells} by {prior.config.state_channels} finite numbers; encode one "
+                "picture."
+            )
+        given = given[None]
     return prior.sample(given, count, generator=generator)[0].float().cpu().numpy()
 
 

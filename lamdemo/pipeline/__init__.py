@@ -3,7 +3,7 @@
 from lamdemo.pipeline.actions import ActionEdit, LatentActions
 from lamdemo.pipeline.familiarity import Familiarity, Judgement, save_latents
 from lamdemo.pipeline.hub import bundled_checkpoints, describe_checkpoint, resolve_checkpoint
-from lamdemo.pipeline.rollout import HISTORY, Rollout, TransferStep
+from lamdemo.pipeline.rollout import HISTORY, MAX_LATENT, Rollout, TransferStep
 from lamdemo.pipeline.transfer import (
     MAX_SIDE,
     MAX_STEPS,
@@ -16,6 +16,7 @@ from lamdemo.pipeline.transfer import (
 
 __all__ = [
     "HISTORY",
+    "MAX_LATENT",
     "MAX_SIDE",
     "MAX_STEPS",
     "ActionEdit",

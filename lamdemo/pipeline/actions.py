@@ -52,11 +52,18 @@ class LatentActions:
         return np.linalg.norm(self.z, axis=-1)
 
     def save(self, path: str | Path) -> Path:
-        """Write a ``.npz`` with ``z``, ``fps`` and ``checkpoint``."""
+        """Write a ``.npz`` with ``z``, ``fps`` and ``checkpoint``.
+
+        Raises:
+            LamdemoError: it cannot be written there.
+        """
         stream = io.BytesIO()
         np.savez(stream, z=self.z.astype(np.float32), fps=np.float64(self.fps), checkpoint=np.str_(self.checkpoint))
         path = Path(path)
-        write_safely(path, stream.getvalue())
+        try:
+            write_safely(path, stream.getvalue())
+        except OSError as error:
+            raise LamdemoError(f"{path.name} cannot be written there; choose another place.") from error
         return path
 
     @classmethod

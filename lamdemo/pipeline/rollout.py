@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lamdemo.pipeline.transfer import TransferPipeline
 
 HISTORY = 64  # steps that can be taken back
+MAX_LATENT = 1e4  # of a latent's numbers, hundreds of times those of any step: beyond, states become infinite
 _SNAPSHOT_EVERY = 8  # steps between two canvases that are kept
 
 
@@ -176,9 +177,10 @@ class Rollout:
         """
         model = self.pipeline.model
         z = np.asarray(z, np.float32)
-        if z.shape != (model.config.bottleneck.channels,) or not np.isfinite(z).all():
+        if z.shape != (model.config.bottleneck.channels,) or not np.isfinite(z).all() or np.abs(z).max() > MAX_LATENT:
             raise LamdemoError(
-                f"An action of this checkpoint is {model.config.bottleneck.channels} finite numbers; "
+                f"An action of this checkpoint is {model.config.bottleneck.channels} finite numbers of "
+                f"{MAX_LATENT:g} at most; "
                 "use the checkpoint it was made with."
             )
         given = torch.from_numpy(z)[None].to(model.device)

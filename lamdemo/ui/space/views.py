@@ -355,8 +355,8 @@ def sampling(draws: Sequence[Drawn], report: dict[str, Any]) -> str:
         told = (
             '<p class="lam-note"><b>Measured on held-out recordings.</b> Energy distance from inferred latents (0: '
             f"cannot be told apart): own prior {report['fixed']:.2f}, learned prior for any picture "
-            f"{report['stateless']:.2f}, given the picture {report['learned']:.2f}. The last one takes cars it has not "
-            "seen for slower ones than they are, which costs it most.</p>"
+            f"{report['stateless']:.2f}, given the picture {report['learned']:.2f}. The last one draws some actions "
+            "too small, most of all those of cars it has not seen.</p>"
         )
     drawn = f'<ul class="lam-note">{lines}</ul>' if lines else ""
     return drawn + told

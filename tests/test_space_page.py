@@ -278,8 +278,55 @@ def test_a_link_of_nonsense_is_a_sentence(browser: Any, address: str) -> None:
     other.close()
 
 
+def test_links_do_not_cost_a_visitor_the_own_timeline(page: Any, address: str, bundled: Path) -> None:
+    """Neither one of nonsense nor, as long as it is not edited, a good one."""
+    own = blocks(page)
+    z = np.eye(1, 16, dtype=np.float32)
+    good = Composition((Block.of(z, "a friend's"),), 4.0, checkpoint_hash(bundled / DEFAULT)).encode()
+    for link, count in (("1.nonsense", len(own)), (good, 1)):
+        page.goto(address + "?actions=" + link)
+        page.wait_for_function(f"document.querySelectorAll('#lam-space-timeline [data-block]').length === {count}")
+        if count > 1:
+            assert "link" in sentence(page)
+        page.wait_for_timeout(300)
+        page.goto(address)
+        page.wait_for_function(f"document.querySelectorAll('#lam-space-timeline [data-block]').length === {len(own)}")
+        assert blocks(page) == own
+    page.wait_for_function("window.lamMap && window.lamMap.state().ready")
+
+
+def test_reversing_without_an_action_changes_nothing(page: Any) -> None:
+    press(page, "#lam-space-reverse")
+    assert "no action yet" in sentence(page)
+    assert page.locator("#lam-space-strength input[type=number]").input_value() == "1"
+
+
+def test_a_target_taken_again_is_shown_again(page: Any) -> None:
+    pictures = []
+    for number in (0, 1, 0):
+        before = page.get_attribute(f"{STAGE} img", "src") if page.locator(f"{STAGE} img").count() else ""
+        page.locator(f"#lam-space-photos [data-photo='{number}']").press("Enter")
+        page.wait_for_selector(f"#lam-space-photos [data-photo='{number}'].on")
+        page.wait_for_function(
+            f"old => {{ const i = document.querySelector('{STAGE} img'); return i && i.getAttribute('src') !== old; }}",
+            arg=before,
+        )
+        shown = page.evaluate(f"document.querySelector('{STAGE} img').naturalWidth")
+        pictures.append((number, shown))
+        if number == 0 and len(pictures) == 1:
+            before = source_of(page)
+            page.evaluate("window.lamMap.select(5)")
+            wait_for_other(page, before)
+    assert len(pictures) == 3
+
+
 def test_play_by_keys_and_undo(page: Any, photo: Path) -> None:
+    before = page.get_attribute(f"{STAGE} img", "src")
     upload(page, "#lam-space-target", photo)
+    page.wait_for_function(
+        f"old => {{ const i = document.querySelector('{STAGE} img'); return i && i.getAttribute('src') !== old; }}",
+        arg=before,
+    )
     page.get_by_role("tab", name="Play", exact=True).click()
     page.locator("#lam-play-start").press("Enter")
     page.wait_for_selector("#lam-play-view img")

@@ -374,7 +374,14 @@ class Page:
             [self.target_view, self.moment],
             **quiet,
         )
-        self.moment.release(self._choose_moment, [self.target, self.moment], self.target_view, **quiet)
+        # Not on release, which the keyboard does not give.
+        self.moment.input(
+            self._choose_moment,
+            [self.target, self.moment],
+            self.target_view,
+            trigger_mode="always_last",
+            **quiet,
+        )
 
         shows: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.result_view}
         self.go.click(self._transfer, {self.source, self.target, *settings}, results, **heavy, **shows)

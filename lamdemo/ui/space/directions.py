@@ -68,8 +68,8 @@ class DirectionsPanel(Part):
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
-        tab, page, stage = self.tab, self.tab.page, self.tab.stage
-        here = [self.which, tab.name, page.hub]
+        tab, stage = self.tab, self.tab.stage
+        here = [self.which, tab.name, tab.hub]
         renamed = [self.cards, tab.playing.pad, stage.overlay, self.save_names, tab.kept]
         self.cards.click(
             self._on_direction,
@@ -99,7 +99,7 @@ class DirectionsPanel(Part):
         yield {self.tab.stage.view: gr.skip()}  # a generator that yields nothing would clear what it may change
         said = data_of(event)
         with Notice():
-            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             if said.get("act") == "point":
                 yield from self.tab.stage.on_map(data, event, request)
                 return

@@ -46,7 +46,7 @@ class Playing(Part):
     def connect(self) -> None:
         """Tie the controls to their handlers."""
         tab, page = self.tab, self.tab.page
-        given: set[Any] = {page.target, page.moment, tab.name, page.hub, self.gain}
+        given: set[Any] = {page.target, page.moment, tab.name, tab.hub, self.gain}
         self.start.click(self._start, given, [self.board, self.pad], **HEAVY)
         self.pad.click(self._press, given, [self.board, self.pad], trigger_mode="multiple", **HEAVY)
 
@@ -67,7 +67,7 @@ class Playing(Part):
 
     def _start(self, data: dict[Any, Any], request: gr.Request) -> list[Any]:
         with Notice():
-            _, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            _, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             self._begin(data, space, pipeline)
             assert space.rollout is not None
             return [space_views.playing([space.rollout.frame], 0, []), self.buttons(space, place)]
@@ -77,7 +77,7 @@ class Playing(Part):
         said = data_of(event)
         act, pressed = said.get("act"), said.get("key")
         with Notice():
-            _, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            _, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             here = (str(data[self.tab.page.target]), float(number(data[self.tab.page.moment], 0.0)))
             if space.rollout is None or space.playing != here:
                 self._begin(data, space, pipeline)

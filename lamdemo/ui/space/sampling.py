@@ -70,11 +70,11 @@ class Sampling(Part):
         shown = [tab.stage.overlay, self.told]
         self.draw.click(
             self._draw,
-            {page.target, page.moment, tab.name, page.hub, self.how, self.count, self.seed},
+            {page.target, page.moment, tab.name, tab.hub, self.how, self.count, self.seed},
             shown,
             **HEAVY,
         )
-        self.forget.click(self._forget, [tab.name, page.hub], shown, **QUIET)
+        self.forget.click(self._forget, [tab.name, tab.hub], shown, **QUIET)
 
     def telling(self, place: Place, draws: list[Drawn]) -> str:
         """What is told of draws and of the priors."""
@@ -84,7 +84,7 @@ class Sampling(Part):
         from lamdemo.latent_space.sampling import draw
 
         with Notice():
-            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             chosen = data[self.how] or []
             groups = [group for group in PRIORS if group in chosen]
             if not groups:

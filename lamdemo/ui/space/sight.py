@@ -39,7 +39,7 @@ class Sight(Part):
         from lamdemo.latent_space.state_view import action_heat, colour_picture, overlay, state_colours
 
         with Notice():
-            _, space, pipeline, _ = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            _, space, pipeline, _ = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             moment = float(number(data[self.tab.page.moment], 0.0))
             target = play_target(data[self.tab.page.target], moment, pipeline.fps)
             picture = target[-1]

@@ -106,26 +106,27 @@ class Stage(Part):
     def connect(self) -> None:
         """Tie the controls to their handlers."""
         tab, page = self.tab, self.tab.page
-        self.map.click(self.on_map, self.aim, self.shows, **HEAVY)
-        self.near.click(self.on_map, self.aim, self.shows, **HEAVY)
-        self.again.click(self._play_again, self.aim, self.shows, **HEAVY)
+        self.map.click(self.on_map, self.aim, self.shows, trigger_mode="always_last", **HEAVY)
+        self.near.click(self.on_map, self.aim, self.shows, trigger_mode="always_last", **HEAVY)
+        self.again.click(self._play_again, self.aim, self.shows, trigger_mode="always_last", **HEAVY)
         self.reverse.click(self._play_reverse, self.aim, [*self.shows, self.strength], **HEAVY)
         # Not in the queue, where it would wait for what it is to stop.
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         self.clip.upload(
             self._take_clip,
-            [self.clip, tab.name, page.hub],
+            [self.clip, tab.name, tab.hub],
             [self.overlay, page.source, page.source_view, page.begin, page.first, page.last],
             **HEAVY,
         )
-        page.source_view.change(self._show_path, [tab.name, page.hub], self.overlay, **HEAVY)
+        page.source_view.change(self._show_path, [tab.name, tab.hub], self.overlay, **HEAVY)
         self.photos.click(self._take_photo, tab.kept, [*self.taken, tab.kept], **QUIET)
         self.target.upload(self._take_own, [self.target, tab.kept], [*self.taken, tab.kept], **QUIET)
         gr.on(
-            [page.target.change, page.moment.release],
+            [page.target.change, page.moment.input],
             self._show_target,
             [page.target, page.moment],
             [self.view, self.photos, tab.playing.board],
+            trigger_mode="always_last",
             **QUIET,
         )
 
@@ -133,7 +134,7 @@ class Stage(Part):
     def aim(self) -> set[Any]:
         """What every action on the target depends on."""
         tab, page = self.tab, self.tab.page
-        return {page.target, page.moment, tab.name, page.hub, self.strength, self.steps}
+        return {page.target, page.moment, tab.name, tab.hub, self.strength, self.steps}
 
     @property
     def taken(self) -> list[Any]:
@@ -175,10 +176,15 @@ class Stage(Part):
         session = self.tab.session(request)
         space, here = self.tab.space(request), (str(path), float(moment or 0))
         # Who is quick has begun with this target before the page was told of it; that must not be wiped away.
+        stays, plays = space.staged == here, space.playing == here
+        if not stays:
+            space.staged = None
+        if not plays:
+            space.playing, space.rollout, space.pressed = None, None, []
         return [
-            gr.skip() if space.staged == here else self.still(session, path, here[1]),
+            gr.skip() if stays else self.still(session, path, here[1]),
             space_views.photos(self.pictures, self.photo_of(path)),
-            gr.skip() if space.playing == here else space_views.playing_empty(),
+            gr.skip() if plays else space_views.playing_empty(),
         ]
 
     def _take_photo(self, kept: Any, event: gr.EventData, request: gr.Request) -> list[Any]:
@@ -245,7 +251,7 @@ class Stage(Part):
         yield {self.view: gr.skip()}  # a generator that yields nothing would clear what it may change
         said = data_of(event)
         with Notice():
-            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             found = self._pointed(said, session, space, place)
             if found is not None:
                 term, indices = found
@@ -288,15 +294,18 @@ class Stage(Part):
     def _play_again(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         yield {self.view: gr.skip()}  # a generator that yields nothing would clear what it may change
         with Notice():
-            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             if space.chosen is None:
                 raise LamdemoError("There is no action yet; click a point of the map, a direction or a sample first.")
             yield from self.carry_out(data, space.chosen, session, space, pipeline, place)
 
     def _play_reverse(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        strength = -float(number(data[self.strength], 1.0))
-        yield {self.strength: strength}
-        yield from self._play_again(data | {self.strength: strength}, request)
+        space = self.tab.space(request)
+        if space.chosen is not None:
+            strength = 0.0 - float(number(data[self.strength], 1.0))
+            yield {self.strength: strength}
+            data = data | {self.strength: strength}
+        yield from self._play_again(data, request)
 
     def _stop(self, request: gr.Request) -> None:
         self.tab.session(request).stop.set()

@@ -37,6 +37,14 @@ element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-act]');
   if (button) send(button.dataset.act, button.dataset.key);
 });
+// A button that is drawn anew, or is disabled now, must not take the keyboard's place away.
+let last = null;
+element.addEventListener('focusin', (event) => { const b = event.target.closest('[data-act]'); if (b) last = b.dataset; });
+watch('value', () => {
+  if (!last || (document.activeElement && document.activeElement !== document.body)) return;
+  const again = element.querySelector(`[data-act="${last.act}"][data-key="${CSS.escape(last.key)}"]:not([disabled])`);
+  (again || element.querySelector('[data-act]:not([disabled])'))?.focus({ preventScroll: true });
+});
 element.addEventListener('keydown', (event) => {
   if (!board() || event.ctrlKey || event.metaKey || event.altKey) return;
   const keys = { Backspace: ['undo', 'undo'], u: ['undo', 'undo'], r: ['reset', 'reset'] };

@@ -72,6 +72,8 @@ class SpaceTab:
         """Make what is kept; called outside the tab, since what is in a tab is not there before that is opened."""
         # What outlives a reload, in the visitor's own browser. The secret is none: nothing here is.
         self.kept = gr.BrowserState({}, storage_key=_STORAGE, secret="lamdemo")
+        # A Hub id counts once it was submitted: what is being typed must not change what a click does.
+        self.hub = gr.State("")
         self.linked, self.last_tab = gr.Textbox("", visible=False), gr.Textbox("", visible=False)
 
     def lay_out_checkpoint(self) -> None:
@@ -99,18 +101,23 @@ class SpaceTab:
                 self.playing.board,
                 self.directions.save_names,
                 self.timeline.zero,
+                self.directions.chosen,
+                self.directions.new_name,
                 *self.timeline.shows,
             ),
         ]
         which = self.directions.which
         self.name.input(
-            self._choose_checkpoint, [self.name, which, self.kept], [*opened, page.name, page.hub, self.kept], **HEAVY
+            self._choose_checkpoint,
+            [self.name, which, self.kept],
+            [*opened, page.name, page.hub, self.hub, self.kept],
+            **HEAVY,
         )
         gr.on(
             [page.name.input, page.hub.submit],
             self._follow_checkpoint,
             [page.name, page.hub, which, self.kept],
-            [*opened, self.name],
+            [*opened, self.name, self.hub],
             **HEAVY,
         )
         sliders = (self.stage.strength, self.stage.steps, self.timeline.share, self.playing.gain, self.sampling.count)
@@ -185,7 +192,8 @@ class SpaceTab:
         if photo is not None and 0 <= photo < len(self.stage.pictures):
             shown = str(self.stage.pictures[photo][1])
             taken = self.stage.take_target(shown, request)
-        kept = self.timeline.kept(session, kept) | {"checkpoint": name}
+        # A timeline that came by a link takes the place of one's own when it is edited, not before.
+        kept = (kept if linked else self.timeline.kept(session, kept)) | {"checkpoint": name}
         return [
             gr.Tabs(selected=tab) if tab in ("space", "transfer") else gr.skip(),
             gr.Dropdown(offered, value=name),
@@ -248,19 +256,22 @@ class SpaceTab:
                 space_views.playing_empty(),
                 self.directions.book(session, space, place),
                 space_views.zero(pipeline.family),
+                "",
+                "",
                 *self.timeline.shown(session),
             ]
-        return [gr.skip()] * 15
+        return [gr.skip()] * 18
 
     def _restore(self, space: SpaceSession, pipeline: TransferPipeline, linked: str, kept: dict[str, Any]) -> None:
         """Put back a timeline: of a link, else the one this browser kept."""
         from lamdemo.latent_space.composition import Composition
 
         channels = pipeline.model.config.bottleneck.channels
+        space.restored = True
         if linked:
             with Notice():
                 space.timeline = Composition.decode(linked, checkpoint=pipeline.checkpoint, channels=channels)
-            return
+                return
         timelines = kept.get("timelines")
         text = timelines.get(pipeline.checkpoint[:16]) if isinstance(timelines, dict) else None
         if isinstance(text, str) and space.timeline is None:
@@ -271,15 +282,27 @@ class SpaceTab:
             except LamdemoError:
                 space.timeline = None  # what an older version kept is no fault of the visitor's
 
+    def recall(self, kept: Any, request: gr.Request) -> SpaceSession:
+        """What goes on here; where the server has forgotten (it was started anew), the timeline the browser kept."""
+        session, space = self.session(request), self.space(request)
+        if not space.restored:
+            kept = kept if isinstance(kept, dict) else {}
+            pipeline = self.page.pipeline(str(kept.get("checkpoint") or "") or None, None)
+            if space.checkpoint != pipeline.checkpoint:
+                session.space = space = SpaceSession(checkpoint=pipeline.checkpoint)
+            space.names = _kept_names(kept, pipeline.checkpoint)
+            self._restore(space, pipeline, "", kept)
+        return space
+
     def _choose_checkpoint(self, name: str, which: str, kept: Any, request: gr.Request) -> list[Any]:
         kept = kept if isinstance(kept, dict) else {}
         opened = self._open(name, None, which, kept, self.session(request))
-        return [*opened, name, "", kept | {"checkpoint": name}]
+        return [*opened, name, "", "", kept | {"checkpoint": name}]
 
     def _follow_checkpoint(self, name: str, hub: str, which: str, kept: Any, request: gr.Request) -> list[Any]:
         """The page's other tab chose a checkpoint."""
         opened = self._open(name, hub, which, kept if isinstance(kept, dict) else {}, self.session(request))
-        return [*opened, gr.skip() if (hub or "").strip() else name]
+        return [*opened, gr.skip() if (hub or "").strip() else name, (hub or "").strip()]
 
     def _keep_settings(self, *values: Any) -> dict[str, Any]:
         *settings, kept = values

@@ -76,7 +76,7 @@ class Timeline(Part):
                 self.clear = gr.Button("Clear all", size="sm", min_width=90, elem_id="lam-space-clear")
                 self.smooth = gr.Slider(
                     0,
-                    4,
+                    8,
                     0,
                     step=0.25,
                     label="Smooth over steps",
@@ -109,9 +109,9 @@ class Timeline(Part):
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
-        tab, page = self.tab, self.tab.page
+        tab = self.tab
         edited = [*self.shows, tab.kept]
-        state = [tab.name, page.hub, tab.kept]
+        state = [tab.name, tab.hub, tab.kept]
         held = [tab.stage.strength, tab.stage.steps]
         self.add_after.click(self._add_after, [*held, *state], edited, **QUIET)
         self.add_into.click(self._add_into, [*held, *state], edited, **QUIET)
@@ -122,7 +122,7 @@ class Timeline(Part):
             [self.block_strength.input, self.block_repeat.input, self.block_reverse.input, self.smooth.input],
             self._change_block,
             [self.block_strength, self.block_repeat, self.block_reverse, self.smooth, tab.kept],
-            [self.blocks, self.save, tab.kept],
+            [self.blocks, self.save, self.link, tab.kept],
             trigger_mode="always_last",
             **QUIET,
         )
@@ -133,9 +133,9 @@ class Timeline(Part):
             (self.clear, self._clear),
         ):
             button.click(handler, tab.kept, edited, **QUIET)
-        self.apply.click(self._apply, tab.stage.aim, tab.stage.shows, **HEAVY)
+        self.apply.click(self._apply, {*tab.stage.aim, tab.kept}, tab.stage.shows, **HEAVY)
         self.load.upload(self._load, [self.load, *state], edited, **QUIET)
-        self.make_link.click(self._link, None, self.link, **QUIET).then(
+        self.make_link.click(self._link, tab.kept, self.link, **QUIET).then(
             None,
             self.link,
             self.link,
@@ -146,13 +146,16 @@ class Timeline(Part):
     @property
     def shows(self) -> list[Any]:
         """What a change of the timeline changes."""
-        return [self.blocks, self.block_strength, self.block_repeat, self.block_reverse, self.smooth, self.save]
+        return [
+            *(self.blocks, self.block_strength, self.block_repeat, self.block_reverse, self.smooth, self.save),
+            self.link,
+        ]
 
     def kept(self, session: Session, kept: Any) -> dict[str, Any]:
         """What the browser keeps, with the timeline as it is now."""
         kept = kept if isinstance(kept, dict) else {}
         space = session.space
-        if space is None:
+        if space is None or not space.restored:
             return kept
         text = None
         if space.timeline is not None and space.timeline.blocks:
@@ -174,6 +177,7 @@ class Timeline(Part):
                 gr.skip(),
                 0.0 if made is None else made.smooth,
                 off,
+                gr.Textbox("", visible=False),
             ]
         space.block = min(max(space.block, 0), len(made.blocks) - 1)
         block = made.blocks[space.block]
@@ -186,6 +190,7 @@ class Timeline(Part):
             block.reverse,
             made.smooth,
             gr.DownloadButton(value=str(file), interactive=True),
+            gr.Textbox("", visible=False),  # a link of what was there before
         ]
 
     def _edited(self, kept: Any, request: gr.Request) -> list[Any]:
@@ -203,6 +208,7 @@ class Timeline(Part):
         from lamdemo.latent_space.composition import Block
 
         with Notice():
+            self.tab.recall(kept, request)
             _, space, pipeline, _ = self.tab.at(name, hub, request)
             term = chosen_of(space)
             repeat = int(number(steps, STEPS)) if len(term.z) == 1 else 1
@@ -217,6 +223,7 @@ class Timeline(Part):
         from dataclasses import replace
 
         with Notice():
+            self.tab.recall(kept, request)
             _, space, pipeline, _ = self.tab.at(name, hub, request)
             term, made = chosen_of(space), self._with(space, pipeline)
             if not made.blocks:
@@ -232,6 +239,7 @@ class Timeline(Part):
         from lamdemo.latent_space.composition import Block
 
         with Notice():
+            self.tab.recall(kept, request)
             _, space, pipeline, _ = self.tab.at(name, hub, request)
             term = chosen_of(space)
             if space.before is None:
@@ -248,7 +256,7 @@ class Timeline(Part):
         stage = self.tab.stage
         yield {stage.view: gr.skip()}  # a generator that yields nothing would clear what it may change
         with Notice():
-            session, space, pipeline, _ = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            session, space, pipeline, _ = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             if space.before is None or space.chosen is None:
                 return  # there is nothing to go between yet, and nothing wrong with trying the slider
             share = float(number(data[self.share], 0.5))
@@ -259,7 +267,7 @@ class Timeline(Part):
     def _choose_block(self, kept: Any, event: gr.EventData, request: gr.Request) -> list[Any]:
         index = whole(data_of(event).get("block"))
         if index is not None:
-            self.tab.space(request).block = index
+            self.tab.recall(kept, request).block = index
         return self._edited(kept, request)
 
     def _change_block(
@@ -268,7 +276,7 @@ class Timeline(Part):
         from dataclasses import replace
 
         with Notice():
-            space = self.tab.space(request)
+            space = self.tab.recall(kept, request)
             if space.timeline is not None and space.timeline.blocks:
                 old = space.timeline.blocks[space.block]
                 block = replace(
@@ -276,7 +284,7 @@ class Timeline(Part):
                 )
                 space.timeline = replace(space.timeline.put(space.block, block), smooth=float(number(smooth, 0.0)))
         edited = self._edited(kept, request)
-        return [edited[0], *edited[-2:]]
+        return [edited[0], *edited[-3:]]
 
     def _earlier(self, kept: Any, request: gr.Request) -> list[Any]:
         return self._move_block(-1, kept, request)
@@ -286,7 +294,7 @@ class Timeline(Part):
 
     def _move_block(self, by: int, kept: Any, request: gr.Request) -> list[Any]:
         with Notice():
-            space = self.tab.space(request)
+            space = self.tab.recall(kept, request)
             if space.timeline is not None and space.timeline.blocks:
                 to = min(max(space.block + by, 0), len(space.timeline.blocks) - 1)
                 space.timeline = space.timeline.move(space.block, to)
@@ -295,20 +303,21 @@ class Timeline(Part):
 
     def _remove_block(self, kept: Any, request: gr.Request) -> list[Any]:
         with Notice():
-            space = self.tab.space(request)
+            space = self.tab.recall(kept, request)
             if space.timeline is not None and space.timeline.blocks:
                 space.timeline = space.timeline.remove(space.block)
         return self._edited(kept, request)
 
     def _clear(self, kept: Any, request: gr.Request) -> list[Any]:
-        space = self.tab.space(request)
+        space = self.tab.recall(kept, request)
         space.timeline, space.block = None, 0
         return self._edited(kept, request)
 
     def _apply(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         yield {self.tab.stage.view: gr.skip()}  # a generator that yields nothing would clear what it may change
         with Notice():
-            session, space, pipeline, _ = self.tab.at(data[self.tab.name], data[self.tab.page.hub], request)
+            self.tab.recall(data[self.tab.kept], request)
+            session, space, pipeline, _ = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             made = self._with(space, pipeline)
             count = len(made.blocks)
             label = made.blocks[0].label if count == 1 else f"the timeline of {count} blocks"
@@ -318,6 +327,7 @@ class Timeline(Part):
         from lamdemo.latent_space.composition import Composition
 
         with Notice():
+            self.tab.recall(kept, request)
             _, space, pipeline, _ = self.tab.at(name, hub, request)
             if path:
                 made = Composition.load(path)
@@ -326,9 +336,9 @@ class Timeline(Part):
                 space.timeline, space.block = made, 0
         return self._edited(kept, request)
 
-    def _link(self, request: gr.Request) -> Any:
+    def _link(self, kept: Any, request: gr.Request) -> Any:
         with Notice():
-            timeline = self.tab.space(request).timeline
+            timeline = self.tab.recall(kept, request).timeline
             if timeline is None:
                 raise LamdemoError("The timeline is empty; add an action to it first.")
             return gr.Textbox(timeline.encode(), visible=True)

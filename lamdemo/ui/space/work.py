@@ -231,6 +231,7 @@ class SpaceSession:
         playing: file and moment of the target that the rollout began from, and
         staged: of the target that is acted on on the stage.
         names: what the user calls directions, by key, with a minus for the reverse.
+        restored: whether what the browser kept was looked at; until then it must not be overwritten.
     """
 
     checkpoint: str = ""
@@ -244,6 +245,7 @@ class SpaceSession:
     playing: tuple[str, float] | None = None
     staged: tuple[str, float] | None = None
     names: dict[str, str] = field(default_factory=dict)
+    restored: bool = False
 
     def choose(self, term: Term) -> None:
         """Put an action on the stage."""

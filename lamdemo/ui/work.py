@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -371,6 +371,58 @@ def _ordered(order: Order, fps: float) -> tuple[int, np.ndarray]:
     return first, clip
 
 
+@dataclass(frozen=True)
+class Carried:
+    """Actions carried out on a target.
+
+    Attributes:
+        steps: the target and each step, lightened: coarse flows for measuring, no states.
+        smooth: frames under the actions, with those between.
+        idle: frames under no action, in step with them.
+        actions: those that were carried out.
+    """
+
+    steps: list[TransferStep]
+    smooth: list[np.ndarray]
+    idle: list[np.ndarray]
+    actions: LatentActions
+
+
+def carry_out(
+    pipeline: TransferPipeline, actions: LatentActions, target: np.ndarray, should_stop: Callable[[], bool]
+) -> Generator[Live, None, Carried]:
+    """Carry out actions and keep what files are made of; what was made until a stop is kept.
+
+    Yields:
+        A `Live` for each frame, the target first.
+
+    Returns:
+        What was carried out.
+
+    Raises:
+        LamdemoError: the actions do not fit, or it was stopped before the first step.
+    """
+    from lamdemo.pipeline import LatentActions
+
+    done: list[TransferStep] = []
+    smooth: list[np.ndarray] = []
+    for step in pipeline.stream(actions, target, between=BETWEEN):
+        smooth += [*step.between, step.frame]
+        # Only its lengths are measured, and those vary slowly; whole flows would take most of the room.
+        flow = None if step.flow is None else step.flow[::4, ::4] / 4
+        done.append(
+            dataclasses.replace(step, flow=flow, between=step.between[:0], state=step.state[:0], idle_state=None)
+        )
+        yield Live(step.index, len(actions), step.frame, step.idle)
+        if should_stop():
+            break
+    made = len(done) - 1
+    if made < 1:
+        raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
+    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(BETWEEN + 1)]
+    return Carried(done, smooth, idle, LatentActions(actions.z[:made], actions.fps, actions.checkpoint))
+
+
 def make(
     pipeline: TransferPipeline,
     order: Order,
@@ -411,23 +463,11 @@ def make(
     steps = min(asked, max(1, min(int(order.limit), MOST_STEPS)))
     applied = LatentActions(applied.z[:steps], applied.fps, applied.checkpoint)
 
-    done: list[TransferStep] = []
-    smooth: list[np.ndarray] = []
-    for step in pipeline.stream(applied, target, between=BETWEEN):
-        smooth += [*step.between, step.frame]
-        # Only its lengths are measured, and those vary slowly; whole flows would take most of the room.
-        flow = None if step.flow is None else step.flow[::4, ::4] / 4
-        done.append(dataclasses.replace(step, flow=flow, between=step.between[:0], state=step.state[:0]))
-        yield Live(step.index, steps, step.frame, step.idle)
-        if should_stop():
-            break
-    made = len(done) - 1
-    if made < 1:
-        raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
-    applied = LatentActions(applied.z[:made], applied.fps, applied.checkpoint)
+    carried = yield from carry_out(pipeline, applied, target, should_stop)
+    done, smooth, idle, applied = carried.steps, carried.smooth, carried.idle, carried.actions
+    made = len(applied)
 
     rate = pipeline.fps * pace
-    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(pace)]
     # The source starts over where its actions do.
     order_of_frames = [0] + [k % (span * pace) + 1 for k in range(made * pace)]
     shown = clip[order_of_frames]

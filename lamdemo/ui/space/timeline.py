@@ -202,14 +202,19 @@ class Timeline(Part):
 
         return space.timeline or Composition((), pipeline.fps, pipeline.checkpoint)
 
+    def _here(self, name: str, hub: str, kept: Any, request: gr.Request) -> tuple[SpaceSession, TransferPipeline]:
+        """What goes on with a checkpoint, with the timeline that the browser kept."""
+        self.tab.recall(kept, request)
+        _, space, pipeline, _ = self.tab.at(name, hub, request)
+        return space, pipeline
+
     def _add_after(
         self, strength: float, steps: float, name: str, hub: str, kept: Any, request: gr.Request
     ) -> list[Any]:
         from lamdemo.latent_space.composition import Block
 
         with Notice():
-            self.tab.recall(kept, request)
-            _, space, pipeline, _ = self.tab.at(name, hub, request)
+            space, pipeline = self._here(name, hub, kept, request)
             term = chosen_of(space)
             repeat = int(number(steps, STEPS)) if len(term.z) == 1 else 1
             block = Block((term,), strength=float(number(strength, 1.0)), repeat=repeat)
@@ -223,8 +228,7 @@ class Timeline(Part):
         from dataclasses import replace
 
         with Notice():
-            self.tab.recall(kept, request)
-            _, space, pipeline, _ = self.tab.at(name, hub, request)
+            space, pipeline = self._here(name, hub, kept, request)
             term, made = chosen_of(space), self._with(space, pipeline)
             if not made.blocks:
                 return self._add_after(strength, steps, name, hub, kept, request)
@@ -239,8 +243,7 @@ class Timeline(Part):
         from lamdemo.latent_space.composition import Block
 
         with Notice():
-            self.tab.recall(kept, request)
-            _, space, pipeline, _ = self.tab.at(name, hub, request)
+            space, pipeline = self._here(name, hub, kept, request)
             term = chosen_of(space)
             if space.before is None:
                 raise LamdemoError("There is only one action yet; click a second one to go between the two.")
@@ -327,8 +330,7 @@ class Timeline(Part):
         from lamdemo.latent_space.composition import Composition
 
         with Notice():
-            self.tab.recall(kept, request)
-            _, space, pipeline, _ = self.tab.at(name, hub, request)
+            space, pipeline = self._here(name, hub, kept, request)
             if path:
                 made = Composition.load(path)
                 # Refused here and not at the first click: what was on the timeline stays.

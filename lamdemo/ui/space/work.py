@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamdemo.errors import LamdemoError
-from lamdemo.ui.work import BETWEEN, MOST_STEPS, Live, read_target
+from lamdemo.ui.work import BETWEEN, MOST_STEPS, Live, carry_out, read_target
 from lamdemo.video import write_video
 
 if TYPE_CHECKING:
@@ -91,25 +90,15 @@ def play(
 
     asked = len(actions)
     actions = LatentActions(actions.z[:MOST_STEPS], actions.fps, actions.checkpoint)
-    done: list[Any] = []
-    smooth: list[np.ndarray] = []
-    for step in pipeline.stream(actions, target, between=BETWEEN):
-        smooth += [*step.between, step.frame]
-        flow = None if step.flow is None else step.flow[::4, ::4] / 4
-        done.append(dataclasses.replace(step, flow=flow, between=step.between[:0]))
-        yield Live(step.index, len(actions), step.frame, step.idle)
-        if should_stop():
-            break
-    made = len(done) - 1
-    if made < 1:
-        raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
+    carried = yield from carry_out(pipeline, actions, target, should_stop)
     rate = pipeline.fps * (BETWEEN + 1)
-    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(BETWEEN + 1)]
-    write_video(folder / "actions.mp4", iter(smooth), rate)
-    write_video(folder / "no_action.mp4", iter(idle), rate, crf=23)
-    applied = LatentActions(actions.z[:made], actions.fps, actions.checkpoint)
-    height, width = done[0].frame.shape[:2]
-    yield Played(folder, label, made, asked, made < len(actions), pipeline.fps, width / height, measure(done, applied))
+    write_video(folder / "actions.mp4", iter(carried.smooth), rate)
+    write_video(folder / "no_action.mp4", iter(carried.idle), rate, crf=23)
+    applied, made = carried.actions, len(carried.actions)
+    height, width = target.shape[-3:-1]
+    yield Played(
+        folder, label, made, asked, made < len(actions), pipeline.fps, width / height, measure(carried.steps, applied)
+    )
 
 
 @dataclass(eq=False)

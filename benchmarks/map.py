@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from lamdemo.evaluation.report import git_state
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -121,7 +124,13 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait(60)
-    print(json.dumps(result, indent=2))
+    told = {
+        "command": shlex.join(["python", "-m", "benchmarks.map", *sys.argv[1:]]),
+        "git": git_state(),
+        "data": "tests/atlas_files.py, synthetic_atlas, seed 0",
+        "load average": round(os.getloadavg()[0], 2),
+    }
+    print(json.dumps(told | result, indent=2))
 
 
 if __name__ == "__main__":

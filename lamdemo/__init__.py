@@ -4,8 +4,9 @@ From two frames of a video an inverse dynamics model reads a small latent action
 applies ``z`` to another state and predicts what comes next. The method is that of "Learning Latent
 Action World Models In The Wild" (arXiv 2601.05230), called "the paper" throughout.
 
-Imports go one way: ``video`` -> ``models`` -> ``pipeline`` -> ``latent_space`` -> ``evaluation`` -> ``ui``,
-``cli``; ``data`` and ``training`` stand beside the pipeline and import ``video`` and ``models`` only.
+Imports go one way: ``video`` -> ``models`` -> ``data`` -> ``pipeline`` -> ``latent_space``, ``planning`` ->
+``evaluation`` -> ``ui``, ``cli``; ``simulators`` stand beside the pipeline and import ``video`` and ``data`` only,
+and ``training`` stands above it.
 
 One meaning of time: ``z[t]`` takes ``s[t]`` to ``s[t+1]``; ``T`` frames have ``T - 1`` latents.
 
@@ -20,6 +21,9 @@ h, w  height and width of the state's grid, in cells (16 pixels of the encoder's
 N     cells of the grid, ``N = h * w``, row by row
 D     channels of a state
 Z     channels of a latent action
+A     numbers of a known action, a command
+C     commands that a controller sees: that of the step and those before it
+K     candidates of a planner
 E     width of a transformer
 ====  ==========================================================================
 

@@ -1,6 +1,7 @@
 """From a clip to its latent actions, and from there to another picture: the one way through."""
 
 from lamdemo.pipeline.actions import ActionEdit, LatentActions
+from lamdemo.pipeline.control import Drive, KnownController, control_latents
 from lamdemo.pipeline.familiarity import Familiarity, Judgement, save_latents
 from lamdemo.pipeline.hub import bundled_checkpoints, describe_checkpoint, resolve_checkpoint
 from lamdemo.pipeline.rollout import HISTORY, MAX_LATENT, Rollout, TransferStep
@@ -20,8 +21,10 @@ __all__ = [
     "MAX_SIDE",
     "MAX_STEPS",
     "ActionEdit",
+    "Drive",
     "Familiarity",
     "Judgement",
+    "KnownController",
     "LatentActions",
     "Rollout",
     "TransferPipeline",
@@ -29,6 +32,7 @@ __all__ = [
     "TransferStep",
     "bundled_checkpoints",
     "collect",
+    "control_latents",
     "describe_checkpoint",
     "measure",
     "resolve_checkpoint",

@@ -14,8 +14,19 @@ from lamdemo.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 from lamdemo.pipeline.familiarity import LATENTS_NAME
 
 DEFAULT_CHECKPOINT = "noisy"
-# What a checkpoint may bring beside its weights, for what is above this package: an atlas, a learned prior.
-EXTRAS = ("atlas.safetensors", "prior.json", "prior.safetensors")
+# What a checkpoint may bring beside its weights, as patterns: an atlas, a learned prior, controllers of known actions,
+# the small world model that plans are searched with, the world model that was trained on labels.
+EXTRAS = (
+    "atlas.safetensors",
+    "prior.json",
+    "prior.safetensors",
+    "controllers/*.json",
+    "controllers/*.safetensors",
+    "draft.json",
+    "draft.safetensors",
+    "twin.json",
+    "twin.safetensors",
+)
 _HUB_ID = re.compile(r"^([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?$")
 
 

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from lamdemo.errors import LamdemoError
 from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config
+from lamdemo.models.controller import list_controllers
 from lamdemo.pipeline.actions import ActionEdit, LatentActions
+from lamdemo.pipeline.control import Drive, KnownController, find_controller
 from lamdemo.pipeline.familiarity import Familiarity, Judgement
 from lamdemo.pipeline.hub import resolve_checkpoint
 from lamdemo.pipeline.rollout import HISTORY, Rollout, TransferStep
@@ -294,6 +296,52 @@ class TransferPipeline:
             LamdemoError: the target is no picture and no frames of a clip.
         """
         return Rollout(self, target, idle=idle, between=between, history=history)
+
+    # Known actions.
+
+    @property
+    def controllers(self) -> list[str]:
+        """Names of the checkpoint's controllers, by which known actions can be carried out."""
+        return list_controllers(self.folder) if self.folder is not None else []
+
+    def controller(self, name: str) -> KnownController:
+        """Load a controller of this checkpoint.
+
+        Args:
+            name: one of `controllers`.
+
+        Raises:
+            LamdemoError: there is none of this name, or it is damaged or of another checkpoint.
+        """
+        return find_controller(self, name)
+
+    def drive(
+        self,
+        target: np.ndarray,
+        controller: KnownController | str,
+        *,
+        idle: bool = False,
+        between: int = 0,
+        history: int = HISTORY,
+        before: np.ndarray | None = None,
+    ) -> Drive:
+        """Begin to carry out known actions on a target, step by step and with a way back.
+
+        Args:
+            target: see `stream`.
+            controller: from `controller`, or its name; load it once where many drives begin.
+            idle: see `begin`.
+            between: see `begin`.
+            history: see `begin`.
+            before: commands ``[R, A]`` that were given before, the newest last; none without it.
+
+        Raises:
+            LamdemoError: see `begin` and `controller`.
+        """
+        known = self.controller(controller) if isinstance(controller, str) else controller
+        return Drive(self, target, known, idle=idle, between=between, history=history, before=before)
+
+    # A whole transfer.
 
     def transfer(
         self,

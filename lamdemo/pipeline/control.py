@@ -53,13 +53,7 @@ class KnownController:
         Raises:
             LamdemoError: they are of another width, or no numbers.
         """
-        actions = self.spec.check(actions)
-        lead = np.broadcast_to(self.spec.zero.astype(np.float32), (self.history - 1, self.spec.width))
-        if before is not None and len(before):
-            lead = np.concatenate([lead, self.spec.check(before)])
-        lead = lead[len(lead) - (self.history - 1) :]
-        padded = np.concatenate([lead, actions])
-        return np.stack([padded[c : c + len(actions)] for c in range(self.history)], 1)
+        return command_windows(self.spec, self.history, actions, before)
 
     @torch.no_grad()
     def latents(self, states: Tensor, actions: np.ndarray | Tensor) -> Tensor:
@@ -68,6 +62,18 @@ class KnownController:
         given = torch.as_tensor(actions, dtype=weights.dtype, device=weights.device)
         states = states.to(weights.device, weights.dtype)
         return self.controller.latents(states, given).float()
+
+
+def command_windows(
+    spec: ActionSpec, history: int, actions: np.ndarray, before: np.ndarray | None = None
+) -> np.ndarray:
+    """The last ``history`` commands at each step, ``[S, C, A]`` of ``[S, A]``; see `KnownController.windows`."""
+    actions = spec.check(actions)
+    lead = np.broadcast_to(spec.zero, (history - 1, spec.width))
+    if before is not None and len(before):
+        lead = np.concatenate([lead, spec.check(before)])
+    padded = np.concatenate([lead[len(lead) - (history - 1) :], actions])
+    return np.stack([padded[c : c + len(actions)] for c in range(history)], 1)
 
 
 def find_controller(pipeline: TransferPipeline, name: str) -> KnownController:

@@ -1,6 +1,6 @@
 """Simulators: worlds where the action and the truth are known, to learn controllers in and to try plans out.
 
-``make("doom")`` or ``make("fetch")`` makes one (:mod:`lamdemo.simulators.simulator`), :mod:`lamdemo.simulators.recording`
+``make("doom")`` or ``make("fetch")`` makes one (:mod:`.simulator`), :mod:`lamdemo.simulators.recording`
 records episodes in it, :mod:`lamdemo.simulators.tasks` makes goals to reach.
 """
 

@@ -84,8 +84,8 @@ class IndexedClip:
     group: str
 
 
-def find_known_actions(folder: str | Path) -> list[IndexedClip]:
-    """Clips with known actions, by the folder's index; none where it has no index. Sorted by path.
+def read_index(folder: str | Path) -> list[dict[str, str]]:
+    """The rows of a folder's index, by column; none where it has no index.
 
     Raises:
         LamdemoError: the index cannot be read as one, or names a file outside of the folder.
@@ -101,16 +101,27 @@ def find_known_actions(folder: str | Path) -> list[IndexedClip]:
         raise LamdemoError(f"{INDEX} of {folder.name} cannot be read; mend or remove it.") from error
     if not {"file", "actions"} <= set(columns):
         raise LamdemoError(f"{INDEX} of {folder.name} lacks the column file or actions; add it or remove the index.")
-    found = []
     for row in rows:
+        if row["file"] and row["actions"]:
+            paths = PurePosixPath(row["file"]), PurePosixPath(row["actions"])
+            if any(p.is_absolute() or ".." in p.parts for p in paths):
+                raise LamdemoError(f"{INDEX} of {folder.name} names a file outside of the folder; mend it.")
+    return rows
+
+
+def find_known_actions(folder: str | Path) -> list[IndexedClip]:
+    """Clips with known actions, by the folder's index; none where it has no index. Sorted by path.
+
+    Raises:
+        LamdemoError: the index cannot be read as one, or names a file outside of the folder.
+    """
+    found = []
+    for row in read_index(folder):
         clip, actions = row["file"], row["actions"]
         if not clip or not actions:
             continue
-        paths = PurePosixPath(clip), PurePosixPath(actions)
-        if any(p.is_absolute() or ".." in p.parts for p in paths):
-            raise LamdemoError(f"{INDEX} of {folder.name} names a file outside of the folder; mend it.")
-        camera = _CAMERA.search(paths[0].stem)
-        group = (paths[0].parent.name or folder.name) + (camera.group() if camera else "")
+        camera = _CAMERA.search(PurePosixPath(clip).stem)
+        group = (PurePosixPath(clip).parent.name or Path(folder).name) + (camera.group() if camera else "")
         found.append(IndexedClip(clip, actions, group))
     return sorted(found, key=lambda c: c.clip)
 

@@ -19,6 +19,7 @@ from lamdemo import __version__
 from lamdemo.cli.atlas import atlas
 from lamdemo.cli.compare import compare
 from lamdemo.cli.compose import compose
+from lamdemo.cli.controller import train_controller
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.page import page
 from lamdemo.cli.prior import prior
@@ -41,6 +42,7 @@ for command, name in (
     (compose, "compose"),
     (train, "train"),
     (family, "family"),
+    (train_controller, "train-controller"),
     (pack, "pack"),
     (evaluate, "evaluate"),
     (report, "report"),

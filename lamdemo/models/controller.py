@@ -247,7 +247,7 @@ def save_controller(
     Raises:
         LamdemoError: the name cannot be that of a file.
     """
-    _checked_name(name)
+    checked_name(name)
     place = Path(folder) / FOLDER
     place.mkdir(parents=True, exist_ok=True)
     parameters = {key for key, _ in controller.named_parameters()}
@@ -298,7 +298,7 @@ def load_controller(
     Raises:
         LamdemoError: there is none of this name, or its files are damaged or of another checkpoint.
     """
-    _checked_name(name)
+    checked_name(name)
     place = Path(folder) / FOLDER
     try:
         data = json.loads((place / f"{name}.json").read_text(encoding="utf-8"))
@@ -332,6 +332,11 @@ def load_controller(
     return controller.to(device).eval(), data
 
 
-def _checked_name(name: str) -> None:
+def checked_name(name: str) -> None:
+    """See that a name can be that of a controller, and so of a file.
+
+    Raises:
+        LamdemoError: it cannot.
+    """
     if not _NAME.fullmatch(name):
         raise LamdemoError(f"{name[:80]!r} cannot name a controller; use letters, digits, _ and -.")

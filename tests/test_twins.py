@@ -51,10 +51,10 @@ def traces(count=3, frames=8, width=2, seed=0):
         made.append(
             Trace(
                 f"r{i}",
-                states.half(),
+                states.half().numpy(),
                 torch.randn(frames - 1, z, generator=g),
                 actions,
-                torch.randint(0, 255, (frames, 3, 4 * grid, 4 * grid), dtype=torch.uint8, generator=g),
+                torch.randint(0, 255, (frames, 4 * grid, 4 * grid, 3), dtype=torch.uint8, generator=g).numpy(),
             )
         )
     return made
@@ -80,7 +80,7 @@ def test_a_twin_learns_what_a_label_does_and_nothing_of_the_checkpoint_changes(m
     before = {n: p.clone() for n, p in model.named_parameters()}
     kinds = {"car": traces(), "arm": traces(width=3, seed=1)}
     config = TwinTrainingConfig(
-        steps=60, clips=4, frames=4, learning_rate=3e-3, noise=0.0, feedback=0.0, motion=0.0, bf16=False, ema=0.5
+        steps=250, clips=4, frames=4, learning_rate=5e-3, noise=0.0, feedback=0.0, motion=0.0, bf16=False, ema=0.5
     )
     trainer = TwinTrainer(config, model, new_twin(), kinds)
     first = trainer.judge(kinds)

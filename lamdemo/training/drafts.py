@@ -88,7 +88,7 @@ class DraftTrainer:
         config: DraftTrainingConfig,
         draft: Draft,
         teacher: WorldModel,
-        states: Sequence[Tensor],
+        states: Sequence[np.ndarray],
         latents: Sequence[Tensor],
         weights: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
@@ -118,7 +118,7 @@ class DraftTrainer:
         self.draft, self.teacher = draft.to(self.device), teacher.to(self.device).eval()
         rng = np.random.default_rng(config.seed)
         some = rng.choice(len(kept), 400, p=self.share)
-        sample = torch.stack([self.states[i][int(rng.integers(len(self.states[i])))] for i in some])
+        sample = torch.stack([self._state(i, int(rng.integers(len(self.states[i])))) for i in some])
         self.variance_kept = draft.fit(sample.to(self.device))
         self.draft.train()
         self.average = {n: p.detach().clone() for n, p in draft.named_parameters()}
@@ -132,16 +132,19 @@ class DraftTrainer:
             fused=True,
         )
 
+    def _state(self, recording: int, frame: int) -> Tensor:
+        return torch.from_numpy(np.array(self.states[recording][frame], np.float32))
+
     def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
         c = self.config
         rng = np.random.default_rng([c.seed, step])
         starts, rows = [], []
         for i in rng.choice(len(self.states), c.batch, p=self.share):
             first = int(rng.integers(len(self.states[i]) - c.horizon))
-            starts.append(self.states[i][first])
+            starts.append(self._state(i, first))
             rows.append(self.latents[i][first : first + c.horizon])
         z = mixed_latents(torch.stack(rows), self.pool, c, rng)
-        return torch.stack(starts).to(self.device).float(), z.to(self.device)
+        return torch.stack(starts).to(self.device), z.to(self.device)
 
     def _loss(self, step: int) -> tuple[Tensor, Tensor]:
         """Error of what the draft imagines, and of imagining that nothing changes, both against the teacher."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.data.episodes import Episode
-from lamdemo.models.checkpoint import write_safely
 from lamdemo.pipeline import TransferPipeline
+from lamdemo.training.controller import collect_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,72 +23,49 @@ class Trace:
 
     Attributes:
         recording: what it is of; splits go by it.
-        states: float16 ``[T, N, D]``.
-        latents: float32 ``[S, Z]``, inferred, means of stochastic families.
+        states: float16 ``[T, N, D]``, most often mapped from a file.
+        latents: float32 ``[S, Z]``, inferred; means of stochastic families.
         actions: float32 ``[S, A]``, known.
-        pictures: uint8 ``[T, 3, 4h, 4w]``.
+        pictures: uint8 ``[T, 4h, 4w, 3]``.
     """
 
     recording: str
-    states: Tensor
+    states: np.ndarray
     latents: Tensor
     actions: Tensor
-    pictures: Tensor
+    pictures: np.ndarray
 
 
-@torch.no_grad()
-def trace(pipeline: TransferPipeline, episode: Episode) -> Trace:
-    """What the checkpoint sees in an episode that is at its rate already."""
-    states = pipeline.encode(episode.frames)
-    latents = []
-    for first in range(0, len(states) - 1, 32):
-        with pipeline.computing():
-            latents.append(pipeline.model.infer(states[None, first : first + 33])[0])
-    side = 4 * pipeline.model.config.encoder.grid
-    frames = torch.from_numpy(episode.frames.copy()).movedim(-1, -3)
-    pictures = torch.cat([F.interpolate(f[None].float(), (side, side), mode="area") for f in frames])
-    return Trace(
-        episode.recording,
-        states.half().cpu(),
-        torch.cat(latents).float().cpu(),
-        torch.from_numpy(episode.actions.copy()).float(),
-        pictures.round().to(torch.uint8),
-    )
+def collect_traces(
+    pipeline: TransferPipeline, episodes: Iterable[Episode], cache: Path, *, mirror: bool = False
+) -> list[Trace]:
+    """Traces of episodes.
 
-
-def _key(pipeline: TransferPipeline, episode: Episode) -> str:
-    """A name for a trace that changes with the weights, the actions and (by three frames) the pictures."""
-    found = hashlib.sha256(f"{pipeline.checkpoint} {episode.frames.shape} {episode.fps}".encode())
-    found.update(episode.actions.tobytes())
-    for frame in episode.frames[[0, len(episode.frames) // 2, -1]]:
-        found.update(frame.tobytes())
-    return found.hexdigest()[:24]
-
-
-def collect_traces(pipeline: TransferPipeline, episodes: Sequence[Episode], folder: Path | None = None) -> list[Trace]:
-    """Traces of episodes; with a folder, each is kept there and taken from there the next time.
+    Args:
+        pipeline: whose states and latents.
+        episodes: those of one frame are passed over.
+        cache: folder for states and latents; controllers' training shares it.
+        mirror: add each episode flipped from left to right, where its spec tells how.
 
     Raises:
         LamdemoError: an episode cannot be read.
     """
+    side = 4 * pipeline.model.config.encoder.grid
     found = []
-    for i in tqdm(range(len(episodes)), desc="seeing", disable=None):
-        episode = episodes[i].at(pipeline.fps)
-        if len(episode.frames) < 2:
+    for episode in tqdm(episodes, desc="seeing", disable=None):
+        at = episode.at(pipeline.fps)
+        if len(at.frames) < 2:
             continue
-        path = folder / f"{_key(pipeline, episode)}.safetensors" if folder is not None else None
-        if path is not None and path.is_file():
-            try:
-                with safe_open(path, "pt") as stream:
-                    recording = (stream.metadata() or {})["recording"]
-                found.append(Trace(recording, **load_file(path)))
-                continue
-            except (SafetensorError, OSError, KeyError, TypeError):
-                path.unlink(missing_ok=True)  # half of a file, or one of an older kind
-        one = trace(pipeline, episode)
-        found.append(one)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tensors = {n: getattr(one, n).contiguous() for n in ("states", "latents", "actions", "pictures")}
-            write_safely(path, save(tensors, metadata={"recording": one.recording}))
+        small = np.stack([cv2.resize(f, (side, side), interpolation=cv2.INTER_AREA) for f in at.frames])
+        parts = collect_steps(pipeline, [at], cache, mirror=mirror, progress=False).parts
+        for part, pictures in zip(parts, (small, small[:, :, ::-1]), strict=False):
+            found.append(
+                Trace(
+                    part.recording,
+                    part.states,
+                    torch.from_numpy(np.array(part.latents, np.float32)),
+                    torch.from_numpy(np.array(part.actions, np.float32)),
+                    pictures,
+                )
+            )
     return found

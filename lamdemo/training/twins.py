@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -114,8 +113,8 @@ def _draw(
         for i in rng.choice(len(long), count, p=share / share.sum()):
             trace, first = long[i], int(rng.integers(len(long[i].states) - config.frames + 1))
             stop = first + config.frames
-            states.append(trace.states[first:stop])
-            pictures.append(trace.pictures[first:stop])
+            states.append(torch.from_numpy(np.array(trace.states[first:stop])))
+            pictures.append(torch.from_numpy(np.array(trace.pictures[first:stop])).movedim(-1, -3))
             latents.append(trace.latents[first : stop - 1])
             seen.append(windows(trace.actions, history)[first : stop - 1])
         labels.append((name, torch.stack(seen).to(device)))
@@ -352,8 +351,3 @@ class TwinTrainer:
         bar.close()
         self.save(folder)
         return self.step >= self.config.steps
-
-
-def small_pictures(frames: Tensor, side: int) -> Tensor:
-    """Pictures ``[T, 3, H, W]`` uint8 as the motion term sees them, uint8 ``[T, 3, side, side]``."""
-    return F.interpolate(frames.float(), (side, side), mode="area").round().to(torch.uint8)

@@ -266,7 +266,7 @@ class _Run:
             for name, parameter in self.controller.named_parameters():
                 self.average[name].lerp_(parameter, 1 - keep)
         self.step += 1
-        return float(loss)
+        return float(loss.detach())
 
     def save(self, path: Path, about: Mapping[str, Any]) -> None:
         tensors = {f"own/{k}": v for k, v in self.controller.state_dict().items()}

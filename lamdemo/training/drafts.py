@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,8 +125,9 @@ class DraftTrainer:
         self.average = {n: p.detach().clone() for n, p in draft.named_parameters()}
         decayed = [p for p in draft.parameters() if p.ndim >= 2]
         plain = [p for p in draft.parameters() if p.ndim < 2]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+            groups,
             config.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=config.weight_decay,

@@ -175,8 +175,9 @@ class TwinTrainer:
         self.average = {n: p.detach().clone() for n, p in self.module.named_parameters()}
         decayed = [p for p in self.module.parameters() if p.ndim >= 2]
         plain = [p for p in self.module.parameters() if p.ndim < 2]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+            groups,
             config.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=config.weight_decay,

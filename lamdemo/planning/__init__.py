@@ -1,7 +1,70 @@
-"""From known or latent actions to plans: costs, spaces, dynamics, solvers and what puts them together."""
+"""From known or latent actions to plans: costs, spaces, dynamics, solvers and what puts them together.
+
+Letters beside those of `lamdemo`: A numbers of a known action, C commands that a controller sees, K candidates,
+H steps of a plan, U standard coordinates of a step, M numbers of a flattened state, I iterations of a solver.
+"""
 
 from lamdemo.planning.cem import CEM, CEMConfig
-from lamdemo.planning.planner import Plan
-from lamdemo.planning.solver import Iteration, Solution, Solver, SolverState
+from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum
+from lamdemo.planning.dynamics import ByController, ByLatents, ByTwin, Dynamics, Imagination, ModelDynamics
+from lamdemo.planning.gradient import Gradient, GradientConfig
+from lamdemo.planning.icem import ICEM, ICEMConfig
+from lamdemo.planning.mppi import MPPI, MPPIConfig
+from lamdemo.planning.planner import (
+    MAX_HORIZON,
+    SOLVERS,
+    CostWeights,
+    Imagined,
+    Landscape,
+    Plan,
+    Planner,
+    Problem,
+    build_planner,
+    build_solver,
+)
+from lamdemo.planning.random import RandomConfig, RandomShooting
+from lamdemo.planning.solver import Callback, Iteration, Objective, Solution, Solver, SolverState
+from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space
 
-__all__ = ["CEM", "CEMConfig", "Iteration", "Plan", "Solution", "Solver", "SolverState"]
+__all__ = [
+    "CEM",
+    "ICEM",
+    "MAX_HORIZON",
+    "MPPI",
+    "SOLVERS",
+    "ByController",
+    "ByLatents",
+    "ByTwin",
+    "CEMConfig",
+    "Callback",
+    "Cost",
+    "CostWeights",
+    "Dynamics",
+    "GoalDistance",
+    "Gradient",
+    "GradientConfig",
+    "ICEMConfig",
+    "Imagination",
+    "Imagined",
+    "Iteration",
+    "KnownSpace",
+    "Landscape",
+    "LatentSpace",
+    "MPPIConfig",
+    "ModelDynamics",
+    "Objective",
+    "PathLength",
+    "Plan",
+    "Planner",
+    "PriorPenalty",
+    "Problem",
+    "RandomConfig",
+    "RandomShooting",
+    "Solution",
+    "Solver",
+    "SolverState",
+    "Space",
+    "Sum",
+    "build_planner",
+    "build_solver",
+]

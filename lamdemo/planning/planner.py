@@ -2,64 +2,149 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lamdemo.errors import LamdemoError
 from lamdemo.models import Canvas
+from lamdemo.models.bottleneck import DiscreteBottleneck
+from lamdemo.models.companions import load_draft, load_twin
+from lamdemo.models.draft import Draft
+from lamdemo.models.twin import LabelEncoder, Twin
 from lamdemo.models.world_model import Prediction
+from lamdemo.pipeline.control import KnownController
 from lamdemo.pipeline.rollout import to_frames
-from lamdemo.planning.solver import SolverState
+from lamdemo.planning.cem import CEM, CEMConfig
+from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum
+from lamdemo.planning.dynamics import (
+    ByController,
+    ByLatents,
+    ByTwin,
+    Conditioner,
+    Dynamics,
+    Imagination,
+    ModelDynamics,
+)
+from lamdemo.planning.gradient import Gradient, GradientConfig
+from lamdemo.planning.icem import ICEM, ICEMConfig
+from lamdemo.planning.mppi import MPPI, MPPIConfig
+from lamdemo.planning.random import RandomConfig, RandomShooting
+from lamdemo.planning.solver import Callback, Iteration, Solution, Solver, SolverState, take
+from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space
 
 if TYPE_CHECKING:
     from lamdemo.pipeline import TransferPipeline
 
+SOLVERS: dict[str, tuple[type[Any], Callable[[Any], Solver]]] = {
+    "cem": (CEMConfig, CEM),
+    "icem": (ICEMConfig, ICEM),
+    "mppi": (MPPIConfig, MPPI),
+    "gradient": (GradientConfig, Gradient),
+    "random": (RandomConfig, RandomShooting),
+}
+"""Solvers by name, each with its config."""
+
+MAX_HORIZON = 32
+_REOPENED = 0.5  # spread that a search which goes on from an earlier one has at least, in standard coordinates
+_SMALLEST_UNIT = 0.01  # of the goal's own size: start and goal may be the same picture
+
+
+def build_solver(name: str, **settings: Any) -> Solver:
+    """A solver by name, with its defaults but for ``settings``.
+
+    Raises:
+        LamdemoError: there is no such solver, or it has no such setting, or the setting is out of range.
+    """
+    if name not in SOLVERS:
+        raise LamdemoError(f"There is no solver {str(name)[:40]!r}; choose one of {', '.join(SOLVERS)}.")
+    config, solver = SOLVERS[name]
+    known = [f.name for f in dataclasses.fields(config)]
+    for setting in settings:
+        if setting not in known:
+            raise LamdemoError(f"The solver {name} has no setting {setting[:40]!r}; it has {', '.join(known)}.")
+    return solver(config(**settings))
+
+
+@dataclass(frozen=True)
+class CostWeights:
+    """What makes up the cost. Distances are in units of the distance from start to goal, so 1 is "no nearer".
+
+    Attributes:
+        goal: weight of the distance to the goal (`GoalDistance`).
+        prior: weight of `PriorPenalty`.
+        kind: of that penalty.
+        path: weight of `PathLength`.
+        p: of the distance's norm; 2 is the paper's.
+    """
+
+    goal: float = 1.0
+    prior: float = 0.0
+    kind: Literal["gaussian", "shell"] = "shell"
+    path: float = 0.0
+    p: float = 2.0
+
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """What to do to get from a start to a goal, and what is expected to happen.
+class Problem:
+    """From where to where, encoded; made by `Planner.problem`.
+
+    Attributes:
+        start: state ``[1, N, D]``.
+        goal: state ``[1, N, D]``.
+        history: commands before, ``[1, C - 1, A]``.
+        picture: of the start, uint8 ``[H, W, 3]``; None where only a state was given.
+    """
+
+    start: Tensor
+    goal: Tensor
+    history: Tensor
+    picture: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Imagined:
+    """Actions, and what the full world model expects of them.
 
     Attributes:
         actions: the known actions, float32 ``[S, A]`` in their own units; None of a plan in latent space.
         latents: what the world model is given, float32 ``[S, Z]``.
-        states: the states imagined by the full world model after each step, float32 ``[S, N, D]``.
-        cost: of the plan, by the full world model.
-        idle_cost: of doing nothing, by the full world model.
-        draft_cost: of the plan by the draft that the search used; None where it used none.
-        costs: lowest cost so far after each iteration of the search, float32 ``[I]``; the draft's, where one is used.
-        elite_costs: mean cost of each iteration's elites, float32 ``[I]``.
-        seed: of the search.
-        seconds: how long it took.
-        stopped: whether it was stopped before its end; the best so far is then the plan.
-        warm: where to start the search for the next plan (`SolverState.shifted` by the steps taken).
-        u: the plan in the standard coordinates of its space, float32 ``[S, U]``.
-        start: the picture from which it starts, uint8 ``[H, W, 3]``; None where only its state was given.
+        states: after each step, float32 ``[S, N, D]``.
+        cost: by the full world model.
+        u: the actions in the standard coordinates of the space, float32 ``[S, U]``.
+        problem: between what they lead.
+        prediction: all that is predicted.
+        pipeline: what draws it.
     """
 
     actions: np.ndarray | None
     latents: np.ndarray
     states: np.ndarray
     cost: float
-    idle_cost: float
-    draft_cost: float | None
-    costs: np.ndarray
-    elite_costs: np.ndarray
-    seed: int
-    seconds: float
-    stopped: bool
-    warm: SolverState
     u: np.ndarray
-    start: np.ndarray | None
-    first_state: np.ndarray = field(repr=False)
+    problem: Problem = field(repr=False)
     prediction: Prediction = field(repr=False)
     pipeline: TransferPipeline = field(repr=False)
 
     def __len__(self) -> int:
         """Steps."""
         return len(self.latents)
+
+    @property
+    def start(self) -> np.ndarray | None:
+        """The picture from which they start, uint8 ``[H, W, 3]``; None where only its state was given."""
+        return self.problem.picture
+
+    @property
+    def first_state(self) -> np.ndarray:
+        """The state from which they start, float32 ``[N, D]``."""
+        return self.problem.start[0].cpu().numpy()
 
     @torch.no_grad()
     def frames(self) -> np.ndarray:
@@ -72,7 +157,7 @@ class Plan:
             raise LamdemoError("This plan was made without a picture of its start; plan from a picture to see it.")
         model = self.pipeline.model
         picture = self.pipeline.to_tensor(self.start)[None]
-        canvas, state, drawn = Canvas(picture), torch.from_numpy(self.first_state)[None].to(model.device), [self.start]
+        canvas, state, drawn = Canvas(picture), self.problem.start, [self.start]
         for t in range(len(self)):
             step = Prediction(*(part[:, t : t + 1] for part in self.prediction))
             with self.pipeline.computing():
@@ -80,3 +165,466 @@ class Plan:
             picture, state = canvas.apply(rendering), step.states[:, 0]
             drawn.append(to_frames(picture)[0])
         return np.stack(drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(Imagined):
+    """What to do to get from a start to a goal, and what is expected to happen.
+
+    Attributes:
+        idle_cost: of doing nothing, by the full world model.
+        draft_cost: of the plan by the draft that the search used; None where it used none.
+        costs: lowest cost so far after each iteration of the search, float32 ``[I]``; the draft's, where one is used.
+        elite_costs: mean cost of each iteration's elites, float32 ``[I]``.
+        seed: of the search.
+        seconds: how long it took.
+        stopped: whether it was stopped before its end; the best so far is then the plan.
+        warm: where to start the search for the next plan (`SolverState.shifted` by the steps taken).
+    """
+
+    idle_cost: float
+    draft_cost: float | None
+    costs: np.ndarray
+    elite_costs: np.ndarray
+    seed: int
+    seconds: float
+    stopped: bool
+    warm: SolverState
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The cost over two coordinates of the action, which all steps share.
+
+    Attributes:
+        axes: which coordinates.
+        names: theirs.
+        x: values along the first, float32 ``[P]``: known actions in their own units, latents in standard coordinates.
+        y: values along the second, float32 ``[P]``.
+        costs: float32 ``[P, P]``, a row for each y.
+    """
+
+    axes: tuple[int, int]
+    names: tuple[str, str]
+    x: np.ndarray
+    y: np.ndarray
+    costs: np.ndarray
+
+
+class Planner:
+    """Finds actions that lead from one picture to another."""
+
+    def __init__(
+        self,
+        pipeline: TransferPipeline,
+        judge: Dynamics,
+        space: Space,
+        solver: Solver,
+        *,
+        draft: Dynamics | None = None,
+        weights: CostWeights | None = None,
+        horizon: int = 3,
+        refine: int = 32,
+        history: int = 1,
+    ) -> None:
+        """Put a planner together; `build_planner` is the way for most.
+
+        Args:
+            pipeline: encodes pictures and draws plans.
+            judge: the dynamics by the full world model.
+            space: what is searched.
+            solver: searches it.
+            draft: a faster dynamics to search with.
+            weights: of the cost's terms.
+            horizon: H, steps of a plan.
+            refine: candidates found with the draft that ``judge`` is asked about; the best of them is the plan.
+            history: C, commands that the dynamics sees at each step.
+
+        Raises:
+            LamdemoError: the horizon or ``refine`` is out of range.
+        """
+        if not 1 <= horizon <= MAX_HORIZON:
+            raise LamdemoError(f"A plan can have 1 to {MAX_HORIZON} steps, not {horizon}.")
+        if refine < 1:
+            raise LamdemoError(f"The full world model must judge at least one candidate, not {refine}.")
+        self.pipeline, self.judge, self.space, self.solver = pipeline, judge, space, solver
+        self.draft, self.weights = draft, weights or CostWeights()
+        self.horizon, self.refine, self.history = horizon, refine, history
+
+    @property
+    def spec(self) -> Any:
+        """What the known actions are (`ActionSpec`); None in latent space."""
+        return self.space.spec if isinstance(self.space, KnownSpace) else None
+
+    # Problems.
+
+    def problem(
+        self, start: np.ndarray | Tensor, goal: np.ndarray | Tensor, history: np.ndarray | Tensor | None = None
+    ) -> Problem:
+        """Encode a start and a goal.
+
+        Args:
+            start: a picture uint8 ``[H, W, 3]``, or a state ``[N, D]``.
+            goal: the same; pictures must have the same shape, but may differ in size.
+            history: known actions carried out before, ``[t, A]``, the newest last, as many as are known.
+
+        Raises:
+            LamdemoError: the two differ in shape, or the history is of another width.
+        """
+        pictures = [x for x in (start, goal) if _is_picture(x)]
+        if len(pictures) == 2:
+            (h, w), (gh, gw) = (x.shape[:2] for x in pictures)
+            if not 0.9 <= (gw / gh) / (w / h) <= 1 / 0.9:
+                raise LamdemoError(f"The goal is {gw}x{gh} and the start {w}x{h}; use pictures of the same shape.")
+        return Problem(
+            self._state(start),
+            self._state(goal),
+            self._history(history),
+            np.asarray(start) if _is_picture(start) else None,
+        )
+
+    def _state(self, given: np.ndarray | Tensor) -> Tensor:
+        if _is_picture(given):
+            return self.pipeline.encode(np.asarray(given)[None]).float()
+        encoder = self.pipeline.model.config.encoder
+        state = torch.as_tensor(given)
+        if state.shape != (encoder.grid**2, encoder.channels) or not state.is_floating_point():
+            raise LamdemoError(
+                "Start and goal must be RGB pictures (uint8, height x width x 3) or states of this checkpoint."
+            )
+        return state.float()[None].to(self.pipeline.model.device)
+
+    def _history(self, given: np.ndarray | Tensor | None) -> Tensor:
+        device = self.pipeline.model.device
+        before = self.space.idle.to(device).expand(self.history - 1, -1)
+        if given is not None and len(given) and self.spec is not None:
+            known = self.spec.check(np.asarray(given), "The commands before the start")
+            before = torch.cat([before, torch.from_numpy(known).to(device)])
+        return before[len(before) - (self.history - 1) :][None]
+
+    def cost(self, dynamics: Dynamics, problem: Problem) -> Cost:
+        """What a dynamics' states are judged by."""
+        start, goal, w = dynamics.goal(problem.start), dynamics.goal(problem.goal), self.weights
+        far = torch.linalg.vector_norm(goal - start, ord=w.p, dim=-1)
+        unit = far.maximum(_SMALLEST_UNIT * torch.linalg.vector_norm(goal, ord=w.p, dim=-1)).clamp_min(1e-6)
+        terms: list[tuple[float, Cost]] = [(w.goal, GoalDistance(goal, unit, w.p))]
+        if w.prior:
+            terms.append((w.prior, PriorPenalty(self.space, w.kind)))
+        if w.path:
+            terms.append((w.path, PathLength(start, unit)))
+        return Sum(terms)
+
+    def objective(self, dynamics: Dynamics, problem: Problem) -> Callable[[Tensor], Tensor]:
+        """Costs ``[1, K]`` of candidates ``[1, K, S, U]`` in standard coordinates."""
+        cost, start = self.cost(dynamics, problem), dynamics.begin(problem.start, problem.history)
+
+        def judged(u: Tensor) -> Tensor:
+            actions = self.space.decode(u)
+            return cost(dynamics.rollout(start, actions), actions)
+
+        return judged
+
+    # Plans.
+
+    def plan(
+        self,
+        start: np.ndarray | Tensor | Problem,
+        goal: np.ndarray | Tensor | None = None,
+        *,
+        history: np.ndarray | Tensor | None = None,
+        seed: int = 0,
+        warm: SolverState | None = None,
+        callback: Callback | None = None,
+    ) -> Plan:
+        """Find a plan. The same arguments give the same plan.
+
+        Args:
+            start: see `problem`; or a problem itself, and then no goal and history.
+            goal: see `problem`.
+            history: see `problem`.
+            seed: of the search's noise.
+            warm: ``Plan.warm`` of an earlier plan, shifted by the steps taken since.
+            callback: called after each iteration with candidates, mean, std and best in the actions' own units (in
+                latent space, latents); returns False to stop.
+
+        Raises:
+            LamdemoError: see `problem`; or the earlier plan was of another horizon.
+        """
+        begun = time.perf_counter()
+        if isinstance(start, Problem):
+            problem = start
+        elif goal is None:
+            raise LamdemoError("A plan needs a goal; give a picture of what is to be seen at its end.")
+        else:
+            problem = self.problem(start, goal, history)
+        shape = (1, self.horizon, self.space.width)
+        if warm is not None:
+            if warm.mean.shape != shape:
+                raise LamdemoError("The earlier plan has another horizon or other actions; plan anew without it.")
+            # Where an earlier search has closed down to one plan it would find nothing else.
+            warm = warm.widened(_REOPENED)
+        told = None if callback is None else self._telling(callback)
+        search = self.draft or self.judge
+        found = self.solver.solve(
+            self.objective(search, problem),
+            shape,
+            seed=seed,
+            start=warm,
+            callback=told,
+            device=self.pipeline.model.device,
+        )
+        u, draft_cost = found.u, None
+        if self.draft is not None:
+            u, draft_cost = self._refined(problem, found)
+        imagined = self._imagine(problem, self.space.decode(u)[0], u[0])
+        idle = self._imagine(problem, self.space.idle.expand(self.horizon, -1))
+        return Plan(
+            **{f.name: getattr(imagined, f.name) for f in dataclasses.fields(Imagined)},
+            idle_cost=idle.cost,
+            draft_cost=draft_cost,
+            costs=found.best_costs[:, 0].float().cpu().numpy(),
+            elite_costs=found.elite_costs[:, 0].float().cpu().numpy(),
+            seed=seed,
+            seconds=time.perf_counter() - begun,
+            stopped=found.stopped,
+            warm=dataclasses.replace(found.state, mean=u),
+        )
+
+    def imagine(self, problem: Problem, actions: np.ndarray | Tensor) -> Imagined:
+        """What the full world model expects of given actions ``[S, A]`` (in latent space ``[S, Z]``), and their cost.
+
+        Actions are taken as they are, even where a search would not go.
+
+        Raises:
+            LamdemoError: they are of another width.
+        """
+        if self.spec is not None:
+            given = torch.from_numpy(self.spec.check(np.asarray(actions)))
+        else:
+            given = torch.as_tensor(actions, dtype=torch.float32)
+            if given.ndim != 2 or given.shape[1] != len(self.space.idle):
+                raise LamdemoError(
+                    f"Latent actions of this checkpoint have {len(self.space.idle)} numbers a step; "
+                    "use those made with it."
+                )
+        return self._imagine(problem, given.to(self.pipeline.model.device))
+
+    def _imagine(self, problem: Problem, actions: Tensor, u: Tensor | None = None) -> Imagined:
+        """Of actions ``[S, A]`` and, where they are known, their coordinates ``[S, U]``."""
+        u = self.space.encode(actions) if u is None else u
+        with torch.no_grad():
+            start = self.judge.begin(problem.start, problem.history)
+            latents, prediction = self.judge.imagine(start, actions[None])
+            cost = self.cost(self.judge, problem)(prediction.states.flatten(2)[:, None], actions[None, None])
+        return Imagined(
+            actions.cpu().numpy() if self.spec is not None else None,
+            latents[0].cpu().numpy(),
+            prediction.states[0].float().cpu().numpy(),
+            float(cost),
+            u.cpu().numpy(),
+            problem,
+            prediction,
+            self.pipeline,
+        )
+
+    def _telling(self, callback: Callback) -> Callback:
+        def told(iteration: Iteration) -> bool | None:
+            return callback(
+                dataclasses.replace(
+                    iteration,
+                    candidates=self.space.decode(iteration.candidates),
+                    mean=self.space.decode(iteration.mean),
+                    std=self.space.spread(iteration.std),
+                    best=self.space.decode(iteration.best),
+                )
+            )
+
+        return told
+
+    @torch.no_grad()
+    def _refined(self, problem: Problem, found: Solution) -> tuple[Tensor, float]:
+        """Of the draft's best, the full world model's best ``[1, S, U]``, and what the draft thought of it."""
+        assert self.draft is not None
+        order = found.last.costs.argsort(dim=1, stable=True)[:, : max(self.refine - 2, 0)]
+        tried = torch.cat([found.u[:, None], found.state.mean[:, None], take(found.last.candidates, order)], 1)
+        tried = tried[:, : self.refine]
+        costs = self.objective(self.judge, problem)(tried)
+        chosen = take(tried, costs.nan_to_num(torch.inf).argmin(1, keepdim=True))
+        return chosen[:, 0], float(self.objective(self.draft, problem)(chosen))
+
+    @torch.no_grad()
+    def landscape(
+        self,
+        around: Imagined | Problem,
+        *,
+        axes: tuple[int, int] = (0, 1),
+        points: int = 15,
+        span: float = 2.5,
+    ) -> Landscape:
+        """The search's own cost (the draft's, where there is one) over two coordinates that all steps share.
+
+        Args:
+            around: a plan, whose other coordinates stay as they are; or a problem, and then nothing else is done.
+            axes: which two coordinates.
+            points: along each.
+            span: how far to each side of zero, in standard coordinates, as far as actions go there.
+
+        Raises:
+            LamdemoError: there are no such coordinates, or fewer than two points.
+        """
+        if len(set(axes)) != 2 or not all(0 <= a < self.space.width for a in axes):
+            raise LamdemoError(f"Choose two different ones of {', '.join(self.space.names)} for the landscape.")
+        if not 2 <= points <= 101:
+            raise LamdemoError(f"A landscape has 2 to 101 points along each side, not {points}.")
+        device = self.pipeline.model.device
+        if isinstance(around, Problem):
+            problem = around
+            base = self.space.encode(self.space.idle.to(device)).expand(self.horizon, -1)
+        else:
+            problem, base = around.problem, torch.from_numpy(around.u).to(device)
+        ends = []
+        for axis in axes:
+            low, high = -span, span
+            if self.spec is not None:
+                bounds = self.space.encode(torch.from_numpy(np.stack([self.spec.low, self.spec.high])).to(device))
+                low, high = max(low, float(bounds[0, axis])), min(high, float(bounds[1, axis]))
+            ends.append(torch.linspace(low, max(high, low + 1e-3), points, device=device))
+        u = base.expand(points, points, -1, -1).clone()
+        u[..., axes[0]] = ends[0][None, :, None]
+        u[..., axes[1]] = ends[1][:, None, None]
+        costs = self.objective(self.draft or self.judge, problem)(u.flatten(0, 1)[None])
+        values = []
+        for axis, end in zip(axes, ends, strict=True):
+            along = torch.zeros(points, self.space.width, device=device)
+            along[:, axis] = end
+            values.append((self.space.decode(along)[:, axis] if self.spec is not None else end).cpu().numpy())
+        names = self.space.names
+        grid = costs.reshape(points, points).float().cpu().numpy()
+        return Landscape(axes, (names[axes[0]], names[axes[1]]), values[0], values[1], grid)
+
+
+def _is_picture(given: Any) -> bool:
+    return isinstance(given, np.ndarray) and given.ndim == 3 and given.dtype == np.uint8
+
+
+def build_planner(
+    pipeline: TransferPipeline,
+    *,
+    controller: str | KnownController = "car",
+    space: Literal["known", "latent"] = "known",
+    solver: str = "cem",
+    draft: bool | Draft | None = None,
+    twin: bool | Twin = False,
+    horizon: int = 3,
+    refine: int = 32,
+    weights: CostWeights | Mapping[str, Any] | None = None,
+    latents: np.ndarray | Tensor | None = None,
+    dims: int = 12,
+    look: Literal["each", "start"] = "each",
+    dtype: torch.dtype = torch.bfloat16,
+    **settings: Any,
+) -> Planner:
+    """A planner of a checkpoint.
+
+    Args:
+        pipeline: the checkpoint.
+        controller: of the known actions, by name or itself; not needed in latent space.
+        space: "known" searches known actions, "latent" the latent actions themselves.
+        solver: one of `SOLVERS`.
+        draft: search with the checkpoint's draft (True), without (False), or as there is one (None); or a draft.
+        twin: let the world model trained on labels imagine: the checkpoint's, or one that is given.
+        horizon: H.
+        refine: see `Planner`.
+        weights: of the cost. In latent space a prior keeps latents where they live unless this says otherwise.
+        latents: ``[M, Z]`` whose principal components span the latent space; those that came with the checkpoint
+            (a sample of its training's) without them.
+        dims: of the latent space.
+        look: whether the controller looks at every imagined state, or only at the start.
+        dtype: to search in; plans are judged at last in the checkpoint's own.
+        settings: of the solver.
+
+    Raises:
+        LamdemoError: something asked for is not there, or a setting is out of range.
+    """
+    if space not in ("known", "latent"):
+        raise LamdemoError(f"There is no space {str(space)[:40]!r}; plan in known or latent.")
+    searching = build_solver(solver, **settings)
+    model, device = pipeline.model, pipeline.model.device
+    given = CostWeights(**weights) if isinstance(weights, Mapping) else weights
+    world_model = model.world_model
+    conditioner: Conditioner
+    searched: Space
+    if space == "latent":
+        if twin:
+            raise LamdemoError("The twin knows no latent actions; plan over known ones.")
+        searched, conditioner = _latent_space(pipeline, latents, dims), ByLatents()
+        given = given or CostWeights(prior=0.1)
+    else:
+        known = pipeline.controller(controller) if isinstance(controller, str) else controller
+        mean, scale = known.controller.mean, known.controller.std
+        conditioner = ByController(known.controller)
+        if twin:
+            other = twin if isinstance(twin, Twin) else _twin_of(pipeline)
+            name = next((n for n in (known.name, known.spec.name) if n in other.names), None)
+            if name is None:
+                raise LamdemoError(
+                    f"The twin knows {', '.join(other.names)} and not {known.name}; choose one of these."
+                )
+            encoder = other.labels[name]
+            assert isinstance(encoder, LabelEncoder)
+            mean, scale, world_model = encoder.mean, encoder.std, other.world_model
+            conditioner = ByTwin(other, name)
+        searched = KnownSpace(known.spec, mean.float().to(device), scale.float().clamp_min(1e-6).to(device))
+    width = len(searched.idle)
+    coarse = _draft_of(pipeline, draft, bool(twin))
+
+    def dynamics(imagination: Imagination) -> ModelDynamics:
+        return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
+
+    chunk = {} if device.type == "cpu" else {"chunk": 4096}
+    return Planner(
+        pipeline,
+        dynamics(Imagination.full(world_model, **chunk)),
+        searched,
+        searching,
+        draft=None if coarse is None else dynamics(Imagination.draft(coarse, **chunk)),
+        weights=given,
+        horizon=horizon,
+        refine=refine,
+        history=conditioner.history,
+    )
+
+
+def _draft_of(pipeline: TransferPipeline, asked: bool | Draft | None, twin: bool) -> Draft | None:
+    if isinstance(asked, Draft) or asked is False:
+        return asked or None
+    found = None
+    if pipeline.folder is not None:
+        found = load_draft(pipeline.folder, pipeline.model.device, twin=twin)
+    if found is None and asked:
+        whose = "twin" if twin else "world model"
+        raise LamdemoError(f"The checkpoint {pipeline.name} has no draft of its {whose}; plan without one.")
+    return found
+
+
+def _twin_of(pipeline: TransferPipeline) -> Twin:
+    found = load_twin(pipeline.folder, pipeline.model.device) if pipeline.folder is not None else None
+    if found is None:
+        raise LamdemoError(f"The checkpoint {pipeline.name} has no twin; plan with its controllers.")
+    return found
+
+
+def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | None, dims: int) -> LatentSpace:
+    if latents is None:
+        if pipeline.familiarity is None:
+            raise LamdemoError(
+                f"The checkpoint {pipeline.name} brings no sample of latents; give those of a recording."
+            )
+        latents = pipeline.familiarity.latents
+    channels = pipeline.model.config.bottleneck.channels
+    if latents.ndim != 2 or latents.shape[1] != channels:
+        raise LamdemoError(f"These latents are not of {pipeline.name}, whose have {channels} numbers.")
+    bottleneck, device = pipeline.model.bottleneck, pipeline.model.device
+    codes = bottleneck.codes.detach().float() if isinstance(bottleneck, DiscreteBottleneck) else None
+    space = LatentSpace.fit(latents, dims, codes=codes)
+    return LatentSpace(space.mean.to(device), space.basis.to(device), space.std.to(device), codes)

@@ -240,6 +240,13 @@ class Search:
         self.stopped = self.callback is not None and self.callback(self.last) is False
         return not self.stopped and index + 1 < self.iterations
 
+    @property
+    def best(self) -> Tensor:
+        """The best so far, ``[B, S, U]``."""
+        if self._best is None:
+            raise ValueError("nothing was tried")
+        return self._best
+
     def solution(self, state: SolverState) -> Solution:
         """What was found."""
         if self.last is None:
@@ -255,11 +262,17 @@ class Search:
         )
 
 
+_COUNTS = ("samples", "elites", "iterations")
+
+
 def check_setting(solver: str, name: str, value: float, low: float, high: float) -> None:
     """See that a solver's setting lies between ``low`` and ``high``.
 
     Raises:
         LamdemoError: it does not.
     """
-    if not low <= value <= high:
-        raise LamdemoError(f"The solver {solver} takes {name} from {low:g} to {high:g}, and this is {value:g}.")
+    kinds, number = (int, "a whole number") if name in _COUNTS else ((int, float), "a number")
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        raise LamdemoError(
+            f"The solver {solver} takes as {name} {number} from {low:g} to {high:g}, not {str(value)[:40]}."
+        )

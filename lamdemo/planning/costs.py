@@ -1,0 +1,99 @@
+"""What a plan should bring about, as a number for each candidate; the lower, the better (paper, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lamdemo.planning.spaces import Space
+
+
+@runtime_checkable
+class Cost(Protocol):
+    """Judges what is imagined of each candidate."""
+
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Costs ``[B, K]``.
+
+        Args:
+            states: ``[B, K, S, M]``, the flattened states after each step, as the dynamics has them.
+            actions: ``[B, K, S, A]``, in their own units (in latent space, latents).
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class GoalDistance:
+    """How far the last imagined state is from the goal: the paper's ``|s_goal - s_{t+H}|_2``.
+
+    Attributes:
+        goal: ``[B, M]``.
+        unit: ``[B]``, what to measure in; with the distance of start and goal, 1 means "no nearer than before".
+        p: of the norm.
+    """
+
+    goal: Tensor
+    unit: Tensor | None = None
+    p: float = 2.0
+
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
+        """See `Cost`."""
+        distance = torch.linalg.vector_norm(states[:, :, -1].float() - self.goal[:, None], ord=self.p, dim=-1)
+        return distance if self.unit is None else distance / self.unit[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class PathLength:
+    """How far the states go from step to step, in all: of two ways to a goal the straight one is cheaper.
+
+    Attributes:
+        start: ``[B, M]``.
+        unit: as in `GoalDistance`; then a straight way is 1.
+    """
+
+    start: Tensor
+    unit: Tensor | None = None
+
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
+        """See `Cost`."""
+        first = self.start[:, None, None].expand(-1, states.shape[1], -1, -1)
+        steps = torch.cat([first, states.float()], 2).diff(dim=2).norm(dim=-1).sum(-1)
+        return steps if self.unit is None else steps / self.unit[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class PriorPenalty:
+    """Keeps actions where such actions live: nothing else forbids one that the world model never saw.
+
+    Attributes:
+        space: gives an action's standard coordinates ``u``, which are N(0, 1) in the data.
+        kind: "gaussian" is ``|u|^2 / (2 U)``, the negative log density but for a constant, for each coordinate;
+            "shell" is ``max(0, |u|^2 / U - 1)``: free up to the size that actions have, since in many dimensions
+            hardly any lies near the middle.
+    """
+
+    space: Space
+    kind: Literal["gaussian", "shell"] = "shell"
+
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
+        """See `Cost`."""
+        size = self.space.encode(actions).square().mean(-1)
+        return (0.5 * size if self.kind == "gaussian" else (size - 1).clamp_min(0)).mean(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Weighted sum of costs."""
+
+    terms: Sequence[tuple[float, Cost]]
+
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
+        """See `Cost`."""
+        total = states.new_zeros(states.shape[:2], dtype=torch.float32)
+        for weight, cost in self.terms:
+            total = total + weight * cost(states, actions)
+        return total

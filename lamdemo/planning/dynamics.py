@@ -1,0 +1,319 @@
+"""What would come of actions: the world model behind one interface, whatever the actions are and however coarse it is.
+
+Two choices make a dynamics. What an action is (`Conditioner`): a known one that a controller turns into a latent by
+what is in view, a latent, or a label that the twin knows. And what imagines (`Imagination`): the full world model, or
+its draft, which is ten times as fast and works on coarser states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lamdemo.models.controller import Controller
+from lamdemo.models.draft import Draft
+from lamdemo.models.twin import Twin
+from lamdemo.models.world_model import Prediction, WorldModel
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where candidates start from.
+
+    Attributes:
+        state: ``[B, n, d]``, as the dynamics has states.
+        history: ``[B, C - 1, A]``, the commands before, oldest first.
+        seen: ``[B, N, D]``, the full state.
+    """
+
+    state: Tensor
+    history: Tensor
+    seen: Tensor
+
+
+@runtime_checkable
+class Dynamics(Protocol):
+    """Imagines what comes of actions."""
+
+    def begin(self, states: Tensor, history: Tensor | None = None) -> Start:
+        """Start from full states ``[B, N, D]``, with the commands ``[B, C - 1, A]`` before (none were: zeros)."""
+        ...
+
+    def rollout(self, start: Start, actions: Tensor) -> Tensor:
+        """The states after each step, flattened, ``[B, K, S, M]``, of candidates ``[B, K, S, A]``."""
+        ...
+
+    def imagine(self, start: Start, actions: Tensor) -> tuple[Tensor, Prediction]:
+        """Latents ``[B, S, Z]`` and all that is predicted of one candidate each, ``[B, S, A]``; in full precision."""
+        ...
+
+    def goal(self, states: Tensor) -> Tensor:
+        """Full states ``[B, N, D]`` as `rollout` would give them, ``[B, M]``."""
+        ...
+
+
+# What an action is.
+
+
+class Conditioner(Protocol):
+    """Turns actions into what a world model is conditioned on."""
+
+    @property
+    def history(self) -> int:
+        """C, how many commands it sees: this step's and those before it."""
+        ...
+
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at the state."""
+        ...
+
+    def memory(self, states: Tensor) -> Tensor:
+        """What it keeps of full states ``[B, N, D]``, ``[B, ...]``."""
+        ...
+
+    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
+        """``[B, Z]`` of commands ``[B, C, A]`` and of `memory`, whose B may be 1."""
+        ...
+
+
+class ByController:
+    """Known actions through a controller, which looks at the state."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+        self.history = controller.config.history
+        self.looks = controller.config.kind == "state"
+
+    def memory(self, states: Tensor) -> Tensor:
+        """See `Conditioner`."""
+        return self.controller.memory(states)
+
+    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
+        """See `Conditioner`."""
+        if memory is None:
+            memory = actions.new_zeros(1, 0, self.controller.config.width)
+        return self.controller.act(memory, actions)
+
+
+class ByTwin:
+    """Known actions as labels, by which the twin's world model was trained."""
+
+    looks = False
+
+    def __init__(self, twin: Twin, name: str) -> None:
+        self.twin, self.name, self.history = twin, name, twin.config.history
+
+    def memory(self, states: Tensor) -> Tensor:
+        """See `Conditioner`."""
+        return states.new_zeros(len(states), 0)
+
+    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
+        """See `Conditioner`."""
+        return self.twin.latents(self.name, actions)
+
+
+class ByLatents:
+    """Latent actions as they are."""
+
+    looks = False
+    history = 1
+
+    def memory(self, states: Tensor) -> Tensor:
+        """See `Conditioner`."""
+        return states.new_zeros(len(states), 0)
+
+    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
+        """See `Conditioner`."""
+        return actions[:, -1]
+
+
+# What imagines.
+
+
+@dataclass(frozen=True, eq=False)
+class Imagination:
+    """A world model and the states it works on.
+
+    Attributes:
+        world_model: predicts them.
+        project: full states ``[..., N, D]`` to them, ``[..., n, d]``.
+        lift: and back, as well as that goes.
+        chunk: candidates that are imagined at once; so many that what they need stays in the processor's cache.
+        coarse: the draft, if it is one.
+    """
+
+    world_model: WorldModel
+    project: Callable[[Tensor], Tensor]
+    lift: Callable[[Tensor], Tensor]
+    chunk: int
+    coarse: Draft | None = None
+
+    @classmethod
+    def full(cls, world_model: WorldModel, chunk: int = 16) -> Imagination:
+        """The world model itself."""
+        return cls(world_model, _same, _same, chunk)
+
+    @classmethod
+    def draft(cls, draft: Draft, chunk: int = 64) -> Imagination:
+        """A draft of it."""
+        return cls(draft.world_model, draft.project, draft.lift, chunk, draft)
+
+
+def _same(states: Tensor) -> Tensor:
+    return states
+
+
+class CoarseLook:
+    """A controller's memory of a draft's coarse states: ``controller.memory(draft.lift(coarse))``, a few times faster.
+
+    Lifting is linear, and so is the first thing a controller does to a state: together they are one matrix, of a
+    quarter of the size, and the lifted states are never made.
+    """
+
+    @torch.no_grad()
+    def __init__(self, controller: Controller, draft: Draft) -> None:
+        """Args: a controller whose patches are whole coarse cells; the draft."""
+        tokens, p, cell = controller.tokens, controller.config.patch, draft.cell
+        self.controller, self.side = controller, draft.side
+        self.cells = p // draft.config.pool  # coarse cells along each side of one token
+        q, d = self.cells, draft.config.channels
+        # What each channel of each coarse cell of the first token adds to that token's patch.
+        ones = torch.zeros(q * q * d + 1, draft.side, draft.side, d, device=tokens.weight.device)
+        ones[:-1, :q, :q] = torch.eye(q * q * d).reshape(-1, q, q, d).to(ones)
+        lifted = draft.lift(ones.flatten(1, 2).to(draft.basis.dtype)).unflatten(1, (draft.grid, draft.grid))
+        patch = lifted[:, :p, :p].reshape(len(ones), p * p * cell).to(tokens.weight.dtype)
+        self.weight = (tokens.weight @ (patch[:-1] - patch[-1]).T).contiguous()
+        self.places = tokens.weight @ patch[-1] + tokens.bias + controller.places
+
+    def __call__(self, coarse: Tensor) -> Tensor:
+        """``[B, n, d]`` to ``[B, P, E]``."""
+        b, side, q = len(coarse), self.side // self.cells, self.cells
+        x = coarse.reshape(b, side, q, side, q, -1).transpose(2, 3).reshape(b, side * side, -1)
+        x = F.linear(x, self.weight) + self.places
+        for block in self.controller.blocks:
+            x = block(x)
+        return x
+
+
+class ModelDynamics:
+    """A conditioner and an imagination, put together.
+
+    Gradients with respect to actions that ask for them pass through all steps. Everything else is computed without.
+    """
+
+    def __init__(
+        self,
+        conditioner: Conditioner,
+        imagination: Imagination,
+        *,
+        actions: int,
+        look: Literal["each", "start"] = "each",
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        """Put a dynamics together.
+
+        Args:
+            conditioner: what an action is.
+            imagination: what imagines.
+            actions: A.
+            look: whether a controller looks at every state that is imagined, or only at the start.
+            dtype: to compute matrix products in; float32 is exact and more than twice as slow.
+        """
+        self.conditioner, self.imagination, self.actions = conditioner, imagination, actions
+        self.look, self.dtype = look, dtype
+        self._look_again: Callable[[Tensor], Tensor] | None = None
+        if conditioner.looks and look == "each":
+            self._look_again = self._looking()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.imagination.world_model.tokens.weight.device
+
+    def _computing(self, exact: bool = False) -> AbstractContextManager[object]:
+        dtype = self.imagination.world_model.tokens.weight.dtype if exact else self.dtype
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
+
+    @torch.no_grad()
+    def begin(self, states: Tensor, history: Tensor | None = None) -> Start:
+        """See `Dynamics`.
+
+        Raises:
+            ValueError: the history is of another length or width.
+        """
+        seen = states.float().to(self.device)
+        before = self.conditioner.history - 1
+        if history is None:
+            history = seen.new_zeros(len(seen), before, self.actions)
+        if history.shape != (len(seen), before, self.actions):
+            raise ValueError(f"the history must be [{len(seen)}, {before}, {self.actions}], not {list(history.shape)}")
+        return Start(self.imagination.project(seen), history.float().to(self.device), seen)
+
+    def goal(self, states: Tensor) -> Tensor:
+        """See `Dynamics`."""
+        with torch.no_grad():
+            return self.imagination.project(states.float().to(self.device)).flatten(1)
+
+    def rollout(self, start: Start, actions: Tensor) -> Tensor:
+        """See `Dynamics`."""
+        b, k = actions.shape[:2]
+        with torch.set_grad_enabled(actions.requires_grad):
+            parts = []
+            for problem in range(b):
+                alone = Start(*(x[problem : problem + 1] for x in (start.state, start.history, start.seen)))
+                memory = self._memory(alone.seen)
+                for some in actions[problem].split(self.imagination.chunk):
+                    steps = [p.states[:, 0].flatten(1) for _, p in self._run(alone, some, memory)]
+                    parts.append(torch.stack(steps, 1))
+            return torch.cat(parts).unflatten(0, (b, k))
+
+    @torch.no_grad()
+    def imagine(self, start: Start, actions: Tensor) -> tuple[Tensor, Prediction]:
+        """See `Dynamics`."""
+        latents, predictions = [], []
+        for problem in range(len(actions)):
+            alone = Start(*(x[problem : problem + 1] for x in (start.state, start.history, start.seen)))
+            done = list(self._run(alone, actions[problem : problem + 1], self._memory(alone.seen, True), True))
+            latents.append(torch.stack([z for z, _ in done], 1))
+            predictions.append([torch.cat(part, 1) for part in zip(*(p for _, p in done), strict=True)])
+        joined = Prediction(*(torch.cat(part) for part in zip(*predictions, strict=True)))
+        return torch.cat(latents).float(), joined
+
+    def _looking(self) -> Callable[[Tensor], Tensor]:
+        """What the conditioner keeps of states as the imagination has them."""
+        draft, by = self.imagination.coarse, self.conditioner
+        if draft is not None and isinstance(by, ByController) and not by.controller.config.patch % draft.config.pool:
+            return CoarseLook(by.controller, draft)
+        return lambda states: by.memory(self.imagination.lift(states))
+
+    def _memory(self, seen: Tensor, exact: bool = False) -> Tensor | None:
+        if not self.conditioner.looks:
+            return None
+        with self._computing(exact):
+            return self.conditioner.memory(seen)
+
+    def _run(
+        self, start: Start, actions: Tensor, memory: Tensor | None, exact: bool = False
+    ) -> list[tuple[Tensor, Prediction]]:
+        """Latents ``[K, Z]`` and predictions (``T = 1``) of each step, of candidates ``[K, S, A]`` from one start."""
+        model, c = self.imagination.world_model, self.conditioner.history
+        k, s = actions.shape[:2]
+        commands = torch.cat([start.history.expand(k, -1, -1), actions], 1)
+        state = start.state.expand(k, -1, -1)
+        cache, done = model.new_cache(), []
+        with self._computing(exact):
+            for t in range(s):
+                if t and self._look_again is not None:
+                    memory = self._look_again(state)
+                z = self.conditioner.latents(memory, commands[:, t : t + c])
+                prediction = model(state[:, None], z[:, None].float(), cache)
+                state = prediction.states[:, 0]
+                done.append((z, prediction))
+        return done

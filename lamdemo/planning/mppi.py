@@ -1,0 +1,88 @@
+"""Model predictive path integral control: every candidate counts, the better the more (as in TD-MPC2's planner)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lamdemo.planning.solver import (
+    Callback,
+    Noise,
+    Objective,
+    Search,
+    Solution,
+    SolverState,
+    check_setting,
+    starting_state,
+    take,
+)
+
+
+@dataclass(frozen=True)
+class MPPIConfig:
+    """How long MPPI searches.
+
+    Attributes:
+        samples: candidates an iteration, the mean itself among them.
+        elites: of them the best, among which the weights are shared out.
+        iterations: how often.
+        temperature: of the weights ``softmax(-cost / temperature)``, in standard deviations of the elites' costs, so
+            that it means the same whatever the cost's units.
+        smallest: spread below which it does not go.
+    """
+
+    samples: int = 300
+    elites: int = 64
+    iterations: int = 12
+    temperature: float = 0.5
+    smallest: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_setting("mppi", "samples", self.samples, 2, 100_000)
+        check_setting("mppi", "elites", self.elites, 2, 100_000)
+        check_setting("mppi", "iterations", self.iterations, 1, 1000)
+        check_setting("mppi", "temperature", self.temperature, 1e-3, 1e3)
+        check_setting("mppi", "smallest", self.smallest, 0, 1)
+
+
+class MPPI:
+    """See the module."""
+
+    def __init__(self, config: MPPIConfig | None = None) -> None:
+        self.config = config or MPPIConfig()
+
+    @torch.no_grad()
+    def solve(
+        self,
+        objective: Objective,
+        shape: tuple[int, int, int],
+        *,
+        seed: int | Sequence[int] = 0,
+        start: SolverState | None = None,
+        callback: Callback | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Solution:
+        """See `Solver.solve`."""
+        c = self.config
+        b, s, u = shape
+        noise, search = Noise(seed, b, device), Search(c.iterations, callback)
+        state = starting_state(shape, start, device)
+        mean, std = state.mean, state.std
+        going = True
+        while going:
+            drawn = noise.normal(c.samples, s, u)
+            drawn = torch.cat([torch.zeros_like(drawn[:, :1]), drawn[:, 1:]], 1)
+            candidates = mean[:, None] + std[:, None] * drawn
+            costs = objective(candidates)
+            elites = search.rank(costs, c.elites)
+            best, cost = take(candidates, elites), costs.gather(1, elites)
+            # A candidate whose cost is no number weighs nothing; were all such, the search would stay where it is.
+            cost = torch.where(cost.isfinite(), cost, cost[:, :1] + 1e6)
+            unit = (cost - cost[:, :1]).square().mean(1, keepdim=True).sqrt().clamp_min(1e-9)
+            weight = torch.softmax(-(cost - cost[:, :1]) / (c.temperature * unit), 1)[:, :, None, None]
+            mean = (weight * best).sum(1)
+            std = (weight * (best - mean[:, None]).square()).sum(1).sqrt().clamp_min(c.smallest)
+            going = search.record(candidates, costs, elites, mean, std)
+        return search.solution(SolverState(mean, std))

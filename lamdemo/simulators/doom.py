@@ -4,7 +4,7 @@ The engine draws; where one goes is worked out here, from the same geometry (:mo
 there exactly. So a step is the same for the same action wherever nothing is in the way: no momentum is carried over,
 and a place and an angle are all there is to remember. Time in the scene stands still but for the camera.
 
-Measured on two slow cores at 640 by 480: 1 ms to draw a step, 0.2 s to build a scene.
+Measured on two slow cores with the engine at 640 by 480: 2 ms a step (1 ms of it drawn by the engine), 0.2 s a scene.
 """
 
 from __future__ import annotations

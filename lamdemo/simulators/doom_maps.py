@@ -391,6 +391,8 @@ def build(seed: int) -> DoomMap:
             ring = radius + 4
             low, high = np.floor((np.array([x, y]) - ring) / CELL), np.floor((np.array([x, y]) + ring) / CELL)
             (xa, ya), (xb, yb) = low.astype(int), high.astype(int)
+            if min(xa, ya) < 0:
+                continue
             block = cells[xa : xb + 1, ya : yb + 1]
             if block.min() < 0 or block.min() != block.max():
                 continue

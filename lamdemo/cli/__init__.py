@@ -20,12 +20,15 @@ from lamdemo.cli.atlas import atlas
 from lamdemo.cli.compare import compare
 from lamdemo.cli.compose import compose
 from lamdemo.cli.controller import train_controller
+from lamdemo.cli.episodes import episodes
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.page import page
+from lamdemo.cli.plan import plan
 from lamdemo.cli.prior import prior
 from lamdemo.cli.report import report
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
+from lamdemo.cli.twin import train_draft, train_twin
 from lamdemo.errors import LamdemoError
 
 cli = typer.Typer(
@@ -43,15 +46,19 @@ for command, name in (
     (train, "train"),
     (family, "family"),
     (train_controller, "train-controller"),
+    (train_twin, "train-twin"),
+    (train_draft, "train-draft"),
     (pack, "pack"),
     (evaluate, "evaluate"),
     (report, "report"),
+    (plan, "plan"),
     (scenes, "scenes"),
     (prior, "prior"),
     (atlas, "atlas"),
     (page, "app"),
 ):
     cli.command(name)(command)
+cli.add_typer(episodes)
 
 
 def _show_version(asked: bool) -> None:
@@ -129,4 +136,7 @@ def _say(words: str, code: int) -> int:
 
 def _command_in(arguments: list[str]) -> str:
     known = {command.name for command in cli.registered_commands}
+    below = {command.name for command in episodes.registered_commands}
+    if arguments[:1] == ["episodes"]:
+        return " ".join(arguments[: 2 if arguments[1:2] and arguments[1] in below else 1]) + " "
     return f"{arguments[0]} " if arguments and arguments[0] in known else ""

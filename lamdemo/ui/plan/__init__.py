@@ -1,0 +1,1 @@
+"""The tab where a way from one picture to another is searched."""

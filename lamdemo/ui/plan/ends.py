@@ -1,0 +1,266 @@
+"""Where a plan starts and where it shall end: two frames of a clip or an episode, or a task of a simulator."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from lamdemo.errors import LamdemoError
+from lamdemo.ui.work import LIMITS, MOST_STEPS
+from lamdemo.video import read_clip, read_image
+
+if TYPE_CHECKING:
+    from lamdemo.data.episodes import ActionSpec
+    from lamdemo.simulators import Simulator
+
+T = TypeVar("T")
+
+SIDE = 480  # longest side in pixels: the model sees a square of 256, and what is drawn is shown small
+OWN = "own"  # key of a visitor's own clip
+STEPS = 3  # from start to goal at first, the paper's horizon
+MOST_APART = 8  # steps from start to goal that a search can bridge
+
+
+@dataclass(frozen=True, eq=False)
+class Footage:
+    """A clip at the model's pace, with its known actions where there are some.
+
+    Attributes:
+        key: by which it is chosen.
+        title: how people call it.
+        frames: uint8 ``[T, H, W, 3]``, two or more.
+        fps: frames a second.
+        actions: float32 ``[T - 1, A]``; None of a clip that comes without.
+        spec: what they mean.
+    """
+
+    key: str
+    title: str
+    frames: np.ndarray
+    fps: float
+    actions: np.ndarray | None = None
+    spec: ActionSpec | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """What a way is searched between.
+
+    Attributes:
+        start: uint8 ``[H, W, 3]``.
+        goal: uint8 ``[H', W', 3]``.
+        frames: what really happened, ``[S + 1, H, W, 3]`` with start and goal; None where that is not known.
+        actions: what was really done, float32 ``[S, A]``; None where that is not known.
+        before: what was done before the start, ``[R, A]``; None where that is not known.
+        spec: of both.
+        simulator: in which it can be carried out; empty for none.
+        seed: of the task there.
+    """
+
+    start: np.ndarray
+    goal: np.ndarray
+    frames: np.ndarray | None = None
+    actions: np.ndarray | None = None
+    before: np.ndarray | None = None
+    spec: ActionSpec | None = None
+    simulator: str = ""
+    seed: int = 0
+
+
+class Library:
+    """Clips and episodes that can be chosen; the last few that were read stay at hand.
+
+    Args:
+        folder: of the examples: ``clips`` and ``episodes/NAME`` are in it.
+        keep: how many stay.
+    """
+
+    def __init__(self, folder: Path, keep: int = 4) -> None:
+        self.folder, self._keep = folder, keep
+        self._read: OrderedDict[tuple[str, str, float], Footage] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Titles and keys: episodes with known actions first, then the bundled clips."""
+        from lamdemo.data.episodes.opening import open_episodes
+
+        found = []
+        for index in sorted((self.folder / "episodes").glob("*/episodes.json")):
+            place = index.parent
+            try:
+                names = open_episodes(place).names
+            except LamdemoError:
+                continue  # a damaged folder is no reason for the page not to open
+            found += [
+                (f"{place.name}: {_worded(name)} (actions known)", f"episode:{place.name}/{name}") for name in names
+            ]
+        clips = sorted((self.folder / "clips").glob("*.mp4"))
+        return found + [(_worded(clip.stem), f"clip:{clip.name}") for clip in clips]
+
+    def get(self, key: str | None, fps: float, own: str | None = None) -> Footage:
+        """What a key stands for.
+
+        Args:
+            key: of `choices`, or `OWN`.
+            fps: frames a second wanted.
+            own: a visitor's own file.
+
+        Raises:
+            LamdemoError: there is none, it cannot be read, or it is too short.
+        """
+        if not key or (key == OWN and not own):
+            raise LamdemoError("There is no clip yet; choose one of the list or upload one of yours.")
+        which = (key, own if key == OWN and own else "", fps)
+        with self._lock:
+            if which not in self._read:
+                self._read[which] = self._open(key, fps, own)
+                while len(self._read) > self._keep:
+                    self._read.popitem(last=False)
+            self._read.move_to_end(which)
+            return self._read[which]
+
+    def _open(self, key: str, fps: float, own: str | None) -> Footage:
+        kind, _, rest = key.partition(":")
+        if key == OWN:
+            assert own
+            return self._clip(key, Path(own), fps)
+        # Only what is offered: a browser can send any key.
+        title = dict((k, t) for t, k in self.choices()).get(key)
+        if title is None:
+            raise LamdemoError("This clip is no longer offered; choose one of the list.")
+        if kind == "clip":
+            return self._clip(key, self.folder / "clips" / rest, fps)
+        from lamdemo.data.episodes.opening import open_episodes
+
+        place, _, name = rest.partition("/")
+        episodes = open_episodes(self.folder / "episodes" / place)
+        episode = episodes[list(episodes.names).index(name)].at(fps)
+        if len(episode) < 2:
+            raise LamdemoError(f"The episode {name} is shorter than one step of {1 / fps:g} seconds; choose another.")
+        return Footage(key, title, episode.frames, episode.fps, episode.actions, episode.spec)
+
+    def _clip(self, key: str, path: Path, fps: float) -> Footage:
+        if not path.exists():
+            raise LamdemoError("The clip was removed from the server after an hour; upload it again.")
+        frames = read_clip(path, fps=fps, max_frames=MOST_STEPS + 1, max_side=SIDE, limits=LIMITS).frames
+        if len(frames) < 2:
+            raise LamdemoError(
+                f"The clip has less than one step of {1 / fps:g} seconds, and start and goal are two frames of it; "
+                "give a longer one."
+            )
+        return Footage(key, _worded(path.stem), frames, fps)
+
+
+def between(footage: Footage, start: int, goal: int, picture: np.ndarray | None = None) -> Ends:
+    """Start and goal in a clip.
+
+    Args:
+        footage: the clip.
+        start: frame, from 0; one that is not there becomes the nearest.
+        goal: frame, likewise. It may lie before the start; then nobody knows what leads there.
+        picture: another goal, ``[H', W', 3]``.
+    """
+    last = len(footage.frames) - 1
+    start, goal = min(max(start, 0), last), min(max(goal, 0), last)
+    before = None if footage.actions is None else footage.actions[:start]
+    ends = Ends(footage.frames[start], footage.frames[goal], before=before, spec=footage.spec)
+    if picture is not None:
+        return Ends(ends.start, picture, before=before, spec=footage.spec)
+    if goal <= start:
+        return ends
+    actions = None if footage.actions is None else footage.actions[start:goal]
+    return Ends(ends.start, ends.goal, footage.frames[start : goal + 1], actions, before, footage.spec)
+
+
+def own_goal(path: str) -> np.ndarray:
+    """A visitor's picture of the goal, uint8 ``[H, W, 3]``.
+
+    Raises:
+        LamdemoError: it cannot be read.
+    """
+    return read_image(path, max_side=SIDE, limits=LIMITS)
+
+
+class Simulators:
+    """Simulators that run on this machine, each started once; all of their work is done in one thread.
+
+    A renderer's context belongs to the thread that made it, and Gradio calls from many.
+
+    Args:
+        made: makes one of a name; that of `lamdemo.simulators` by default.
+    """
+
+    def __init__(self, made: Callable[[str], Simulator] | None = None) -> None:
+        self._made = made
+        self._running: dict[str, Simulator] = {}
+        self._thread = ThreadPoolExecutor(1, "lamdemo-plan-simulators")
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Titles and names of those that are installed."""
+        from lamdemo.simulators import available
+
+        return [(_TITLES.get(name, name), name) for name, missing in available().items() if not missing]
+
+    def using(self, name: str, work: Callable[[Simulator], T]) -> T:
+        """Do something with a simulator, after whatever is being done with one.
+
+        Raises:
+            LamdemoError: there is none of that name, or it is not installed.
+        """
+
+        def run() -> T:
+            if name not in self._running:
+                if self._made is None:
+                    from lamdemo.simulators import make
+
+                    self._running[name] = make(name)
+                else:
+                    self._running[name] = self._made(name)
+            return work(self._running[name])
+
+        return self._thread.submit(run).result()
+
+    def close(self) -> None:
+        """End all that run."""
+
+        def run() -> None:
+            while self._running:
+                self._running.popitem()[1].close()
+
+        self._thread.submit(run).result()
+
+
+_TITLES = {"doom": "doom: walk and turn through a room", "fetch": "fetch: move a robot's gripper"}
+
+
+def of_task(simulators: Simulators, name: str, seed: int, steps: int) -> Ends:
+    """Start and goal of a simulator's task.
+
+    Args:
+        simulators: those at hand.
+        name: of the simulator.
+        seed: of the task: its scene, its start and its goal.
+        steps: that lead from one to the other.
+
+    Raises:
+        LamdemoError: there is no such simulator, or the seed is none.
+    """
+    from lamdemo.simulators.tasks import make_task
+
+    def work(simulator: Simulator) -> Ends:
+        task = make_task(simulator, seed, steps=steps)
+        seen = [task.start_frame, *(simulator.step(action).frame for action in task.actions)]
+        return Ends(task.start_frame, task.goal_frame, np.stack(seen), task.actions, None, simulator.spec, name, seed)
+
+    return simulators.using(name, work)
+
+
+def _worded(stem: str) -> str:
+    return stem.replace("_", " ").replace("-", " ")

@@ -1,0 +1,558 @@
+"""What the plan's controls set going, apart from how they look: searching, drawing what was found, carrying it out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+
+from lamdemo.errors import LamdemoError
+from lamdemo.ui.plan.ends import MOST_APART, Ends, Simulators
+from lamdemo.ui.work import BETWEEN
+from lamdemo.video import write_video
+
+if TYPE_CHECKING:
+    from lamdemo.data.episodes import ActionSpec
+    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.pipeline.control import KnownController
+    from lamdemo.planning.planner import Landscape, Plan, Planner, Problem
+    from lamdemo.planning.solver import Iteration
+    from lamdemo.simulators import Simulator
+    from lamdemo.ui.space.work import Place
+
+LATENT = "latent"  # how the latent space is called where controllers go by their names
+BUDGETS = {"quick": (64, 6), "paper": (300, 15)}  # samples and iterations
+_BY_GRADIENT = {"quick": (6, 12), "paper": (12, 30)}  # starts, and steps of Adam
+_SKETCH = 160  # longest side in pixels of candidates' pictures
+_SKETCHES = 4
+_SKETCH_EVERY = 0.8  # seconds between two rounds of them: drawing takes time from the search
+_POINTS = 17  # along each side of the energy landscape
+
+
+@dataclass(frozen=True)
+class Order:
+    """A search as it is asked for.
+
+    Attributes:
+        what: name of a controller whose actions are searched, or `LATENT`.
+        solver: "cem", "icem", "mppi", "gradient" or "random".
+        samples: candidates of an iteration.
+        iterations: of the search.
+        horizon: steps of the plan.
+        seed: of all chance.
+    """
+
+    what: str = LATENT
+    solver: str = "cem"
+    samples: int = 300
+    iterations: int = 15
+    horizon: int = 3
+    seed: int = 0
+
+
+def budgets(solver: str) -> dict[str, tuple[int, int]]:
+    """Samples and iterations of each preset for a solver."""
+    return _BY_GRADIENT if solver == "gradient" else BUDGETS
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """A search under way.
+
+    Attributes:
+        index: of the iteration, from 0.
+        of: iterations there will be.
+        seconds: since it began.
+        best: lowest cost so far after each iteration.
+        elite: mean cost of each iteration's elites.
+        low: below which a tenth of the iteration's candidates lies.
+        high: above which a tenth lies.
+        idle: cost of doing nothing, where it is known.
+        true: cost of what was really done, where it is known.
+        pictures: where the best candidates end, uint8 ``[h, w, 3]``, and what they cost.
+        drawn: the iteration that the pictures are of.
+    """
+
+    index: int
+    of: int
+    seconds: float
+    best: tuple[float, ...]
+    elite: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    idle: float | None = None
+    true: float | None = None
+    pictures: tuple[tuple[np.ndarray, float], ...] = ()
+    drawn: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A plan, and all that the page shows of it.
+
+    Attributes:
+        ends: between which it leads.
+        order: what was asked for.
+        plan: itself.
+        spec: what its actions mean; None of a plan in the latent space.
+        actions: known ones, float32 ``[S, A]``; None likewise.
+        latents: float32 ``[S, Z]``.
+        true_latents: what the model infers from what really happened; None where that is not known.
+        meanings: for each step what its latent action is most like; empty where that has no names.
+        cost: of the plan, by the full world model, as are the next two.
+        idle_cost: of doing nothing.
+        true_cost: of what was really done; None where that is not known.
+        progress: the last of the search.
+        frames: the imagined path, uint8 ``[S + 1, H, W, 3]``.
+        video: MP4 of it.
+        seconds: that the search took.
+        stopped: whether it was stopped.
+    """
+
+    ends: Ends
+    order: Order
+    plan: Plan
+    spec: ActionSpec | None
+    actions: np.ndarray | None
+    latents: np.ndarray
+    true_latents: np.ndarray | None
+    meanings: tuple[str, ...]
+    cost: float
+    idle_cost: float | None
+    true_cost: float | None
+    progress: Progress
+    frames: np.ndarray
+    video: Path
+    seconds: float
+    stopped: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A moment of an execution.
+
+    Attributes:
+        index: steps taken so far.
+        frame: what the simulator shows, uint8 ``[H, W, 3]``.
+        imagined: what the last plan expected of this moment; None at the start.
+        goal: what is to be reached.
+        distance: to it, by name.
+    """
+
+    index: int
+    frame: np.ndarray
+    imagined: np.ndarray | None
+    goal: np.ndarray
+    distance: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """An execution at its end.
+
+    Attributes:
+        video: MP4 of what the simulator showed.
+        last: the last step.
+        distances: to the goal at the start and after each step, by name.
+        reached: whether the last counts as being there.
+        stopped: whether it was stopped.
+    """
+
+    video: Path
+    last: Step
+    distances: list[dict[str, float]]
+    reached: bool
+    stopped: bool
+
+
+@dataclass(eq=False)
+class PlanSession:
+    """What one open page plans.
+
+    Attributes:
+        own: a visitor's own clip.
+        goal: a visitor's own picture of the goal.
+        ends: between which a way is searched; None before any was chosen.
+        found: the last plan.
+        searcher: that found it.
+        shown: HTML of the search's line, to be put back when a new search fails.
+    """
+
+    own: str | None = None
+    goal: str | None = None
+    ends: Ends | None = None
+    found: Found | None = None
+    searcher: Searcher | None = None
+    shown: str | None = None
+
+
+def in_background(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
+    """Run something that tells news by a callback, as an iterator of its news.
+
+    Args:
+        work: is given what to call with news; runs in a thread of its own.
+
+    Yields:
+        The news, of several that wait only the last; then what ``work`` returned.
+
+    Raises:
+        BaseException: what it raised.
+    """
+    told: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            told.put(("done", work(lambda news: told.put(("news", news)))))
+        except BaseException as error:  # it is the caller's
+            told.put(("error", error))
+
+    thread = threading.Thread(target=run, name="lamdemo-plan", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, what = told.get()
+            if kind == "error":
+                raise what
+            yield what
+            if kind == "done":
+                return
+    finally:
+        thread.join()
+
+
+class Sketcher:
+    """Draws where candidates end, small and fast: one start, gone back to for each.
+
+    Args:
+        pipeline: the model.
+        start: uint8 ``[H, W, 3]``.
+        known: the controller whose actions are carried out; latent ones without it.
+        before: known actions before the start.
+    """
+
+    def __init__(
+        self, pipeline: TransferPipeline, start: np.ndarray, known: KnownController | None, before: np.ndarray | None
+    ) -> None:
+        height, width = start.shape[:2]
+        scale = min(1.0, _SKETCH / max(height, width))
+        small = start
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            small = cv2.resize(start, size, interpolation=cv2.INTER_AREA)
+        if known is None:
+            self._way: Any = pipeline.begin(small, history=1)
+        else:
+            self._way = pipeline.drive(small, known, history=1, before=before)
+
+    def draw(self, actions: np.ndarray) -> np.ndarray:
+        """Where actions ``[S, A]`` end, uint8 ``[h, w, 3]``."""
+        self._way.reset()
+        for action in actions:
+            self._way.step(action)
+        return np.asarray(self._way.frame)
+
+
+class Searcher:
+    """A planner put together as ordered, and what the page asks of it.
+
+    Args:
+        pipeline: the model.
+        order: what is asked for.
+        ends: between which a way is searched.
+        place: of the checkpoint's latent space, by whose named directions latent actions are described.
+
+    Attributes:
+        axes: names of the numbers that are searched, U of them.
+
+    Raises:
+        LamdemoError: the order or the pictures do not fit.
+    """
+
+    def __init__(self, pipeline: TransferPipeline, order: Order, ends: Ends, place: Place | None = None) -> None:
+        from lamdemo.planning.planner import build_planner
+
+        self.pipeline, self.order, self.ends = pipeline, order, ends
+        self.known: KnownController | None = None if order.what == LATENT else pipeline.controller(order.what)
+        given = settings(order)
+        atlas = place.atlas if place is not None else None
+        if order.what == LATENT and pipeline.familiarity is None and atlas is not None:
+            given["latents"] = atlas.latents
+        self.planner: Planner = build_planner(pipeline, **given)
+        self.space = self.planner.space
+        self.axes: tuple[str, ...] = tuple(self.space.names)
+        # What was done before the start counts only if it is of the same kind.
+        same = self.known is not None and ends.spec is not None and ends.spec.names == self.known.spec.names
+        self.before = ends.before if same else None
+        self.true_latents = pipeline.infer(ends.frames).z if ends.frames is not None else None
+        self.true: np.ndarray | None = self.true_latents if self.known is None else ends.actions if same else None
+        self.problem: Problem = self.planner.problem(ends.start, ends.goal, self.before)
+        self._named: list[tuple[str, np.ndarray]] = []  # unit vectors of the latent space, and what they do
+        if self.known is None and atlas is not None and atlas.directions is not None:
+            names = atlas.directions.names()
+            for d in atlas.directions:
+                for key, z in ((d.key, d.z), (f"-{d.key}", -d.z)):
+                    if names.get(key) and np.linalg.norm(z) > 0:
+                        self._named.append((names[key], z / np.linalg.norm(z)))
+
+    def _meaning(self, z: np.ndarray) -> str:
+        size = float(np.linalg.norm(z))
+        if size < 0.1:
+            return "nothing"
+        name, alike = max(((name, float(z @ unit) / size) for name, unit in self._named), key=lambda found: found[1])
+        return f"{name} ({alike:.2f})" if alike > 0.25 else "none that has a name"
+
+    # The search.
+
+    def search(self, folder: Path, stop: threading.Event) -> Iterator[Progress | Found]:
+        """Search, tell how it goes, and draw what was found.
+
+        Args:
+            folder: where the plan's video goes.
+            stop: ends the search with what it has when it is set.
+
+        Yields:
+            A `Progress` for each iteration, then the `Found`.
+
+        Raises:
+            LamdemoError: start and goal do not fit.
+        """
+        began = time.monotonic()
+        sketcher = Sketcher(self.pipeline, self.ends.start, self.known, self.before)
+        now: Progress | None = None
+        drawn_at = 0.0
+        try:
+            for news in in_background(lambda tell: self._run(tell, stop)):
+                if not isinstance(news, tuple):
+                    plan = news
+                    break
+                now = self._told(now, *news, seconds=time.monotonic() - began)
+                if now.index == 0 or time.monotonic() - drawn_at > _SKETCH_EVERY:
+                    now = replace(now, pictures=self._sketches(sketcher, news[0]), drawn=now.index)
+                    drawn_at = time.monotonic()
+                last = news[0]
+                yield now
+            assert now is not None
+            now = replace(now, pictures=self._sketches(sketcher, last), drawn=now.index)
+            yield self._found(plan, now, folder, time.monotonic() - began)
+        finally:
+            stop.set()
+
+    def _run(self, tell: Callable[[Any], None], stop: threading.Event) -> Plan:
+        problem = self.problem
+        objective = self.planner.objective(self.planner.draft or self.planner.judge, problem)
+
+        @torch.no_grad()
+        def cost(actions: np.ndarray | None) -> float | None:
+            """What actions cost as the search measures it."""
+            return None if actions is None or not len(actions) else float(objective(self._encoded(actions)))
+
+        idle, true = cost(self.space.idle.cpu().numpy()[None].repeat(self.order.horizon, 0)), cost(self.true)
+
+        def told(iteration: Iteration) -> bool:
+            tell((iteration, idle, true))
+            return not stop.is_set()
+
+        return self.planner.plan(problem, seed=self.order.seed, callback=told)
+
+    def _told(
+        self, before: Progress | None, it: Iteration, idle: float | None, true: float | None, *, seconds: float
+    ) -> Progress:
+        costs = it.costs[0].float().cpu().numpy()
+        costs = costs[np.isfinite(costs)] if np.isfinite(costs).any() else np.zeros(1, np.float32)
+        low, high = np.quantile(costs, [0.1, 0.9])
+        was = before or Progress(0, 0, 0.0, (), (), (), ())
+        return replace(
+            was,
+            index=it.index,
+            of=it.of,
+            seconds=seconds,
+            best=(*was.best, float(it.best_cost[0])),
+            elite=(*was.elite, float(it.elite_cost[0])),
+            low=(*was.low, float(low)),
+            high=(*was.high, float(high)),
+            idle=idle,
+            true=true,
+        )
+
+    def _sketches(self, sketcher: Sketcher, it: Iteration) -> tuple[tuple[np.ndarray, float], ...]:
+        which = it.elites[0, :_SKETCHES]
+        actions = it.candidates[0, which].detach().float().cpu().numpy()
+        return tuple(
+            (sketcher.draw(row), float(it.costs[0, k])) for row, k in zip(actions, which.tolist(), strict=True)
+        )
+
+    def _found(self, plan: Plan, now: Progress, folder: Path, seconds: float) -> Found:
+        if plan.actions is None:
+            way: Any = self.pipeline.begin(self.ends.start, between=BETWEEN, history=0)
+            given = plan.latents
+        else:
+            assert self.known is not None
+            way = self.pipeline.drive(self.ends.start, self.known, between=BETWEEN, history=0, before=self.before)
+            given = plan.actions
+        frames, smooth = [self.ends.start], [self.ends.start]
+        for action in given:
+            step = way.step(action)
+            frames.append(step.frame)
+            smooth += [*step.between, step.frame]
+        true = self.planner.imagine(self.problem, self.true).cost if self.true is not None and len(self.true) else None
+        # The end is held for a moment before the loop begins anew.
+        smooth += [smooth[-1]] * (2 * BETWEEN)
+        video = write_video(folder / "plan.mp4", iter(smooth), self.pipeline.fps * (BETWEEN + 1))
+        return Found(
+            ends=self.ends,
+            order=self.order,
+            plan=plan,
+            spec=None if self.known is None else self.known.spec,
+            actions=plan.actions,
+            latents=plan.latents,
+            true_latents=self.true_latents,
+            meanings=tuple(self._meaning(z) for z in plan.latents) if self._named else (),
+            cost=plan.cost,
+            idle_cost=plan.idle_cost,
+            true_cost=true,
+            progress=now,
+            frames=np.stack(frames),
+            video=video,
+            seconds=seconds,
+            stopped=plan.stopped,
+        )
+
+    # The energy landscape.
+
+    def first_axes(self, found: Found) -> tuple[int, int]:
+        """The two numbers that a plan uses most, in their order."""
+        if len(self.axes) < 2:
+            return 0, 0
+        used = np.abs(found.plan.u).mean(0)
+        across, up = sorted(np.argsort(-used, kind="stable")[:2].tolist())
+        return across, up
+
+    def landscape(self, found: Found, across: int, up: int) -> tuple[Landscape, dict[str, tuple[float, float] | None]]:
+        """The cost of holding two numbers at all steps, the others as the plan has them.
+
+        Args:
+            found: the plan.
+            across: which number goes along ``x``.
+            up: which along ``y``.
+
+        Returns:
+            It, and where on it lie, on average over their steps, the "plan", what was "true"ly done, and being "idle".
+        """
+        land = self.planner.landscape(found.plan, axes=(across, up), points=_POINTS)
+
+        def at(actions: np.ndarray | None) -> tuple[float, float] | None:
+            if actions is None or not len(actions):
+                return None
+            shown = actions if self.known is not None else self._encoded(actions)[0, 0].cpu().numpy()
+            place = shown.mean(0)
+            return float(place[across]), float(place[up])
+
+        done = found.latents if found.actions is None else found.actions
+        idle = self.space.idle[None].cpu().numpy()
+        return land, {"plan": at(done), "true": at(self.true), "idle": at(idle)}
+
+    def _encoded(self, actions: np.ndarray) -> torch.Tensor:
+        """Standard coordinates ``[1, 1, S, U]`` of actions ``[S, A]``."""
+        given = torch.as_tensor(np.asarray(actions, np.float32), device=self.pipeline.model.device)
+        return self.space.encode(given)[None, None]
+
+    def stoppable(self, stop: threading.Event) -> Stoppable:
+        """The planner for an execution, every plan of which ends when ``stop`` is set."""
+        return Stoppable(self.planner, stop)
+
+
+class Stoppable:
+    """A planner that can be told to come to an end; see `lamdemo.planning.execution.Plans`."""
+
+    def __init__(self, planner: Planner, stop: threading.Event) -> None:
+        self._planner, self._stop = planner, stop
+
+    def plan(self, start: Any, goal: Any, *, history: Any = None, seed: int = 0, warm: Any = None) -> Plan:
+        """From a picture to a picture; a stopped one is the best so far."""
+        going = lambda _: not self._stop.is_set()  # noqa: E731
+        return self._planner.plan(start, goal, history=history, seed=seed, warm=warm, callback=going)
+
+
+def settings(order: Order) -> dict[str, Any]:
+    """An order as `lamdemo.planning.build_planner` takes it."""
+    solver: dict[str, Any] = {"samples": order.samples, "iterations": order.iterations}
+    if order.solver in ("cem", "icem", "mppi") and order.samples < 40:
+        solver["elites"] = max(2, order.samples // 4)
+    return {
+        **({"space": "latent"} if order.what == LATENT else {"space": "known", "controller": order.what}),
+        "solver": order.solver,
+        "horizon": order.horizon,
+        **solver,
+    }
+
+
+def execute(
+    searcher: Searcher, simulators: Simulators, steps: int, folder: Path, stop: threading.Event
+) -> Iterator[Step | Ran]:
+    """Pursue the goal of a simulator's task, with a new plan after each step.
+
+    Args:
+        searcher: of the task's start and goal.
+        simulators: those at hand.
+        steps: at most; it ends where the goal is reached.
+        folder: where the video goes.
+        stop: ends it when it is set.
+
+    Yields:
+        A `Step` for the start and after each step, then the `Ran`.
+
+    Raises:
+        LamdemoError: nothing turns what is searched into this simulator's commands.
+    """
+    ends = searcher.ends
+    assert ends.spec is not None
+    known = searcher.known
+    if known is None:
+        if ends.simulator not in searcher.pipeline.controllers:
+            raise LamdemoError(
+                f"The checkpoint {searcher.pipeline.name} has no controller for {ends.simulator}, which would find the "
+                "commands for latent actions; the plan can be looked at but not carried out."
+            )
+        known = searcher.pipeline.controller(ends.simulator)
+    if known.spec.names != ends.spec.names:
+        raise LamdemoError(
+            f"The controller {known.name} gives commands that {ends.simulator} does not take; choose that of "
+            f"{ends.simulator}, or the latent space."
+        )
+
+    def pursued(simulator: Simulator, tell: Callable[[Any], None]) -> Ran:
+        from lamdemo.planning.execution import Planned, pursue
+        from lamdemo.simulators.tasks import make_task
+
+        length = MOST_APART if ends.actions is None else len(ends.actions)
+        task = make_task(simulator, ends.seed, steps=length)
+        policy = Planned(searcher.stoppable(stop), simulator.spec, controller=known)
+        first = Step(0, ends.start, None, ends.goal, simulator.distance(task.start_truth, task.goal_truth))
+        last = [first]
+        tell(first)
+
+        def stepped(index: int, seen: Any, _: Any) -> bool:
+            imagined = policy.plan.frames()[1] if policy.plan is not None else None
+            distance = simulator.distance(seen.truth, task.goal_truth)
+            last[0] = Step(index, seen.frame, imagined, ends.goal, distance)
+            tell(last[0])
+            return not stop.is_set() and not simulator.reached(distance)
+
+        run = pursue(simulator, task, policy, steps, seed=searcher.order.seed, callback=stepped)
+        shown = [*run.frames, *([run.frames[-1]] * 2)]  # the end is held for a moment before the loop begins anew
+        video = write_video(folder / "run.mp4", iter(shown), simulator.fps)
+        halted = stop.is_set() and not run.reached[-1]
+        return Ran(video, last[0], run.distances, run.reached[-1], halted)
+
+    try:
+        yield from in_background(lambda tell: simulators.using(ends.simulator, lambda sim: pursued(sim, tell)))
+    finally:
+        stop.set()

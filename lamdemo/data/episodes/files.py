@@ -97,14 +97,18 @@ class EpisodeWriter:
         }
         stream = io.BytesIO()
         np.savez_compressed(stream, **arrays)
+        video = numbers.with_suffix(".mp4")
         try:
             # An episode that is replaced is none in between: its old numbers would go with a new video.
             numbers.unlink(missing_ok=True)
-            write_video(numbers.with_suffix(".mp4"), episode.frames, episode.fps, crf=crf)
+            write_video(video, episode.frames, episode.fps, crf=crf)
             _write(numbers, stream.getvalue())
         except OSError as error:
             reason = error.strerror or "unknown reason"
             raise LamdemoError(f"{numbers.name} cannot be written: {reason}; free some space.") from error
+        finally:
+            if not numbers.exists():
+                video.unlink(missing_ok=True)
 
 
 def open_folder(folder: str | Path) -> Episodes:

@@ -317,7 +317,10 @@ def _picture_reader(name: str, fetch: Fetch, episode: _Found, key: str) -> Calla
     def read(table: Table, every: int, max_side: int | None) -> np.ndarray:
         count = len(table.actions) + 1
         if shot.video:
-            return read_pictures(fetch(shot.video), name, count, every, max_side, start=shot.start, shared=shot.shared)
+            # Where an episode begins in a shared video is a sum of rounded durations: aimed at the middle of each
+            # frame's time, a little too early or too late is still the same frame.
+            start = shot.start + 0.5 / table.fps if shot.shared else 0.0
+            return read_pictures(fetch(shot.video), name, count, every, max_side, start=start, shared=shot.shared)
         pictures = [_picture(cell, name) for cell in _cells(fetch(episode.data), key, episode.index)]
         if len(pictures) != count:
             raise mismatch(name, len(pictures), count - 1)

@@ -363,6 +363,19 @@ def test_another_engine_shows_the_same_and_leaves_nothing_behind(doom, tmp_path,
 
 
 @needs_vizdoom
+def test_one_that_is_forgotten_ends_with_its_engine(tmp_path, monkeypatch):
+    import gc
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sim = make("doom", size=(32, 32), seed=1)
+    assert list(tmp_path.iterdir())
+    del sim
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+@needs_vizdoom
 def test_frames_are_of_the_size_asked_for_and_show_the_same_view():
     import cv2
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import shlex
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ class Doom:
         self.size = size
         self.config = config or DoomConfig()
         self._game: Any = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._end: Callable[[], object] = lambda: None
         self._map: DoomMap | None = None
         self.reset(seed)
 
@@ -199,12 +200,8 @@ class Doom:
 
     def close(self) -> None:
         """End the engine."""
-        game, self._game = self._game, None
-        if game is not None:
-            game.close()
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            folder.cleanup()
+        self._game = None
+        self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -263,7 +260,9 @@ class Doom:
         game.send_game_command("freeze")
         game.make_action([0.0], 1)
         self._exposure = (255 * (np.arange(256) / 255) ** scene.gamma).round().astype(np.uint8)
-        self._game, self._folder, self._map, self.seed = game, folder, scene, seed
+        # Also when nobody closes it: at the latest when the interpreter ends.
+        self._end = weakref.finalize(self, _end, game, folder)
+        self._game, self._map, self.seed = game, scene, seed
         return scene
 
     def _draw(self) -> np.ndarray:
@@ -289,3 +288,9 @@ class Doom:
         shrinks = self.size[0] <= h
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return self._exposure[cv2.resize(part, (self.size[1], self.size[0]), interpolation=interpolation)]
+
+
+def _end(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
+    """End an engine, and only then take away its folder."""
+    game.close()
+    folder.cleanup()

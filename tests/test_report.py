@@ -264,6 +264,23 @@ def prior() -> dict[str, Any]:
     }
 
 
+def control() -> dict[str, Any]:
+    methods = ("controller", "mlp", "latent", "twin", "shuffled", "zero", "mean", "held", "random", "copy", "hidden")
+    each = {m: interval(0.55) for m in methods}
+    rollouts = {"stretches": 60, "recordings": 30, "perceptual_is": "LPIPS", "over_inferred": each}
+    rollouts |= {"mlp_over_controller": interval(1.4), "state": {"recovered": each}}
+    plans = {"pairs": 60, "recordings": 30, "over_zero": each, "over_twin": {m: interval(1.3) for m in methods}}
+    loops = {"tasks": 50, "distance_is": "metres", "start": interval(0.3)}
+    loops |= {k: each for k in ("success", "touched", "distance", "over_twin", "over_random", "over_zero")}
+    return {
+        "evaluation": "control",
+        "settings": {"part": "test", "seed": 0},
+        "rollouts": {"car": rollouts, "fetch": rollouts},
+        "openloop": {"car": plans, "arm": {**plans, "metres": {"controller": 0.03, "zero": 0.08}}},
+        "closedloop": {"fetch": loops},
+    }
+
+
 def write(folder: Path, name: str, family: str, parts: dict[str, Any], sha256: str = "") -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
     for part, results in parts.items():
@@ -282,6 +299,7 @@ def every_part(family: str, error: float, nats: float) -> dict[str, Any]:
         "entering": entering(),
         "space": space(),
         "prior": prior(),
+        "control": control(),
     }
 
 
@@ -443,6 +461,15 @@ class TestTables:
         with pytest.raises(LamdemoError, match="no table 'summary'"):
             make_table("summary", view)
 
+    def test_what_known_actions_were_to_reach(self, view: View) -> None:
+        rollouts, plans, loops = (rows_of(make_table(f"control{n}", view)) for n in ("", "plans", "loops"))
+        assert [r[0].split(":")[0] for r in rollouts[1:]] == ["car", "fetch"]
+        assert rollouts[1][1:3] == ["0.55 [0.53, 0.57]", "yes"]
+        assert plans[1][1:5] == ["0.55 [0.53, 0.57]", "yes", "1.30 [1.28, 1.32]", "**no**"]
+        assert (plans[1][-1], plans[2][-1]) == ("–", "0.030 of 0.080")
+        assert [r[0] for r in loops[1:]] == ["fetch (metres)"] * 6 and "50" in make_table("controlloops", view)
+        assert "car 60 of 30 recordings" in make_table("control", view)
+
     def test_rows_on_other_data_are_told(self, nine: Path) -> None:
         results = videos(0.5, 2, 1)
         results["clips"]["sha256"] = "of other clips"
@@ -483,7 +510,8 @@ class TestSuite:
     def test_every_part_is_understood(self, written: View) -> None:
         (one,) = written.reports
         assert set(one.results) == set(PARTS) and one.family == TINY.bottleneck.family
-        for name in TABLES.keys() - {"priors", *BESIDE}:  # of reports that the suite does not write
+        # Those of reports that the suite does not write are left out.
+        for name in TABLES.keys() - {"priors", "controlplans", "controlloops", *BESIDE}:
             made = make_table(name, written)
             assert "Not measured" not in made and re.search(r"\d\.\d", made), name
         unmeasured = [m.what for m in marks(written) if m.measured == NOT_MEASURED]

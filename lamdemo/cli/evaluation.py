@@ -21,6 +21,7 @@ from lamdemo.errors import LamdemoError
 
 # As `lamdemo.evaluation.suite.PARTS`, which is not imported to print a help.
 PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
+CONTROL_PARTS = ("rollouts", "openloop", "closedloop")  # as `lamdemo.evaluation.control.PARTS`
 
 
 def evaluate(
@@ -49,12 +50,19 @@ def evaluate(
         ),
     ] = None,
     suite: Annotated[
-        Literal["paper"] | None,
-        typer.Option(help="Judge on everything at once. Taken for granted with several checkpoints."),
+        Literal["paper", "control"] | None,
+        typer.Option(
+            help="paper: judge on everything at once, taken for granted with several checkpoints. "
+            "control: judge known actions and plans."
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(parser=some_text, metavar="PART", help=f"Of the suite: {', '.join(PARTS)}; may be repeated."),
+        typer.Option(
+            parser=some_text,
+            metavar="PART",
+            help=f"Of the suite: {', '.join(PARTS)} (control: {', '.join(CONTROL_PARTS)}); may be repeated.",
+        ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Of the suite: judge anew what is finished already.")] = False,
     photos: Annotated[
@@ -72,6 +80,37 @@ def evaluate(
         int | None, typer.Option(min=1, metavar="N", help="Clips or cases at most; all without it.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
+    episodes_root: Annotated[
+        Path | None,
+        typer.Option(
+            parser=some_path,
+            metavar="DIR",
+            help="Of the suite control: recordings with known actions; only simulators without it.",
+        ),
+    ] = None,
+    max_episodes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of the suite control: episodes or tasks at most.")
+    ] = None,
+    body: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=some_text,
+            metavar="NAME",
+            help="Of the suite control: car, arm, doom, ...; may be repeated. All controllers without it.",
+        ),
+    ] = None,
+    twin: Annotated[
+        Path | None,
+        typer.Option(
+            parser=some_path, metavar="DIR", help="Of the suite control: folder of the twin; the checkpoint's without."
+        ),
+    ] = None,
+    ablations: Annotated[
+        Path | None,
+        typer.Option(
+            parser=some_path, metavar="DIR", help="Of the suite control: folder of controllers that see no state."
+        ),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Measure how good checkpoints are, beside what needs no model.
@@ -88,8 +127,29 @@ def evaluate(
     [cyan]lamdemo evaluate --pairs cases --checkpoint runs/first/checkpoint --out pairs.json[/]
 
     [cyan]lamdemo evaluate --suite paper --checkpoint noisy --checkpoint sparse --videos clips --out reports[/]
+
+    [cyan]lamdemo evaluate --suite control --episodes-root data --split configs/split.toml --out reports[/]
     """
     checkpoints = list(checkpoint or [])
+    if suite == "control":
+        for_clips = {"--videos": videos, "--pairs": pairs, "--photos": photos, "--max-clips": max_clips}
+        other = next((n for n, v in for_clips.items() if v is not None), None)
+        if other is not None:
+            raise LamdemoError(f"{other} is not for the suite control; leave it out.")
+        folders = episodes_root, twin, ablations
+        chosen = tuple(only or ()), tuple(body or ())
+        _evaluate_control(ctx, out, checkpoints, folders, split, part, max_episodes, seed, chosen, again, device)
+        return
+    for_control = {
+        "--episodes-root": episodes_root,
+        "--max-episodes": max_episodes,
+        "--body": body,
+        "--twin": twin,
+        "--ablations": ablations,
+    }
+    other = next((n for n, v in for_control.items() if v), None)
+    if other is not None:
+        raise LamdemoError(f"{other} is for the suite control; add --suite control.")
     if suite is None and len(checkpoints) < 2:
         given = next((n for n, v in (("--only", only), ("--again", again), ("--photos", photos)) if v), None)
         if given is not None:
@@ -113,6 +173,46 @@ def evaluate(
     made = [p for p in (out, *out.absolute().parents) if not p.exists()]
     try:
         run_suite(
+            pipelines,
+            out,
+            config,
+            command=command_line(ctx.obj or []),
+            say=lambda words: typer.echo(words, err=True),
+        )
+    finally:
+        remove_if_empty(made)
+    typer.echo(out)
+
+
+def _evaluate_control(
+    ctx: typer.Context,
+    out: Path,
+    checkpoints: list[str],
+    folders: tuple[Path | None, Path | None, Path | None],
+    split: Path | None,
+    part: Literal["train", "validation", "test", "all"],
+    max_episodes: int | None,
+    seed: int,
+    chosen: tuple[tuple[str, ...], tuple[str, ...]],
+    again: bool,
+    device: str,
+) -> None:
+    """Reports on known actions and plans."""
+    checked_place(out, folder=True)
+    for folder in folders:
+        if folder is not None and not folder.is_dir():
+            raise LamdemoError(f"There is no folder {folder.name}; give one that is there.")
+
+    from lamdemo.evaluation import load_checkpoints
+    from lamdemo.evaluation.control import ControlConfig, run_control
+    from lamdemo.pipeline.hub import DEFAULT_CHECKPOINT
+
+    pipelines = load_checkpoints(checkpoints or [DEFAULT_CHECKPOINT], checked_device(device))
+    (root, twin, ablations), (only, bodies) = folders, chosen
+    config = ControlConfig(root, split, part, max_episodes, seed, only, bodies, again, twin, ablations)
+    made = [p for p in (out, *out.absolute().parents) if not p.exists()]
+    try:
+        run_control(
             pipelines,
             out,
             config,

@@ -24,7 +24,7 @@ from lamdemo.pipeline.hub import bundled_folder, capacity
 
 FAMILIES = ("noisy", "sparse", "discrete")
 WHOLE = "all clips"
-BESIDE = ("prior",)  # reports that other commands than the suite's write into its folder
+BESIDE = ("prior", "control")  # reports that others than the paper's suite write into its folder
 # Kinds of clips that are told apart, and the first folders of the shared data that each is made of.
 CLIPS: dict[str, tuple[str, ...]] = {"in-the-wild": ("wild", "wild_nc"), "robot": ("robot",), "navigation": ("nav",)}
 # Settings of a probe, the one that counts first: recordings that neither the model nor the probe was fitted on.

@@ -865,6 +865,160 @@ def rollouts_table(view: View) -> str:
     return "\n\n".join([*blocks, f"Rollouts from one frame, 95% intervals. {view.source(found, 'rollouts')}"])
 
 
+# Bodies in the order of their rows, and how a reader knows them.
+_BODIES = {
+    "car": "car: steering, throttle",
+    "arm": "arm: moves of the hand",
+    "doom": "doom: walking in a simulator",
+    "fetch": "fetch: a simulated arm",
+}
+_POLICIES = {
+    "controller": "**plans through the controller**",
+    "latent": "plans in the latent space",
+    "twin": "plans of the twin",
+    "random": "random",
+    "zero": "nothing",
+    "hidden": "the hidden actions",
+}
+
+
+def _sections(one: Reports, part: str) -> dict[str, str]:
+    """Bodies that a part of ``control.json`` has, with their words."""
+    there = one.dig("control", part)
+    found = list(there) if isinstance(there, Mapping) else []
+    return {b: _BODIES.get(b, b) for b in (*_BODIES, *(b for b in found if b not in _BODIES)) if b in found}
+
+
+def _against(figure: Figure | None, most: float) -> list[str]:
+    """A figure and whether it is at most so much."""
+    if figure is None:
+        return ["–", "–"]
+    return [said(figure, _digits(figure.value, most)), "yes" if figure.value <= most else "**no**"]
+
+
+def _counted(one: Reports, part: str, bodies: Mapping[str, str], what: str) -> str:
+    """How many of what each section is about, and of how many recordings."""
+    told = []
+    for body in bodies:
+        n, recordings = (number(one.dig("control", part, body, k)) for k in (what, "recordings"))
+        if n is not None:
+            told.append(f"{body} {n:.0f}" + ("" if recordings is None else f" of {recordings:.0f} recordings"))
+    return f" {what[0].upper()}{what[1:]}: {', '.join(told)}." if told else ""
+
+
+def control_table(view: View) -> str:
+    """Rollouts under commands, over those under inferred latents: a row a body."""
+    one = view.one
+    if one is None or "control" not in one.results:
+        return _nothing(view, "control", alone=True)
+    bodies = _sections(one, "rollouts")
+    rows = []
+    for body, words in bodies.items():
+        at = ("control", "rollouts", body)
+        others = [said(one.figure(*at, "over_inferred", m)) for m in ("mlp", "shuffled", "zero", "twin", "copy")]
+        worse = said(one.figure(*at, "mlp_over_controller"))
+        states = [said(one.figure(*at, "state", "recovered", m)) for m in ("controller", "mlp", "twin")]
+        rows.append([words, *_against(one.figure(*at, "over_inferred", "controller"), 1.2), *others, worse, *states])
+    head = [
+        "perceptual error over that with inferred latents",
+        "**controller** (at most 1.20)",
+        "reached",
+        "without the state (MLP)",
+        "another’s commands",
+        "no action",
+        "twin",
+        "copying",
+        "MLP over controller",
+        "states: controller",
+        "states: MLP",
+        "states: twin",
+    ]
+    what = next((w for b in bodies if isinstance(w := one.dig("control", "rollouts", b, "perceptual_is"), str)), None)
+    note = (
+        f"Eight steps from one frame of held-out episodes, mean over the steps{f' ({what})' if what else ''}, 95% "
+        "intervals over recordings. Inferred latents have seen the frames that are predicted; commands have not. Twin: "
+        "the same world model, trained on labels. States: of what inferred latents take off the error of copying, the "
+        "share that commands take off (1: all of it)." + _counted(one, "rollouts", bodies, "stretches")
+    )
+    return f"{table(head, rows)}\n\n{note} {view.source([one], 'control')}"
+
+
+def control_plans_table(view: View) -> str:
+    """Open-loop plans on recorded episodes: a row a body."""
+    one = view.one
+    if one is None or "control" not in one.results:
+        return _nothing(view, "control", alone=True)
+    bodies = _sections(one, "openloop")
+    rows = []
+    for body, words in bodies.items():
+        at = ("control", "openloop", body)
+        mine = one.figure(*at, "over_zero", "controller")
+        others = [said(one.figure(*at, "over_zero", m)) for m in ("latent", "twin", "mean", "held", "random")]
+        metres = [number(one.dig(*at, "metres", m)) for m in ("controller", "zero")]
+        space = "–" if None in metres else f"{said(metres[0], 3)} of {said(metres[1], 3)}"
+        rows.append(
+            [words, *_against(mine, 0.6), *_against(one.figure(*at, "over_twin", "controller"), 1.25), *others, space]
+        )
+    head = [
+        "error of the summed plan",
+        "**controller** over doing nothing (at most 0.60)",
+        "reached",
+        "over the twin (at most 1.25)",
+        "reached",
+        "latent space",
+        "twin",
+        "mean command",
+        "last command held",
+        "random",
+        "metres, of nothing’s",
+    ]
+    note = (
+        "From a frame to the one three steps later: the plan’s commands, summed, against those given, each channel in "
+        "units of its spread; columns without another name are over doing nothing. 95% intervals over recordings. "
+        "Latent space: plans of latents, each then turned into the command whose latent is nearest."
+        + _counted(one, "openloop", bodies, "pairs")
+    )
+    return f"{table(head, rows)}\n\n{note} {view.source([one], 'control')}"
+
+
+def control_loops_table(view: View) -> str:
+    """Closed loop in simulators: a row a policy."""
+    one = view.one
+    if one is None or "control" not in one.results:
+        return _nothing(view, "control", alone=True)
+    bodies = _sections(one, "closedloop")
+    rows = []
+    for body in bodies:
+        at = ("control", "closedloop", body)
+        unit = one.dig(*at, "distance_is")
+        for policy, words in _POLICIES.items():
+            if one.figure(*at, "distance", policy) is None:
+                continue
+            figures = [one.figure(*at, k, policy) for k in ("success", "touched", "distance", "over_twin")]
+            ratios = [one.figure(*at, k, policy) for k in ("over_random", "over_zero")]
+            cells = [said(f) for f in (*figures, *ratios)]
+            rows.append([f"{body} ({unit})" if isinstance(unit, str) else body, words, *cells])
+    head = [
+        "simulator",
+        "policy",
+        "there at the end",
+        "there at any step",
+        "distance at the end",
+        "over the twin’s",
+        "over random",
+        "over nothing",
+    ]
+    begin = [f"{b} {said(f)}" for b in bodies if (f := one.figure("control", "closedloop", b, "start")) is not None]
+    note = (
+        "The goal is a picture; a plan is made at every step and its first command carried out. 95% intervals over "
+        "tasks, each a scene of its own; ratios are of mean distances on the same tasks. The hidden actions are those "
+        "that made the goal."
+        + (f" Distance at the start: {', '.join(begin)}." if begin else "")
+        + _counted(one, "closedloop", bodies, "tasks")
+    )
+    return f"{table(head, rows)}\n\n{note} {view.source([one], 'control')}"
+
+
 TABLES: dict[str, Callable[[View], str]] = {
     "targets": targets_table,
     "prediction": prediction_table,
@@ -882,9 +1036,15 @@ TABLES: dict[str, Callable[[View], str]] = {
     "spaces": spaces_table,
     "priors": priors_table,
     "prior": prior_table,
+    "control": control_table,
+    "controlplans": control_plans_table,
+    "controlloops": control_loops_table,
 }
 # Tables that are about one checkpoint, or need the others beside it.
-_OF_ONE = ("targets", "baselines", "transfer", "pictures", "space", "spacemarks")
+_OF_ONE = (
+    *("targets", "baselines", "transfer", "pictures", "space", "spacemarks"),
+    *("control", "controlplans", "controlloops"),
+)
 
 
 def make_table(name: str, view: View, only: str | None = None) -> str:
@@ -921,6 +1081,7 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Entering": (("entering",), ()),
     "Long rollouts": (("rollouts",), ("rollouts",)),
     "The latent space": (("space", "spaces", "prior"), ()),
+    "Known actions and plans": (("control", "controlplans", "controlloops"), ()),
 }
 
 

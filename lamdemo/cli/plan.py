@@ -1,0 +1,117 @@
+"""``lamdemo plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lamdemo.cli.common import (
+    Checkpoint,
+    Device,
+    checked_device,
+    checked_place,
+    command_line,
+    remove_if_empty,
+    some_path,
+    some_text,
+)
+from lamdemo.errors import LamdemoError
+
+
+def plan(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option(parser=some_path, metavar="FILE", help="Report to write, JSON.")],
+    env: Annotated[
+        str | None, typer.Option(parser=some_text, metavar="NAME", help="Pursue goals in this simulator: doom, fetch.")
+    ] = None,
+    episodes: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Plan between frames of these recorded episodes."),
+    ] = None,
+    checkpoint: Checkpoint = None,
+    controller: Annotated[
+        str | None,
+        typer.Option(
+            parser=some_text, metavar="NAME", help="Of the checkpoint: car, arm, ... The simulator's name without it."
+        ),
+    ] = None,
+    space: Annotated[
+        Literal["known", "latent"],
+        typer.Option(help="Search known actions, through the controller, or latent actions themselves."),
+    ] = "known",
+    solver: Annotated[str, typer.Option(metavar="NAME", help="cem, icem, mppi, gradient or random.")] = "cem",
+    samples: Annotated[int | None, typer.Option(min=2, metavar="N", help="Candidates an iteration.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, metavar="N", help="How often to draw them.")] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft/--no-draft", help="Search with the world model's draft, where there is one.")
+    ] = True,
+    horizon: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Steps of a plan.")] = 3,
+    tasks: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Tasks, or pairs of frames.")] = 50,
+    split: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="FILE", help="TOML file of which episodes are for what."),
+    ] = None,
+    part: Annotated[
+        Literal["train", "validation", "test", "all"],
+        typer.Option(help="Part of the split, or of the simulator's scenes."),
+    ] = "test",
+    twin: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Folder of the twin; the checkpoint's own without it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of plans; the same seed gives the same plans.")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """Plan from pictures to pictures, and measure how near the plans come.
+
+    In a simulator a plan is made at every step and its first action carried out. On recorded episodes the goal is
+    the frame some steps later, and the plan is compared with what was done. The twin, where there is one, plans too;
+    random and no actions stand beside.
+
+    [bold]Examples[/]
+
+    [cyan]lamdemo plan --env fetch --tasks 20 --out fetch.json[/]
+
+    [cyan]lamdemo plan --episodes recordings --controller car --space latent --out car.json[/]
+    """
+    if (env is None) == (episodes is None):
+        raise LamdemoError("Give either --env, a simulator, or --episodes, a folder of recorded episodes.")
+    if env is not None and split is not None:
+        raise LamdemoError("A split is of episodes; leave out --split, or give --episodes in place of --env.")
+    for folder in (episodes, twin):
+        if folder is not None and not folder.is_dir():
+            raise LamdemoError(f"There is no folder {folder.name}; give one that is there.")
+    checked_place(out, folder=False)
+
+    from lamdemo.evaluation.control.planning import PlanningConfig, evaluate_planning
+    from lamdemo.evaluation.report import write_report
+    from lamdemo.pipeline import TransferPipeline
+
+    pipeline = TransferPipeline.from_pretrained(checkpoint, device=checked_device(device))
+    config = PlanningConfig(
+        env=env,
+        episodes=episodes,
+        controller=controller,
+        space=space,
+        solver=solver,
+        samples=samples,
+        iterations=iterations,
+        draft=draft,
+        horizon=horizon,
+        tasks=tasks,
+        split=split,
+        part=part,
+        twin=twin,
+        seed=seed,
+    )
+    result = evaluate_planning(pipeline, config)
+    made = [p for p in out.absolute().parents if not p.exists()]
+    try:
+        write_report(
+            out, result, command=command_line(ctx.obj or []), pipeline=pipeline, seed=seed, data=result["data"]
+        )
+    finally:
+        remove_if_empty(made)
+    typer.echo(out)

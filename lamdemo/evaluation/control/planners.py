@@ -1,0 +1,145 @@
+"""Planners of each kind for one body, all with the same budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamdemo.evaluation.control.open_loop import PlanMany
+from lamdemo.models.draft import Draft
+from lamdemo.models.twin import Twin
+from lamdemo.pipeline import TransferPipeline
+from lamdemo.pipeline.control import KnownController
+from lamdemo.planning.execution import decode_plan
+from lamdemo.planning.planner import Planner, build_planner
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a plan is searched for; the same for every method that is compared.
+
+    Attributes:
+        samples: candidates an iteration; the solver's own number where it is None.
+        elites: of them the best, from which the next are drawn; as above.
+        iterations: how often; as above.
+        refine: of the draft's best, those that the full world model judges again.
+        solver: which one searches.
+        draft: search with drafts of the world models, where there are some.
+    """
+
+    samples: int | None = None
+    elites: int | None = None
+    iterations: int | None = None
+    refine: int = 32
+    solver: str = "cem"
+    draft: bool = True
+
+    def settings(self) -> dict[str, Any]:
+        """What the solver is built with."""
+        given = {"samples": self.samples, "elites": self.elites, "iterations": self.iterations}
+        return {k: v for k, v in given.items() if v is not None}
+
+
+# A plan that is made at every step, and starts from the last one, need not be searched for as long.
+OPEN = Budget(samples=128, elites=10, iterations=8, refine=16)
+CLOSED = Budget(samples=64, elites=8, iterations=4, refine=8)
+
+
+class Maker:
+    """Makes planners of one body, each once.
+
+    Attributes:
+        horizon: steps of a plan, H.
+    """
+
+    def __init__(
+        self,
+        pipeline: TransferPipeline,
+        known: KnownController,
+        twin: Twin | None,
+        budget: Budget,
+        horizon: int,
+        *,
+        twin_draft: Draft | None = None,
+        latents: Callable[[], np.ndarray | None] = lambda: None,
+    ) -> None:
+        """Prepare planners; none is made before it is asked for.
+
+        Args:
+            pipeline: whose world model imagines.
+            known: the body's controller.
+            twin: that knows the body's actions; None where there is none.
+            budget: how long to search.
+            horizon: steps of a plan.
+            twin_draft: the twin's draft; without it the twin searches with its full world model.
+            latents: gives ``[M, Z]`` that span the latent space, of unlabelled recordings of the body; or None for
+                those that came with the checkpoint.
+        """
+        self._pipeline, self._known, self._twin = pipeline, known, twin
+        self._budget, self.horizon, self._twin_draft, self._latents = budget, horizon, twin_draft, latents
+        self._made: dict[str, Planner] = {}
+
+    @cached_property
+    def latents(self) -> np.ndarray | None:
+        """What spans the latent space, see above."""
+        return self._latents()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Of planning: "controller", "latent" where latents span a space, and "twin" where there is one."""
+        spanned = self._pipeline.familiarity is not None or self.latents is not None
+        return "controller", *(("latent",) if spanned else ()), *(("twin",) if self._twin is not None else ())
+
+    def planner(self, method: str) -> Planner:
+        """The planner of a method.
+
+        Raises:
+            LamdemoError: the solver takes no such settings, or there are no latents to span a space.
+        """
+        if method not in self._made:
+            self._made[method] = self._make(method)
+        return self._made[method]
+
+    def _make(self, method: str) -> Planner:
+        budget = self._budget
+        draft: bool | Draft | None = None if budget.draft else False
+        twin: bool | Twin = False
+        if method == "twin":
+            assert self._twin is not None
+            twin, draft = self._twin, (self._twin_draft or False) if budget.draft else False
+        return build_planner(
+            self._pipeline,
+            controller=self._known,
+            space="latent" if method == "latent" else "known",
+            solver=budget.solver,
+            draft=draft,
+            twin=twin,
+            horizon=self.horizon,
+            refine=budget.refine,
+            latents=self.latents if method == "latent" else None,
+            **budget.settings(),
+        )
+
+    def plan_many(self, method: str) -> PlanMany:
+        """The planner of a method for many pairs, with latent plans turned into commands."""
+        planner, known = self.planner(method), self._known
+
+        def plan(starts: Tensor, goals: Tensor, before: np.ndarray, seed: int) -> np.ndarray:
+            made = []
+            for i in range(len(starts)):
+                found = planner.plan(starts[i], goals[i], history=before[i], seed=seed + i)
+                if found.actions is not None:
+                    made.append(found.actions)
+                    continue
+                states = np.concatenate([found.first_state[None], found.states[:-1]])
+                wanted = torch.from_numpy(found.latents)[None]
+                made.append(decode_plan(known, torch.from_numpy(states)[None], wanted, before[i : i + 1])[0])
+            return np.stack(made)
+
+        return plan

@@ -1,0 +1,120 @@
+"""One way of planning judged by itself: what ``lamdemo plan`` does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lamdemo.data.episodes.opening import open_episodes
+from lamdemo.data.known_actions import INDEX
+from lamdemo.data.splits import Part
+from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.control.held_out import of_episodes
+from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget
+from lamdemo.evaluation.control.suite import Body, closed_section, find_twin, maker_of, open_section
+from lamdemo.pipeline import TransferPipeline
+
+
+@dataclass(frozen=True)
+class PlanningConfig:
+    """What to plan, where and how long.
+
+    Attributes:
+        env: a simulator; or None.
+        episodes: a folder of recorded episodes; or None.
+        controller: of the checkpoint; the simulator's name, or that of the episodes' actions, without it.
+        space: what is searched.
+        solver: what searches.
+        samples: candidates an iteration; the evaluation's own without it.
+        iterations: how often; the evaluation's own without it.
+        draft: search with the draft.
+        horizon: steps of a plan.
+        tasks: how many goals.
+        split: TOML file of which episodes are for what; all are taken without it.
+        part: of the split, or of the simulator's scenes.
+        twin: folder of the twin; the checkpoint's own without it.
+        seed: of plans.
+    """
+
+    env: str | None = None
+    episodes: Path | None = None
+    controller: str | None = None
+    space: Literal["known", "latent"] = "known"
+    solver: str = "cem"
+    samples: int | None = None
+    iterations: int | None = None
+    draft: bool = True
+    horizon: int = 3
+    tasks: int = 50
+    split: Path | None = None
+    part: Part | Literal["all"] = "test"
+    twin: Path | None = None
+    seed: int = 0
+
+
+def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, progress: bool = True) -> dict[str, Any]:
+    """Plan and measure.
+
+    Args:
+        pipeline: of the checkpoint.
+        config: what to plan.
+        progress: show a bar on a terminal.
+
+    Returns:
+        ``evaluation`` ("closedloop" or "openloop"), ``settings``, ``headline`` (of the method against no action,
+        random ones and the twin), and what `evaluate_closed_loop` or `evaluate_open_loop` returns. The method is
+        called "controller" where known actions are searched, and "latent" where latents are.
+
+    Raises:
+        LamdemoError: there is no such simulator, controller, twin, solver or episode.
+    """
+    method = "controller" if config.space == "known" else "latent"
+    closed = config.env is not None
+    base = CLOSED if closed else OPEN
+    # Other solvers spend the same number of candidates otherwise, so that they keep their own numbers.
+    own = base if config.solver == base.solver else Budget(refine=base.refine)
+    samples = config.samples or own.samples
+    elites = own.elites if own.elites is None or samples is None else min(own.elites, samples)
+    budget = Budget(samples, elites, config.iterations or own.iterations, base.refine, config.solver, config.draft)
+    found = None
+    if config.env is not None:
+        from lamdemo.simulators import available
+
+        missing = available().get(
+            config.env, f"There is no simulator {config.env!r}; there are {_listed(available())}."
+        )
+        if missing:
+            raise LamdemoError(missing)
+        name = config.controller or config.env
+    else:
+        assert config.episodes is not None
+        indexed = (config.episodes / INDEX).is_file()
+        part = config.controller if indexed else None
+        found = of_episodes(
+            config.controller or "", open_episodes(config.episodes, part=part), config.split, config.part
+        )
+        name = config.controller or found.spec.name
+    body = Body(config.env or name, pipeline.controller(name), None, *find_twin(pipeline, name, config.twin))
+    maker = maker_of(pipeline, body, budget, config.horizon, config.episodes, config.split)
+    methods = [method, *(["twin"] if body.twin is not None else [])]
+    if found is not None:
+        section = open_section(pipeline, body, found, maker, methods, config.tasks, config.seed, progress)
+    else:
+        scenes: Part = "test" if config.part == "all" else config.part
+        section = closed_section(body, maker, methods, scenes, config.tasks, config.seed, progress)
+    bases = ("over_zero", "over_random", "over_twin")
+    headline = {base: section[base].get(method) for base in bases if base in section}
+    if "success" in section:
+        headline["success"] = section["success"][method]
+    settings = {"space": config.space, "controller": name, "horizon": config.horizon, **asdict(budget)}
+    return {
+        "evaluation": "closedloop" if closed else "openloop",
+        "settings": settings | {"part": config.part, "seed": config.seed, "tasks": config.tasks},
+        "headline": headline,
+        **section,
+    }
+
+
+def _listed(names: Any) -> str:
+    return " and ".join(names)

@@ -1,0 +1,487 @@
+"""The evaluation of known actions and plans: one report a checkpoint, made section by section.
+
+A section is one part (rollouts, open loop, closed loop) of one body (car, arm, a simulator). The report is written
+after each, and one that is there already and was made from the same is kept: a run that was cut short goes on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from lamdemo.data.episodes.format import ActionSpec
+from lamdemo.data.splits import Part
+from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.control.followers import ControllerFollower, TwinFollower
+from lamdemo.evaluation.control.held_out import SIZE, HeldOut, Stretch, held_out, stretches
+from lamdemo.evaluation.control.open_loop import HORIZON, evaluate_open_loop
+from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget, Maker
+from lamdemo.evaluation.control.rollouts import STEPS, evaluate_rollouts
+from lamdemo.evaluation.lpips import perceptual
+from lamdemo.evaluation.report import plain, write_report
+from lamdemo.models.companions import load_draft, load_twin
+from lamdemo.models.controller import list_controllers, load_controller
+from lamdemo.models.draft import Draft
+from lamdemo.models.twin import Twin
+from lamdemo.pipeline import TransferPipeline
+from lamdemo.pipeline.control import KnownController, fitting
+
+PARTS = ("rollouts", "openloop", "closedloop")
+BODIES = ("car", "arm", "doom", "fetch")
+STRETCHES = 60  # of each body, for rollouts and for open loop
+TASKS = 50  # of each simulator
+REPORT = "control"
+_SPANNING = 16  # training recordings of a body that span its latent space
+_ABLATION = "-mlp"  # ends the name of a controller that sees no state
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """What to judge on, and with what.
+
+    Attributes:
+        root: folder of the shared data (with an index), or one with a folder of episodes for each body; without it
+            only simulators are judged.
+        split: TOML file of which recordings are for what.
+        part: of the split, and of the simulators' seeds.
+        max_episodes: stretches, or tasks, at most of each body.
+        seed: of what is drawn at random.
+        only: these parts; all without it.
+        bodies: these bodies; all that the checkpoint has a controller for without it.
+        again: judge anew what is finished already.
+        twin: folder with the twin; the checkpoint's own without it.
+        ablations: folder with the controllers that see no state, where the checkpoint brings none.
+        open: how long a plan is searched for in open loop.
+        closed: the same in closed loop, where one is made at every step.
+    """
+
+    root: Path | None = None
+    split: Path | None = None
+    part: Part | Literal["all"] = "test"
+    max_episodes: int | None = None
+    seed: int = 0
+    only: tuple[str, ...] = ()
+    bodies: tuple[str, ...] = ()
+    again: bool = False
+    twin: Path | None = None
+    ablations: Path | None = None
+    open: Budget = OPEN
+    closed: Budget = CLOSED
+
+
+@dataclass(frozen=True)
+class Body:
+    """What one body is judged with.
+
+    Attributes:
+        name: "car", ...
+        known: its controller.
+        ablation: the same that sees no state; None where there is none.
+        twin: that knows its actions; None where there is none.
+        twin_draft: the twin's draft; None where there is none.
+    """
+
+    name: str
+    known: KnownController
+    ablation: KnownController | None
+    twin: Twin | None
+    twin_draft: Draft | None
+
+
+def run_control(
+    pipelines: Mapping[str, TransferPipeline],
+    out: str | Path,
+    config: ControlConfig,
+    *,
+    command: str | Sequence[str],
+    say: Callable[[str], None] = lambda words: None,
+    progress: bool = True,
+) -> list[Path]:
+    """Judge checkpoints and write ``<name>/control.json`` for each.
+
+    Args:
+        pipelines: to judge, by name.
+        out: folder for the reports; is made.
+        config: what to judge on.
+        command: the command line, for the reports.
+        say: is told what is kept, done or left out, and why.
+        progress: show progress bars on a terminal.
+
+    Returns:
+        The reports. Their ``results`` hold ``settings``, ``headline`` and for each part each body's section: what
+        `evaluate_rollouts`, `evaluate_open_loop` or `evaluate_closed_loop` returns, with ``data``, ``made_from`` (all
+        that it depends on), ``minutes`` and ``date``.
+
+    Raises:
+        LamdemoError: a part or body is unknown, or has nothing to be judged on; or some sections could not be made,
+            once all others have been.
+    """
+    _check(config)
+    reports, failed = [], []
+    for name, pipeline in pipelines.items():
+        path = Path(out) / name / f"{REPORT}.json"
+        results = {} if config.again and not config.only else _begun(path, pipeline)
+        for body_name in _bodies(pipeline, config):
+            try:
+                body = _body(pipeline, body_name, config)
+                _judge(pipeline, body, config, results, path, command, say, progress)
+            except LamdemoError as error:
+                failed.append(f"{body_name}: {error}")
+                say(f"{body_name}: not judged, {error}")
+        if results:
+            reports.append(path)
+    if failed:
+        raise LamdemoError(f"Not everything could be judged; the rest is written. {' '.join(failed)}")
+    return reports
+
+
+def _check(config: ControlConfig) -> None:
+    unknown = [n for n in config.only if n not in PARTS]
+    if unknown:
+        raise LamdemoError(f"There is no part {unknown[0]!r} of the suite; choose from {', '.join(PARTS)}.")
+    if config.root is not None and (config.root / "INDEX.tsv").is_file():
+        if config.split is None and config.part != "all":
+            raise LamdemoError("Which of these recordings are held out is not known; give --split, or --part all.")
+
+
+def _bodies(pipeline: TransferPipeline, config: ControlConfig) -> list[str]:
+    """Those of the checkpoint's controllers that are asked for."""
+    has = [n for n in pipeline.controllers if not n.endswith(_ABLATION)]
+    wanted = config.bodies or has
+    missing = [n for n in wanted if n not in has]
+    if missing:
+        raise LamdemoError(
+            f"The checkpoint {pipeline.name} has no controller {missing[0]!r}; it has {', '.join(has) or 'none'}."
+        )
+    if not wanted:
+        raise LamdemoError(
+            f"The checkpoint {pipeline.name} has no controller; train one with lamdemo train-controller."
+        )
+    return sorted(wanted, key=lambda n: (BODIES.index(n) if n in BODIES else len(BODIES), n))
+
+
+def _body(pipeline: TransferPipeline, name: str, config: ControlConfig) -> Body:
+    known = pipeline.controller(name)
+    return Body(name, known, _ablation(pipeline, name, config.ablations), *find_twin(pipeline, name, config.twin))
+
+
+def find_twin(pipeline: TransferPipeline, name: str, folder: Path | None) -> tuple[Twin | None, Draft | None]:
+    """The twin that knows the actions of a body, and its draft, from a folder or beside the checkpoint.
+
+    Raises:
+        LamdemoError: a folder was given that holds no twin; or it is damaged.
+    """
+    place = folder or pipeline.folder
+    twin = None if place is None else load_twin(place, pipeline.model.device)
+    if twin is None and folder is not None:
+        raise LamdemoError(f"There is no twin in {folder.name}; give a folder with twin.json and twin.safetensors.")
+    if twin is None or place is None or name not in twin.names:
+        return None, None
+    return twin, load_draft(place, pipeline.model.device, twin=True)
+
+
+def maker_of(
+    pipeline: TransferPipeline, body: Body, budget: Budget, horizon: int, root: Path | None, split: Path | None
+) -> Maker:
+    """What makes the planners of a body; the latent space is spanned by recordings that are for training."""
+    return Maker(
+        pipeline,
+        body.known,
+        body.twin,
+        budget,
+        horizon,
+        twin_draft=body.twin_draft,
+        latents=lambda: training_latents(pipeline, body.name, root, split),
+    )
+
+
+def training_latents(pipeline: TransferPipeline, name: str, root: Path | None, split: Path | None) -> np.ndarray | None:
+    """Latents ``[M, Z]`` inferred from some of a body's training recordings, whose labels are not looked at.
+
+    Returns:
+        None where it has none; those of the checkpoint's own training then stand in.
+    """
+    try:
+        found = held_out(name, root, split=split, part="train", count=_SPANNING)
+    except LamdemoError:
+        return None
+    if found is None or (split is None and "simulator" not in found.about):
+        return None
+    side = pipeline.model.config.encoder.picture
+    try:
+        cut = list(stretches(found, pipeline.fps, STEPS, 2 * _SPANNING, 0, side))
+    finally:
+        found.close()
+    return np.concatenate([pipeline.infer(s.frames).z for s in cut]) if cut else None
+
+
+def _ablation(pipeline: TransferPipeline, name: str, folder: Path | None) -> KnownController | None:
+    name = name + _ABLATION
+    if name in pipeline.controllers:
+        return pipeline.controller(name)
+    if folder is None or name not in list_controllers(folder):
+        return None
+    controller, data = load_controller(folder, name, **fitting(pipeline), device=pipeline.model.device)
+    if data["checkpoint"] != pipeline.checkpoint:
+        raise LamdemoError(f"The controller {name} is of another checkpoint than {pipeline.name}; train it anew.")
+    return KnownController(name, ActionSpec.from_json(data["spec"]), controller, data["about"])
+
+
+def _judge(
+    pipeline: TransferPipeline,
+    body: Body,
+    config: ControlConfig,
+    results: dict[str, Any],
+    path: Path,
+    command: str | Sequence[str],
+    say: Callable[[str], None],
+    progress: bool,
+) -> None:
+    """Make the sections of one body that are wanted and missing, and write the report after each."""
+    from lamdemo import simulators
+
+    for part in PARTS:
+        if config.only and part not in config.only:
+            continue
+        if part == "closedloop" and body.name not in simulators.names():
+            continue
+        key = plain(_made_from(body, config, part))
+        where = f"{path.parent.name}/{REPORT}.json: {part} of {body.name}"
+        if not config.again and (results.get(part) or {}).get(body.name, {}).get("made_from") == key:
+            say(f"{where} kept, it is finished (--again judges anew)")
+            continue
+        begun = time.perf_counter()
+        if part == "closedloop":
+            maker = maker_of(pipeline, body, config.closed, HORIZON, config.root, config.split)
+            scenes: Part = "test" if config.part == "all" else config.part
+            count = min(config.max_episodes or TASKS, TASKS)
+            section = closed_section(body, maker, maker.methods, scenes, count, config.seed, progress)
+        else:
+            section = _on_stretches(part, pipeline, body, config, say, progress)
+            if not section:
+                continue
+        section |= {
+            "made_from": key,
+            "minutes": (time.perf_counter() - begun) / 60,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        results.setdefault(part, {})[body.name] = plain(section)
+        _write(path, results, pipeline, config, command)
+        say(f"{where} done in {section['minutes']:.1f} minutes")
+
+
+def _on_stretches(
+    part: str, pipeline: TransferPipeline, body: Body, config: ControlConfig, say: Callable[[str], None], progress: bool
+) -> dict[str, Any]:
+    count = min(config.max_episodes or STRETCHES, STRETCHES)
+    found = held_out(body.name, config.root, split=config.split, part=config.part, count=count)
+    if found is None:
+        say(f"{part} of {body.name}: left out, it needs --episodes-root with recordings of it")
+        return {}
+    if part == "openloop":
+        maker = maker_of(pipeline, body, config.open, HORIZON, config.root, config.split)
+        return open_section(pipeline, body, found, maker, maker.methods, count, config.seed, progress)
+    cut = _cut(pipeline, body, found, STEPS, count, config.seed)
+    followers: dict[str, Any] = {"controller": ControllerFollower(pipeline, body.known)}
+    if body.ablation is not None:
+        followers["mlp"] = ControllerFollower(pipeline, body.ablation)
+    if body.twin is not None:
+        followers["twin"] = TwinFollower(body.twin, body.name)
+    section = evaluate_rollouts(pipeline, cut, followers, perceptual(pipeline), seed=config.seed, progress=progress)
+    return section | {"data": found.about}
+
+
+def _cut(pipeline: TransferPipeline, body: Body, found: HeldOut, steps: int, count: int, seed: int) -> list[Stretch]:
+    """Stretches of held-out episodes, at the encoder's square.
+
+    Raises:
+        LamdemoError: the episodes are of other actions, or all too short.
+    """
+    try:
+        check_names(body.name, found.spec, body.known)
+        cut = list(stretches(found, pipeline.fps, steps, count, seed, pipeline.model.config.encoder.picture))
+    finally:
+        found.close()
+    if not cut:
+        raise LamdemoError(f"No episode of {body.name} is {steps / pipeline.fps:g} seconds long; give longer ones.")
+    return cut
+
+
+def open_section(
+    pipeline: TransferPipeline,
+    body: Body,
+    found: HeldOut,
+    maker: Maker,
+    methods: Sequence[str],
+    count: int,
+    seed: int,
+    progress: bool,
+) -> dict[str, Any]:
+    """Plans of some of a maker's methods on held-out episodes; see `evaluate_open_loop`.
+
+    Raises:
+        LamdemoError: the episodes are of other actions, or all too short.
+    """
+    cut = _cut(pipeline, body, found, maker.horizon, count, seed)
+    mean, spread = commands_of(body.known)
+    section = evaluate_open_loop(
+        pipeline,
+        cut,
+        body.known.spec,
+        {m: maker.plan_many(m) for m in methods},
+        mean=mean,
+        spread=spread,
+        seed=seed,
+        progress=progress,
+    )
+    return section | {"data": found.about}
+
+
+def check_names(name: str, spec: ActionSpec, known: KnownController) -> None:
+    """See that a controller knows the actions of a body.
+
+    Raises:
+        LamdemoError: it knows others.
+    """
+    if spec.names != known.spec.names:
+        raise LamdemoError(
+            f"The actions of {name} are {', '.join(spec.names)} and the controller {known.name} knows "
+            f"{', '.join(known.spec.names)}; use the one that was trained on them."
+        )
+
+
+def commands_of(known: KnownController) -> tuple[Any, Any]:
+    """Mean and standard deviation ``[A]`` of the commands that a controller was trained on."""
+    return known.controller.mean.float().cpu().numpy(), known.controller.std.float().cpu().numpy()
+
+
+def closed_section(
+    body: Body, maker: Maker, methods: Sequence[str], part: Part, count: int, seed: int, progress: bool
+) -> dict[str, Any]:
+    """Plans of some of a maker's methods carried out in the body's simulator; see `evaluate_closed_loop`.
+
+    Raises:
+        LamdemoError: the simulator is not installed, or has other actions.
+    """
+    from lamdemo.evaluation.control.closed_loop import evaluate_closed_loop
+    from lamdemo.planning.execution import Hidden, Planned, Policy, RandomPolicy, Zero
+    from lamdemo.simulators import make
+    from lamdemo.simulators.recording import seeds
+    from lamdemo.simulators.tasks import make_task
+
+    spec = body.known.spec
+    numbers = list(seeds(part)[:count])
+    with make(body.name, size=SIZE, seed=numbers[0]) as sim:
+        check_names(body.name, sim.spec, body.known)
+        policies: dict[str, Policy] = {}
+        for method in methods:
+            decoder = body.known if method == "latent" else None
+            policies[method] = Planned(maker.planner(method), spec, controller=decoder)
+        policies |= {"random": RandomPolicy(spec, *commands_of(body.known)), "zero": Zero(spec), "hidden": Hidden(spec)}
+        tasks = (make_task(sim, n) for n in numbers)
+        section = evaluate_closed_loop(sim, tasks, policies, seed=seed, progress=progress)
+    return section | {"data": {"simulator": body.name, "part": part, "seeds": [numbers[0], numbers[-1]]}}
+
+
+def _made_from(body: Body, config: ControlConfig, part: str) -> dict[str, Any]:
+    """All that a section depends on, the checkpoint apart."""
+    key: dict[str, Any] = {
+        "controller": weights_hash(body.known.controller),
+        "twin": None if body.twin is None else weights_hash(body.twin),
+        "part": config.part,
+        "max_episodes": config.max_episodes,
+        "seed": config.seed,
+    }
+    if part == "rollouts":
+        key["ablation"] = None if body.ablation is None else weights_hash(body.ablation.controller)
+    else:
+        key["budget"] = asdict(config.open if part == "openloop" else config.closed) | {"horizon": HORIZON}
+        key["twin_draft"] = None if body.twin_draft is None else weights_hash(body.twin_draft)
+    if part != "closedloop":
+        key["split"] = None if config.split is None else _hash_of(config.split)
+        key["root"] = None if config.root is None else config.root.resolve().name
+    return key
+
+
+def weights_hash(module: nn.Module) -> str:
+    """A hash of a module's parameters and buffers, by name."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().to(torch.float32).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise LamdemoError(f"{path.name} cannot be read; give a file with a split.") from error
+
+
+def _begun(path: Path, pipeline: TransferPipeline) -> dict[str, Any]:
+    """The sections of a report of the same checkpoint; none where there is no such report."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if not pipeline.checkpoint or report["checkpoint"]["sha256"] != pipeline.checkpoint:
+            return {}
+        return {p: dict(report["results"][p]) for p in PARTS if isinstance(report["results"].get(p), dict)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _write(
+    path: Path,
+    results: Mapping[str, Any],
+    pipeline: TransferPipeline,
+    config: ControlConfig,
+    command: str | Sequence[str],
+) -> None:
+    data = {
+        "root": None if config.root is None else config.root.resolve().name,
+        "part": config.part,
+        "split": None if config.split is None else {"file": config.split.name, "sha256": _hash_of(config.split)},
+        "max_episodes": config.max_episodes,
+    }
+    whole = {
+        "evaluation": REPORT,
+        "settings": {"part": config.part, "seed": config.seed, "steps": STEPS, "horizon": HORIZON},
+        "headline": headline(results),
+        **{p: results[p] for p in PARTS if p in results},
+    }
+    write_report(path, whole, command=command, pipeline=pipeline, seed=config.seed, data=data)
+
+
+def headline(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures that issue and paper ask for, by body."""
+    wanted: dict[str, tuple[tuple[str, ...], ...]] = {
+        "rollouts": (("over_inferred", "controller"), ("over_inferred", "mlp"), ("mlp_over_controller",)),
+        "openloop": (("over_zero", "controller"), ("over_twin", "controller"), ("over_zero", "latent")),
+        "closedloop": (
+            ("success", "controller"),
+            ("over_twin", "controller"),
+            ("success_over_twin", "controller"),
+            ("over_random", "controller"),
+            ("over_zero", "latent"),
+        ),
+    }
+    found: dict[str, Any] = {}
+    for part, paths in wanted.items():
+        for body, section in (results.get(part) or {}).items():
+            for keys in paths:
+                value: Any = section
+                for key in keys:
+                    value = value.get(key) if isinstance(value, Mapping) else None
+                if value is not None:
+                    found.setdefault(body, {})["_".join((part, *keys))] = value
+    return found

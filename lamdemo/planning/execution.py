@@ -1,0 +1,292 @@
+"""Plans carried out: receding horizon in a simulator (plan, act, look, plan again), and what to compare it with.
+
+A policy sees pictures and the commands so far, never the truth; only `Hidden`, the upper bound, is told the task's own
+actions. A planner in the latent space says which latent action it wants; `nearest_commands` finds the command that
+the controller turns into the nearest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamdemo.data.episodes.format import ActionSpec
+from lamdemo.pipeline.control import KnownController
+from lamdemo.planning.planner import Plan
+from lamdemo.simulators import Simulator
+
+NEAREST_SAMPLES = 128
+NEAREST_ROUNDS = 5
+_ELITES = 12
+
+
+class Goal(Protocol):
+    """What is to be reached in a simulator; see `lamdemo.simulators.tasks.Task`."""
+
+    @property
+    def seed(self) -> int:
+        """Of the scene."""
+        ...
+
+    @property
+    def start(self) -> object:
+        """A snapshot of the moment to start from."""
+        ...
+
+    @property
+    def goal_frame(self) -> np.ndarray:
+        """What is to be seen at the end, uint8 ``[H, W, 3]``."""
+        ...
+
+    @property
+    def goal_truth(self) -> Mapping[str, np.ndarray]:
+        """What is true there."""
+        ...
+
+    @property
+    def actions(self) -> np.ndarray:
+        """Those that led there, ``[S, A]``."""
+        ...
+
+
+class Policy(Protocol):
+    """What chooses the next command."""
+
+    def begin(self, task: Goal, seed: int) -> None:
+        """Forget what was, and take a task on."""
+        ...
+
+    def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """The next command ``[A]``.
+
+        Args:
+            frame: what is seen now, uint8 ``[H, W, 3]``.
+            before: the commands so far, ``[t, A]``.
+        """
+        ...
+
+
+class Plans(Protocol):
+    """What `Planner` can do, as far as it is needed here."""
+
+    def plan(self, start: Any, goal: Any, *, history: Any = None, seed: int = 0, warm: Any = None) -> Plan:
+        """From a picture to a picture."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What happened when a policy pursued a goal.
+
+    Attributes:
+        frames: uint8 ``[S + 1, H, W, 3]``, the start first.
+        truths: what was true at each of them.
+        actions: float32 ``[S, A]``.
+        distances: to the goal at each frame, see `Simulator.distance`.
+        reached: whether that counts as being there, at each frame.
+    """
+
+    frames: np.ndarray
+    truths: list[dict[str, np.ndarray]]
+    actions: np.ndarray
+    distances: list[dict[str, float]]
+    reached: list[bool]
+
+
+Callback = Callable[[int, Any, "Policy"], bool | None]
+"""Called after every step with its number (from 1), what is observed, and the policy; False ends the run."""
+
+
+def pursue(
+    sim: Simulator, task: Goal, policy: Policy, steps: int, *, seed: int = 0, callback: Callback | None = None
+) -> Run:
+    """Let a policy pursue a goal for some steps; it is not told when it is there, and may walk off again.
+
+    Args:
+        sim: is taken to the task's start.
+        task: what to reach.
+        policy: chooses the commands.
+        steps: how many at most.
+        seed: of the policy's chance; each task gets its own from it.
+        callback: see `Callback`.
+    """
+    now = sim.restore(task.start)
+    policy.begin(task, int(np.random.SeedSequence([seed, task.seed]).generate_state(1)[0] >> 1))
+    seen, taken = [now], np.zeros((0, sim.spec.width), np.float32)
+    for k in range(steps):
+        action = sim.spec.check(policy.act(seen[-1].frame, taken))
+        taken = np.concatenate([taken, action])
+        seen.append(sim.step(action[0]))
+        if callback is not None and callback(k + 1, seen[-1], policy) is False:
+            break
+    distances = [sim.distance(o.truth, task.goal_truth) for o in seen]
+    return Run(
+        np.stack([o.frame for o in seen]),
+        [dict(o.truth) for o in seen],
+        taken,
+        distances,
+        [bool(sim.reached(d)) for d in distances],
+    )
+
+
+class Zero:
+    """Does nothing."""
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self._zero = spec.zero
+
+    def begin(self, task: Goal, seed: int) -> None:
+        """See `Policy`."""
+
+    def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """See `Policy`."""
+        return self._zero
+
+
+class RandomPolicy:
+    """Draws each command as those of the training data are spread, whatever it sees."""
+
+    def __init__(self, spec: ActionSpec, mean: np.ndarray, spread: np.ndarray) -> None:
+        """Args: what the numbers are; their mean and standard deviation, ``[A]``."""
+        self._spec, self._mean, self._spread = spec, np.asarray(mean), np.asarray(spread)
+        self._rng = np.random.default_rng(0)
+
+    def begin(self, task: Goal, seed: int) -> None:
+        """See `Policy`."""
+        self._rng = np.random.default_rng(seed)
+
+    def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """See `Policy`."""
+        drawn = self._mean + self._spread * self._rng.normal(size=self._spec.width)
+        return np.clip(drawn, self._spec.low, self._spec.high).astype(np.float32)
+
+
+class Hidden:
+    """Knows the task's own actions, then does nothing: what can be reached at all."""
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self._zero = spec.zero
+        self._actions = self._zero[None]
+
+    def begin(self, task: Goal, seed: int) -> None:
+        """See `Policy`."""
+        self._actions = task.actions
+
+    def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """See `Policy`."""
+        return self._actions[len(before)] if len(before) < len(self._actions) else self._zero
+
+
+class Planned:
+    """Receding horizon: plans, carries out the first commands, looks, and plans again from where it was.
+
+    Attributes:
+        plan: the newest one; None before the first.
+    """
+
+    def __init__(
+        self, planner: Plans, spec: ActionSpec, *, replan: int = 1, controller: KnownController | None = None
+    ) -> None:
+        """Make a policy of a planner.
+
+        Args:
+            planner: from pictures to plans.
+            spec: of the simulator's actions.
+            replan: steps of a plan that are carried out before the next is made.
+            controller: decodes the plans of a planner in the latent space.
+        """
+        if replan < 1:
+            raise ValueError("a plan is carried out for one step at least")
+        self._planner, self._spec, self._replan, self._controller = planner, spec, replan, controller
+        self.plan: Plan | None = None
+
+    def begin(self, task: Goal, seed: int) -> None:
+        """See `Policy`."""
+        self._goal, self._seed = task.goal_frame, seed
+        self._queue: list[np.ndarray] = []
+        self.plan = None
+
+    def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """See `Policy`."""
+        if not self._queue:
+            warm = None if self.plan is None else self.plan.warm.shifted(self._replan)
+            self.plan = self._planner.plan(
+                frame, self._goal, history=before if len(before) else None, seed=self._seed + len(before), warm=warm
+            )
+            self._queue = list(self._commands(self.plan, before)[: self._replan])
+        return self._queue.pop(0)
+
+    def _commands(self, plan: Plan, before: np.ndarray) -> np.ndarray:
+        if plan.actions is not None:
+            return plan.actions
+        if self._controller is None:
+            raise ValueError("a plan in the latent space needs a controller to be carried out")
+        states = np.concatenate([plan.first_state[None], plan.states[:-1]])
+        return decode_plan(
+            self._controller, torch.from_numpy(states)[None], torch.from_numpy(plan.latents)[None], before[None]
+        )[0]
+
+
+@torch.no_grad()
+def decode_plan(known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray) -> np.ndarray:
+    """Commands ``[B, S, A]`` for plans in the latent space, step by step.
+
+    Args:
+        known: the controller.
+        states: ``[B, S, N, D]``, in which each step is taken.
+        latents: ``[B, S, Z]``, wanted.
+        before: ``[B, R, A]``, commands before the first step, the newest last.
+    """
+    made = np.asarray(before, np.float32)
+    for k in range(latents.shape[1]):
+        made = np.concatenate([made, nearest_commands(known, states[:, k], latents[:, k], made)[:, None]], 1)
+    return made[:, before.shape[1] :]
+
+
+@torch.no_grad()
+def nearest_commands(
+    known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray, *, seed: int = 0
+) -> np.ndarray:
+    """The commands ``[B, A]`` whose latents, by the controller, lie nearest to the wanted ones.
+
+    A small cross-entropy search over commands alone: no world model is asked, so that it takes milliseconds.
+
+    Args:
+        known: the controller.
+        states: ``[B, N, D]``.
+        latents: ``[B, Z]``, wanted.
+        before: ``[B, R, A]``, commands before this one, the newest last.
+        seed: of the search; each row gets the same noise, whatever is beside it.
+    """
+    controller, spec = known.controller, known.spec
+    weight = next(controller.parameters())
+    lead = np.concatenate(
+        [np.broadcast_to(spec.zero, (len(before), known.history, spec.width)), np.asarray(before, np.float32)], 1
+    )[:, -(known.history - 1) :]
+    lead = lead[:, : known.history - 1]  # none where only the step's own command is seen
+    low, high = torch.from_numpy(spec.low), torch.from_numpy(spec.high)
+    memory = controller.memory(states.to(weight.device, weight.dtype))
+    wanted = latents.to(weight.device).float()
+    found = np.zeros((len(states), spec.width), np.float32)
+    for b in range(len(states)):
+        generator = torch.Generator().manual_seed(seed)
+        mean, std = controller.mean.float().cpu(), controller.std.float().cpu()
+        best, least = mean, np.inf
+        past = torch.from_numpy(lead[b]).expand(NEAREST_SAMPLES, -1, -1)
+        for _ in range(NEAREST_ROUNDS):
+            noise = torch.randn(NEAREST_SAMPLES, spec.width, generator=generator)
+            noise[0] = 0
+            tried = (mean + std * noise).maximum(low).minimum(high)
+            window = torch.cat([past, tried[:, None]], 1).to(weight.device, weight.dtype)
+            apart = (controller.act(memory[b : b + 1], window).float() - wanted[b]).square().sum(-1).cpu()
+            order = apart.sort(stable=True).indices[:_ELITES]
+            if apart[order[0]] < least:
+                best, least = tried[order[0]], float(apart[order[0]])
+            mean, std = tried[order].mean(0), tried[order].std(0).clamp_min(1e-4)
+        found[b] = best.numpy()
+    return found

@@ -1,6 +1,7 @@
 """Controllers: known actions to latent ones, by what is in view; their training and their files."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 from conftest import TINY, moving_square
 from controller_files import CAR, add_controller
 
-from lamdemo.data.episodes import ActionSpec, Channel, Episode
+from lamdemo.cli import main
+from lamdemo.data.episodes import ActionSpec, Channel, Episode, EpisodeWriter
 from lamdemo.errors import LamdemoError
 from lamdemo.models.controller import (
     Controller,
@@ -404,8 +406,6 @@ class TestCollecting:
 
 
 def test_whole_way_from_episodes_to_a_drive(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_checkpoint, folder)
     pipeline = TransferPipeline.from_pretrained(folder)
@@ -418,3 +418,74 @@ def test_whole_way_from_episodes_to_a_drive(tiny_checkpoint: Path, tmp_path: Pat
     assert drive.step(np.array([0.5, 1.0])).frame.shape == (48, 64, 3)
     add_controller(folder, "other")
     assert pipeline.controllers == ["car", "other"]
+
+
+# The command line.
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A folder of five episodes."""
+    writer = EpisodeWriter(tmp_path / "episodes", CAR)
+    for i in range(5):
+        writer.add(episode(f"run{i}", frames=5 + i))
+    return tmp_path / "episodes"
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    return int(caught.value.code or 0)
+
+
+class TestCommand:
+    def options(self, tiny: Path, recorded: Path, out: Path, *more: object) -> tuple[object, ...]:
+        quick = ("--steps", 3, "--batch", 2, "--width", 16, "--threads", 1)
+        return ("train-controller", tiny, "--episodes", recorded, "--name", "car", "--out", out, *quick, *more)
+
+    def test_trains_measures_and_installs(
+        self, tiny_checkpoint: Path, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tiny, out = tmp_path / "tiny", tmp_path / "out"
+        shutil.copytree(tiny_checkpoint, tiny)
+        split = tmp_path / "split.toml"
+        split.write_text('validation = ["run3*"]\ntest = ["run4*"]\n')
+        assert run(*self.options(tiny, recorded, out, "--split", split, "--install")) == 0
+        said = capsys.readouterr().out
+        assert "validation: R2" in said
+        assert {p.name for p in out.iterdir()} == {"controllers", "cache"}
+        known = TransferPipeline.from_pretrained(tiny).controller("car")
+        assert known.spec == CAR
+        assert known.about["data"]["recordings"] == 3  # neither what is measured on nor the test's
+        assert known.about["figures"]["validation"]["recordings"] == 1
+        assert str(tmp_path) not in (tiny / "controllers" / "car.json").read_text()
+
+    def test_stops_and_goes_on_and_trains_the_ablation(
+        self, tiny_checkpoint: Path, recorded: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        asked = self.options(tiny_checkpoint, recorded, out, "--ablation", "--cache", tmp_path / "cache")
+        calls = 0
+        while not list_controllers(out):
+            assert run(*asked, "--stop-after", 0) == 0
+            calls += 1
+        assert calls == 3
+        assert [p.name for p in out.iterdir()] == ["controllers"]
+        assert json.loads((out / "controllers" / "car.json").read_text())["config"]["kind"] == "actions"
+
+    def test_refusals_leave_nothing(
+        self, tiny_checkpoint: Path, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out, split = tmp_path / "out", tmp_path / "split.toml"
+        split.write_text('validation = ["run*"]\ntest = []\n')
+        for more, words in (
+            (("--split", split), "leaves no episode"),
+            (("--name", "../car"), "cannot name a controller"),
+            (("--part", "car"), "no parts"),
+            (("--episodes", tmp_path / "nowhere"), "no folder nowhere"),
+        ):
+            assert run(*self.options(tiny_checkpoint, recorded, out, *more)) == 2
+            said = capsys.readouterr().err
+            assert words in said
+            assert len(said.strip().splitlines()) == 1
+            assert not out.exists()

@@ -302,6 +302,20 @@ def test_a_picture_depends_on_place_and_angle_alone(doom):
 
 
 @needs_vizdoom
+@pytest.mark.parametrize("seed", [7, 21, 22])
+def test_nothing_in_the_scene_moves_by_itself(doom, seed):
+    doom.reset(seed)
+    start = doom.snapshot()
+    turns = [[15, 0]] * 24
+    first = [doom.step(a).frame for a in turns]
+    doom.restore(start)
+    for _ in range(40):  # more than a second of the engine's time
+        doom.observe()
+    for a, frame in zip(turns, first, strict=True):
+        np.testing.assert_array_equal(doom.step(a).frame, frame)
+
+
+@needs_vizdoom
 def test_an_action_out_of_range_is_clipped_and_one_of_another_width_told(doom):
     start = roomy(doom)
     here = doom.snapshot()

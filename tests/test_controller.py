@@ -368,6 +368,17 @@ class TestCollecting:
         arm = ActionSpec("arm", (Channel("dx", "change", -1, 1), Channel("dy", "change", -1, 1, mirror=-1)))
         assert len(collect_steps(pipeline, [episode("one", arm)], tmp_path, mirror=True, progress=False).parts) == 1
 
+    def test_changes_go_back_by_their_negatives(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
+        arm = ActionSpec("arm", (Channel("dx", "change", -1, 1), Channel("dy", "change", -1, 1)))
+        one = episode("one", arm)
+        own, back = collect_steps(pipeline, [one], tmp_path, reverse=True, progress=False).parts
+        played = pipeline.infer(one.frames[::-1].copy())
+        np.testing.assert_allclose(back.latents, played.z, atol=1e-4)
+        np.testing.assert_allclose(back.states, pipeline.encode(one.frames[::-1].copy()).half(), atol=2e-2)
+        np.testing.assert_array_equal(back.actions, -own.actions[::-1])
+        # A speed is none: what a car did at this throttle is not undone by the negative one.
+        assert len(collect_steps(pipeline, [episode("car")], tmp_path, reverse=True, progress=False).parts) == 1
+
     def test_computes_each_picture_once(
         self, pipeline: TransferPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -67,6 +67,9 @@ def train_controller(
     mirror: Annotated[
         bool, typer.Option(help="Learn from flipped pictures too, where it is known what commands do there.")
     ] = True,
+    reverse: Annotated[
+        bool, typer.Option(help="Learn from episodes backwards too, where all commands are changes.")
+    ] = True,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of training.")] = 3000,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of episodes in each.")] = 64,
     stop_after: Annotated[
@@ -117,11 +120,11 @@ def train_controller(
         dropout=dropout,
         patch=_patch(pipeline.model.config.encoder.grid),
     )
-    training = ControllerTrainingConfig(steps=steps, batch=batch, noise=noise, mirror=mirror, seed=seed)
+    training = ControllerTrainingConfig(steps=steps, batch=batch, noise=noise, seed=seed)
     made = [place for place in (out / "cache", out, *out.absolute().parents) if not place.exists()]
     try:
         place = cache or out / "cache"
-        seen = collect_steps(pipeline, found, place, mirror=mirror)
+        seen = collect_steps(pipeline, found, place, mirror=mirror, reverse=reverse)
         judged = collect_steps(pipeline, others, place) if others is not None and len(others) else None
         known = train(
             pipeline,

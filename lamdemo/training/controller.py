@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from lamdemo.data.episodes import ActionSpec, Episode
 from lamdemo.errors import LamdemoError
+from lamdemo.models.bottleneck import DiscreteBottleneck
 from lamdemo.models.checkpoint import write_safely
 from lamdemo.models.controller import Controller, ControllerConfig
 from lamdemo.pipeline import TransferPipeline
@@ -49,7 +50,6 @@ class ControllerTrainingConfig:
         clip: largest norm of the gradient.
         noise: largest standard deviation of the noise on states, in units of the whitened state, since in use most
             states are predictions.
-        mirror: learn from flipped pictures too, where the spec tells how commands change with them.
         average: of the weights that are kept, the share that each step leaves.
         seed: of all that is drawn at random.
         save_minutes: time between two saves of the way so far.
@@ -62,7 +62,6 @@ class ControllerTrainingConfig:
     weight_decay: float = 0.05
     clip: float = 1.0
     noise: float = 0.2
-    mirror: bool = True
     average: float = 0.997
     seed: int = 0
     save_minutes: float = 1.0
@@ -94,7 +93,7 @@ class Steps:
 
     Attributes:
         spec: of their commands.
-        parts: an episode each; flipped ones are parts of their own.
+        parts: an episode each; flipped and reversed ones are parts of their own.
     """
 
     spec: ActionSpec
@@ -131,6 +130,7 @@ def collect_steps(
     cache: Path,
     *,
     mirror: bool = False,
+    reverse: bool = False,
     progress: bool = True,
 ) -> Steps:
     """Encode episodes at the model's rate and infer their latents, or take what is kept of them.
@@ -140,6 +140,8 @@ def collect_steps(
         episodes: all of one spec; those of one frame are passed over.
         cache: folder for what was computed, by the frames' content, so that another reader or name finds it too.
         mirror: add each episode flipped from left to right, where the spec tells how.
+        reverse: add each episode backwards, where all its commands are changes, which go back by their negatives, and
+            the latents are odd in time, as they are but for codes.
         progress: show a progress bar on a terminal.
 
     Raises:
@@ -165,6 +167,9 @@ def collect_steps(
             parts.append(Part(*_seen(pipeline, flipped, place), at.actions * spec.mirror, at.recording))
     if spec is None or not parts:
         raise LamdemoError("There is no step to learn from in these episodes; give some of two frames or more.")
+    odd = not isinstance(pipeline.model.bottleneck, DiscreteBottleneck)
+    if reverse and odd and all(channel.kind == "change" for channel in spec.channels):
+        parts += [Part(p.states[::-1], -p.latents[::-1], -p.actions[::-1], p.recording) for p in parts]
     return Steps(spec, tuple(parts))
 
 

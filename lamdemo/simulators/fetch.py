@@ -22,6 +22,7 @@ is over the table.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes.util
 import importlib
 import importlib.util
@@ -553,6 +554,8 @@ class _View:
 
     def __init__(self, mujoco: Any, scene: _Scene, size: tuple[int, int]) -> None:
         self._mujoco, self._model, self._size = mujoco, scene.model, size
+        self._gl: Any = None
+        self._context: Any = None
         height, width = 2 * size[0], 2 * size[1]
         visual = scene.model.vis
         visual.quality.offsamples = 0
@@ -577,25 +580,26 @@ class _View:
         return self._do(lambda: self._draw(data))
 
     def close(self) -> None:
-        self._do(self._free)
+        """Free the scene's memory."""
+        gl, context, self._gl, self._context = self._gl, self._context, None, None
+        if gl is not None:
+            self._do(lambda: _free(gl, context))
+
+    def __del__(self) -> None:
+        # Not waited for: this may itself run in the painter's thread. At the process's end nothing is taken on.
+        if self._gl is not None:
+            with contextlib.suppress(RuntimeError):
+                _painter().submit(_free, self._gl, self._context)
 
     @staticmethod
     def _do(work: Callable[[], _T]) -> _T:
         return _painter().submit(work).result()
 
-    def abandon(self) -> None:
-        """Leave everything to the process's end, which is now."""
-        self._gl.free = lambda: None
-
     def _open(self) -> None:
         mujoco = self._mujoco
         self._gl = _gl_context(self._rect.width, self._rect.height)
+        _remember(self._gl)
         self._gl.make_current()
-        if not _OPEN:
-            # Registered after the display is there, so as to be called before the display is taken down: contexts
-            # that nobody closed would complain then.
-            atexit.register(_abandon)
-        _OPEN.add(self)
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
@@ -610,19 +614,27 @@ class _View:
         # GL counts rows from below.
         return cv2.resize(self._buffer[::-1], self._size[::-1], interpolation=cv2.INTER_AREA)
 
-    def _free(self) -> None:
-        _OPEN.discard(self)
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
+
+def _free(gl: Any, context: Any) -> None:
+    gl.make_current()
+    context.free()
+    gl.free()
 
 
-_OPEN: weakref.WeakSet[_View] = weakref.WeakSet()
+_OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _remember(gl: Any) -> None:
+    if not _OPEN:
+        # Registered after the display is there, so as to be called before the display is taken down: contexts
+        # that nobody closed would complain then.
+        atexit.register(_abandon)
+    _OPEN.add(gl)
 
 
 def _abandon() -> None:
-    for view in list(_OPEN):
-        view.abandon()
+    for gl in list(_OPEN):
+        gl.free = lambda: None
 
 
 @cache

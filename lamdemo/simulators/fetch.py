@@ -50,9 +50,10 @@ STEP = 0.05
 SPEC = ActionSpec(
     "fetch",
     (
-        # Scenes and their mirror images are equally likely: the camera stands to the left of the arm as often as to
-        # its right, things lie on both sides alike, and the arm, which begins stretched out straight, moves its
-        # elbow in the plane through shoulder and gripper. So a flipped picture is one that could have been taken.
+        # A flipped picture is one that could have been taken: the robot and its box are the same on both sides, the
+        # camera stands to the left of the arm as often as to its right, things lie alike, and where the folded arm's
+        # elbow gives way, it does so to either side (over 40 scenes of 30 random steps it is 84 mm to the side of
+        # the plane through shoulder and hand in the root mean square, and 3 mm in the mean).
         Channel("x", "change", -STEP, STEP, "m", ("away from you", "towards you"), 1.0),
         Channel("y", "change", -STEP, STEP, "m", ("left", "right"), -1.0),
         Channel("z", "change", -STEP, STEP, "m", ("down", "up"), 1.0),

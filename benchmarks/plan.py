@@ -81,9 +81,9 @@ def main() -> None:
         draft.fit(pipeline.encode(np.stack([picture, goal])).repeat(4, 1, 1))
 
     # The unit: a step of the full world model for one of many candidates, in the precision that searches have.
-    judge = build_planner(pipeline, controller=known, draft=draft)
-    objective = judge.objective(judge.judge, judge.problem(picture, goal))
-    u = torch.randn(1, 32, 3, judge.space.width)
+    unit = build_planner(pipeline, controller=known, draft=draft)
+    objective = unit.objective(unit.judge, unit.problem(picture, goal))
+    u = torch.randn(1, 32, 3, unit.space.width)
     with torch.no_grad():
         step = timed(lambda: objective(u), arguments.runs)["of the processor"] / (32 * 3)
     found: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def main() -> None:
     for name, asked in settings.items():
         planner = build_planner(pipeline, controller=known, **asked)
         problem = planner.problem(picture, goal)
-        plans = []
+        plans: list[Any] = []
         took = timed(lambda p=planner, q=problem, made=plans: made.append(p.plan(q, seed=0)), arguments.runs)  # type: ignore[misc]
         found[name] = {
             **took,

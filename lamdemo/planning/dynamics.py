@@ -41,6 +41,11 @@ class Start:
 class Dynamics(Protocol):
     """Imagines what comes of actions."""
 
+    @property
+    def chunk(self) -> int:
+        """Candidates of a problem that are best imagined at once; more are split."""
+        ...
+
     def begin(self, states: Tensor, history: Tensor | None = None) -> Start:
         """Start from full states ``[B, N, D]``, with the commands ``[B, C - 1, A]`` before (none were: zeros)."""
         ...
@@ -233,6 +238,11 @@ class ModelDynamics:
             self._look_again = self._looking()
 
     @property
+    def chunk(self) -> int:
+        """See `Dynamics`."""
+        return self.imagination.chunk
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.imagination.world_model.tokens.weight.device
@@ -269,7 +279,7 @@ class ModelDynamics:
             for problem in range(b):
                 alone = Start(*(x[problem : problem + 1] for x in (start.state, start.history, start.seen)))
                 memory = self._memory(alone.seen)
-                for some in actions[problem].split(self.imagination.chunk):
+                for some in actions[problem].split(self.chunk):
                     steps = [p.states[:, 0].flatten(1) for _, p in self._run(alone, some, memory)]
                     parts.append(torch.stack(steps, 1))
             return torch.cat(parts).unflatten(0, (b, k))

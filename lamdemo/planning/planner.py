@@ -319,8 +319,9 @@ class Planner:
         cost, start = self.cost(dynamics, problem), dynamics.begin(problem.start, problem.history)
 
         def judged(u: Tensor) -> Tensor:
-            actions = self.space.decode(u)
-            return cost(dynamics.rollout(start, actions), actions)
+            # Judged as they are imagined: all states of all candidates together would not fit the cache.
+            parts = self.space.decode(u).split(dynamics.chunk, 1)
+            return torch.cat([cost(dynamics.rollout(start, some), some) for some in parts], 1)
 
         return judged
 

@@ -237,7 +237,7 @@ class Simulators:
         self._thread.submit(run).result()
 
 
-_TITLES = {"doom": "doom: walk and turn through a room", "fetch": "fetch: move a robot's gripper"}
+_TITLES = {"doom": "doom: walk in a room", "fetch": "fetch: move a gripper"}
 
 
 def of_task(simulators: Simulators, name: str, seed: int, steps: int) -> Ends:

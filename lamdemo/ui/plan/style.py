@@ -23,9 +23,10 @@ const coloured = (value, style) => {
 let turn = Promise.resolve();
 const draw = () => {
   const place = element.querySelector('[data-figure]');
-  if (!place) return;
+  // Gradio may keep what it can of the element: neither a chart nor words may be left over.
+  if (!place) return holder.remove();
   const wanted = JSON.parse(place.dataset.figure);
-  place.append(holder);
+  place.replaceChildren(holder);
   turn = turn.then(async () => {
     try {
       await script(place.dataset.plotly);
@@ -43,8 +44,8 @@ new ResizeObserver(() => { if (holder.data && holder.isConnected && holder.clien
 
 CSS = """
 #lam-plan-intro p { margin: 0; max-width: 90ch; color: var(--lam-soft); font-size: .94rem; line-height: 1.5; }
-.lam-plan-pair { display: grid; grid-template-columns: minmax(0, 1fr) 18px minmax(0, 1fr); gap: 8px; align-items: center; }
-.lam-plan-pair.three { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 12px; align-items: start; }
+.lam-plan-pair { display: grid; grid-template-columns: minmax(0, calc(250px * var(--shape, 1.5))) 18px minmax(0, calc(250px * var(--shape, 1.5))); gap: 8px; align-items: center; }
+.lam-plan-pair.three { grid-template-columns: repeat(3, minmax(0, calc(290px * var(--shape, 1.5)))); gap: 12px; align-items: start; }
 .lam-plan-pair figure, .lam-plan-strip figure, .lam-plan-tries figure { margin: 0; min-width: 0; }
 .lam-plan-pair > span { text-align: center; color: var(--lam-soft); padding-bottom: 22px; }
 .lam-plan-pair figcaption, .lam-plan-strip figcaption, .lam-plan-tries figcaption { font-size: .8rem; line-height: 1.4; color: var(--lam-soft); margin-top: 5px; }
@@ -60,7 +61,7 @@ CSS = """
 .lam-plan-tries { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 8px; }
 .lam-plan-tries img, .lam-plan-strip img { width: 100%; aspect-ratio: var(--shape, 3 / 2); object-fit: cover; display: block; margin: 0 !important; border-radius: 8px !important; background: var(--lam-stage); }
 .lam-plan-tries figure.best img { outline: 2px solid var(--lam-accent); outline-offset: 1px; }
-.lam-plan-strip { display: grid; grid-template-columns: 5.2em repeat(var(--n), minmax(0, 168px)); gap: 6px; align-items: center; }
+.lam-plan-strip { display: grid; grid-template-columns: 5.2em repeat(var(--n), minmax(0, 150px)); gap: 6px; align-items: center; }
 .lam-plan-strip > span { font-size: .8rem; line-height: 1.35; color: var(--lam-soft); }
 .lam-plan-strip figure.none { aspect-ratio: var(--shape, 3 / 2); border: 1px dashed var(--lam-line); border-radius: 8px; }
 .lam-plan-actions { overflow-x: auto; }

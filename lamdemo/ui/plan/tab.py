@@ -164,7 +164,8 @@ class PlanTab:
                 simulators,
                 value=simulators[0][1] if simulators else None,
                 label="Simulator",
-                min_width=200,
+                scale=2,
+                min_width=220,
                 elem_id="lam-plan-simulator",
             )
             self.task = gr.Number(

@@ -20,7 +20,7 @@ from toy_simulator import TOY, Toy, install, toy_task
 from lamdemo.data.episodes.files import EpisodeWriter
 from lamdemo.data.episodes.format import ActionSpec, Channel, Episode
 from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.control import ControlConfig, run_control
+from lamdemo.evaluation.control import ControlConfig, run_control, suite
 from lamdemo.evaluation.control.closed_loop import evaluate_closed_loop, summarize
 from lamdemo.evaluation.control.held_out import BEFORE, HeldOut, Stretch, stretches, summed
 from lamdemo.evaluation.control.open_loop import compare_plans, evaluate_open_loop
@@ -454,6 +454,20 @@ class TestSuite:
         again, _ = self.judge(pipelines, tmp_path / "anew", only=("openloop",), bodies=("toy",))
         apart = {k: v for k, v in first["openloop"]["toy"].items() if k not in ("minutes", "date", "seconds")}
         assert apart == {k: again["openloop"]["toy"][k] for k in apart}
+
+    def test_two_processes_write_one_report(
+        self, pipelines: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out, judged = tmp_path / "out", suite.evaluate_rollouts
+
+        def meanwhile(*arguments: Any, **named: Any) -> Any:
+            monkeypatch.setattr(suite, "evaluate_rollouts", judged)
+            self.judge(pipelines, out, root=root, only=("rollouts",), bodies=("dot",))
+            return judged(*arguments, **named)
+
+        monkeypatch.setattr(suite, "evaluate_rollouts", meanwhile)
+        found, _ = self.judge(pipelines, out, only=("rollouts",), bodies=("toy",))
+        assert set(found["rollouts"]) == {"toy", "dot"}
 
     def test_what_cannot_be_judged_does_not_spoil_the_rest(self, pipelines: Any, root: Path, tmp_path: Path) -> None:
         shutil.rmtree(root / "dot")

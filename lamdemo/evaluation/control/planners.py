@@ -47,8 +47,8 @@ class Budget:
 
 
 # A plan that is made at every step, and starts from the last one, need not be searched for as long.
-OPEN = Budget(samples=128, elites=10, iterations=8, refine=16)
-CLOSED = Budget(samples=64, elites=8, iterations=4, refine=8)
+OPEN = Budget(samples=96, elites=10, iterations=6, refine=12)
+CLOSED = Budget(samples=64, elites=8, iterations=4, refine=6)
 
 
 class Maker:

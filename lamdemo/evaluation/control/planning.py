@@ -14,6 +14,7 @@ from lamdemo.evaluation.control.held_out import of_episodes
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget
 from lamdemo.evaluation.control.suite import Body, closed_section, find_twin, maker_of, open_section
 from lamdemo.pipeline import TransferPipeline
+from lamdemo.planning import SOLVERS
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,11 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
     # Other solvers spend the same number of candidates otherwise, so that they keep their own numbers.
     own = base if config.solver == base.solver else Budget(refine=base.refine)
     samples = config.samples or own.samples
-    elites = own.elites if own.elites is None or samples is None else min(own.elites, samples)
+    elites = own.elites
+    if samples is not None and elites is None and config.solver in SOLVERS:
+        # The solver's own elites, but never more than there are candidates.
+        elites = getattr(SOLVERS[config.solver][0], "elites", None)
+    elites = elites if elites is None or samples is None else min(elites, samples)
     budget = Budget(samples, elites, config.iterations or own.iterations, base.refine, config.solver, config.draft)
     found = None
     if config.env is not None:

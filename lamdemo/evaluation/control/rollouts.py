@@ -166,8 +166,8 @@ def evaluate_rollouts(
         apart["copy"][rows] = state_error(truth[:, :1].float().cpu(), truth[:, 1:].float().cpu()).numpy()
         for b, i in enumerate(rows):
             near["copy"][i] = look.distance([m[:1] for m in seen[b]], [m[1:] for m in seen[b]])
-    made = {"perceptual_is": look.name}
-    return made | compare_rollouts({m: near[m] for m in methods}, {m: apart[m] for m in methods}, recordings, seed)
+    about = {"perceptual_is": look.name}
+    return about | compare_rollouts({m: near[m] for m in methods}, {m: apart[m] for m in methods}, recordings, seed)
 
 
 def _known(latents: Tensor) -> Callable[[int, Tensor], Tensor]:

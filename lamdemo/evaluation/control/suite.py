@@ -1,7 +1,8 @@
 """The evaluation of known actions and plans: one report a checkpoint, made section by section.
 
 A section is one part (rollouts, open loop, closed loop) of one body (car, arm, a simulator). The report is written
-after each, and one that is there already and was made from the same is kept: a run that was cut short goes on.
+after each, and one that is there already and was made from the same is kept: a run that was cut short goes on, and two
+processes may judge different bodies into one report.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def run_control(
     reports, failed = [], []
     for name, pipeline in pipelines.items():
         path = Path(out) / name / f"{REPORT}.json"
-        results = {} if config.again and not config.only else _begun(path, pipeline)
+        results = _begun(path, pipeline)
         for body_name in _bodies(pipeline, config):
             try:
                 body = _body(pipeline, body_name, config)
@@ -275,6 +276,9 @@ def _judge(
             "minutes": (time.perf_counter() - begun) / 60,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
+        # Another process may have judged other bodies meanwhile.
+        for there, sections in _begun(path, pipeline).items():
+            results[there] = {**sections, **{b: s for b, s in results.get(there, {}).items() if b not in sections}}
         results.setdefault(part, {})[body.name] = plain(section)
         _write(path, results, pipeline, config, command)
         say(f"{where} done in {section['minutes']:.1f} minutes")

@@ -12,8 +12,12 @@ import gradio as gr
 
 from lamdemo.ui import map as space_map
 from lamdemo.ui import opening, style, views
+from lamdemo.ui.drive.style import CSS as DRIVE_CSS
+from lamdemo.ui.drive.tab import DriveTab
 from lamdemo.ui.models import Loader, Models, choices, is_public
 from lamdemo.ui.notices import Notice, Refusal
+from lamdemo.ui.plan.style import CSS as PLAN_CSS
+from lamdemo.ui.plan.tab import PlanTab
 from lamdemo.ui.sessions import Session, Sessions
 from lamdemo.ui.space.style import CSS as SPACE_CSS
 from lamdemo.ui.space.tab import SpaceTab
@@ -77,7 +81,7 @@ def launch_options() -> dict[str, Any]:
     """What ``launch`` needs besides address and port: looks, limits, no traces shown to visitors."""
     return {
         "theme": style.theme(),
-        "css": style.CSS + SPACE_CSS + space_map.MAP_CSS,
+        "css": style.CSS + SPACE_CSS + space_map.MAP_CSS + DRIVE_CSS + PLAN_CSS,
         "head": style.HEAD,
         "show_error": False,
         "max_file_size": "500mb",
@@ -95,14 +99,16 @@ class Page:
         self.examples, self.photos = views.read_examples(EXAMPLES), EXAMPLES / "photos"
         self.opening = opening.read(EXAMPLES)
         # Served where they are: copies in Gradio's cache would pile up with each visitor.
-        gr.set_static_paths([self.sessions.root, *(EXAMPLES / n for n in ("clips", "photos", "opening"))])
+        gr.set_static_paths([self.sessions.root, *(EXAMPLES / n for n in ("clips", "photos", "opening", "episodes"))])
         with gr.Blocks(
             title="Latent action transfer", analytics_enabled=False, delete_cache=UPLOADS_LIVE
         ) as self.blocks:
-            self.space = SpaceTab(self)
+            self.space, self.drive, self.plan = SpaceTab(self), DriveTab(self), PlanTab(self)
             self._lay_out()
             self._connect()
             self.space.connect()
+            self.drive.tie(self.drive_tab)
+            self.plan.tie(self.plan_tab)
         models.warm()
 
     # What is on the page.
@@ -125,6 +131,10 @@ class Page:
                 self._lay_out_transfer(shown, start, steps, first, last)
             with gr.Tab("Action space", id="space") as self.space_tab:
                 self.space.lay_out()
+            with gr.Tab("Drive", id="drive") as self.drive_tab:
+                self.drive.build()
+            with gr.Tab("Plan", id="plan") as self.plan_tab:
+                self.plan.build()
         self._lay_out_settings()
 
     def _lay_out_transfer(

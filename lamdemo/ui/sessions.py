@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from lamdemo.errors import LamdemoError
 
 if TYPE_CHECKING:
+    from lamdemo.ui.drive.work import DriveSession
     from lamdemo.ui.plan.work import PlanSession
     from lamdemo.ui.space.work import SpaceSession
     from lamdemo.ui.work import SourceView
@@ -35,6 +36,7 @@ class Session:
         result: HTML of the last result, to be put back when a new transfer fails.
         compared: the same of the last comparison.
         space: what goes on in the latent space's tab; None before it was opened.
+        drive: the same of the drive's tab.
         plan: the same of the plan's tab.
         count: folders made so far; a name is never used twice, for browsers keep what they fetched.
         touched: when it was last used, on the monotonic clock.
@@ -46,6 +48,7 @@ class Session:
     result: str | None = None
     compared: str | None = None
     space: SpaceSession | None = None
+    drive: DriveSession | None = None
     plan: PlanSession | None = None
     count: int = 0
     touched: float = field(default_factory=time.monotonic)

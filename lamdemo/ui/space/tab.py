@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _STORAGE, _TAB = "lamdemo-space", "lamdemo-tab"  # where the browser keeps what outlives a reload
+_TABS = ("transfer", "space", "drive", "plan")
 _KEPT = ("strength", "steps", "share", "gain", "count", "seed", "how", "which")  # names of settings there
 
 
@@ -143,7 +144,8 @@ class SpaceTab:
             }}""",
             **HEAVY,
         )
-        for tab, name in ((page.transfer_tab, "transfer"), (page.space_tab, "space")):
+        tabs = (page.transfer_tab, page.space_tab, page.drive_tab, page.plan_tab)
+        for tab, name in zip(tabs, _TABS, strict=True):
             # In the browser alone: the first tab is "selected" before anything that was kept has been read.
             remember = f"() => {{ if (window.lamOpened) localStorage.setItem('{_TAB}', '{name}'); }}"
             tab.select(None, js=remember, **QUIET)
@@ -195,7 +197,7 @@ class SpaceTab:
         # A timeline that came by a link takes the place of one's own when it is edited, not before.
         kept = (kept if linked else self.timeline.kept(session, kept)) | {"checkpoint": name}
         return [
-            gr.Tabs(selected=tab) if tab in ("space", "transfer") else gr.skip(),
+            gr.Tabs(selected=tab) if tab in _TABS else gr.skip(),
             gr.Dropdown(offered, value=name),
             *taken,
             self.stage.still(session, shown, 0.0),

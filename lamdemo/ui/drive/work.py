@@ -1,0 +1,483 @@
+"""What driving keeps and sets going, apart from how it looks: the way so far, and a simulator's scene beside it."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import io
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import cv2
+import numpy as np
+
+from lamdemo.errors import LamdemoError
+from lamdemo.ui.work import BETWEEN
+from lamdemo.video import side_by_side, write_video
+
+if TYPE_CHECKING:
+    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.pipeline.control import Drive, KnownController
+    from lamdemo.simulators import Observation, Simulator
+
+SIDE = 512  # longest side in pixels of a picture that is driven: a key's answer counts more than detail here
+MOST_STEPS = 240  # of one drive, a minute
+SCENES = 10_000  # first seed of the scenes that no controller was trained on
+_THUMB = 54  # height in pixels of the strip's pictures
+_PANEL = 384  # height in pixels of the video's
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a drive begins from.
+
+    Attributes:
+        kind: "photo", "clip", "episode", "own" or "scene".
+        title: in words.
+        path: of the file; empty for a scene.
+        moment: in seconds, of a clip.
+        seconds: how long a clip is; 0 of a picture.
+        seed: of a scene.
+    """
+
+    kind: str
+    title: str
+    path: str = ""
+    moment: float = 0.0
+    seconds: float = 0.0
+    seed: int = 0
+
+    def at(self, moment: float) -> Start:
+        """The same at another moment."""
+        return replace(self, moment=moment)
+
+    def of_length(self, seconds: float) -> Start:
+        """The same, now that its length is known."""
+        return replace(self, seconds=seconds, moment=min(self.moment, seconds))
+
+
+def pictures_in(examples: Path, photos: Sequence[tuple[str, Path]]) -> list[Start]:
+    """What comes with the page to drive in: photographs, clips, episodes recorded in simulators."""
+    found = [Start("photo", title, str(path)) for title, path in photos]
+    found += [Start("clip", p.stem.replace("_", " "), str(p)) for p in sorted((examples / "clips").glob("*.mp4"))]
+    # The folder's name is that of the controller whose world it shows.
+    return found + [
+        Start("episode", f"{p.parent.name}, {p.stem.replace('_', ' ')}", str(p))
+        for p in sorted((examples / "episodes").glob("*/*.mp4"))
+    ]
+
+
+# The way so far.
+
+
+def encoded(frame: np.ndarray) -> bytes:
+    """A frame uint8 ``[H, W, 3]`` as a JPEG."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return data.tobytes()
+
+
+def data_url(jpeg: bytes) -> str:
+    """A JPEG as a browser takes it without asking for it."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def _decoded(path: Path) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None  # it was written here
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+class Reel:
+    """The frames of a drive so far, as files: a minute of them is too much to hold for each open page.
+
+    Args:
+        folder: where they go.
+        first: the picture that the drive begins from, uint8 ``[H, W, 3]``.
+        beside: what stands beside it.
+
+    Attributes:
+        thumbs: small JPEGs, one for each step and one for the start.
+    """
+
+    def __init__(self, folder: Path, first: np.ndarray, beside: np.ndarray) -> None:
+        self.folder = folder
+        self.thumbs: list[bytes] = []
+        self._counts: list[int] = []  # frames of each step
+        self.size = first.shape[:2]
+        self.add([first], beside)
+
+    def __len__(self) -> int:
+        """Steps so far; the start is none."""
+        return len(self.thumbs) - 1
+
+    def add(self, frames: Sequence[np.ndarray], beside: np.ndarray) -> list[bytes]:
+        """Keep a step: the frames that lead to it and its own, and what stands beside it; gives them as JPEGs."""
+        at = len(self.thumbs)
+        jpegs = [encoded(frame) for frame in frames]
+        height, width = frames[-1].shape[:2]
+        small = cv2.resize(frames[-1], (max(1, round(width * _THUMB / height)), _THUMB), interpolation=cv2.INTER_AREA)
+        try:
+            for k, jpeg in enumerate(jpegs):
+                self._path(at, k).write_bytes(jpeg)
+            self._beside(at).write_bytes(encoded(beside))
+        except OSError as error:
+            raise LamdemoError("This drive's files are gone or the server is full; choose a picture again.") from error
+        self.thumbs.append(encoded(small))
+        self._counts.append(len(jpegs))
+        return jpegs
+
+    def back_to(self, steps: int) -> None:
+        """Forget what came after so many steps."""
+        while len(self) > steps:
+            self.thumbs.pop()
+            at = len(self.thumbs)
+            for k in range(self._counts.pop()):
+                self._path(at, k).unlink(missing_ok=True)
+            self._beside(at).unlink(missing_ok=True)
+
+    @property
+    def last(self) -> bytes:
+        """The newest frame."""
+        return self._read(self._path(len(self), self._counts[-1] - 1))
+
+    @property
+    def beside(self) -> bytes:
+        """What stands beside it."""
+        return self._read(self._beside(len(self)))
+
+    def write(self, path: Path, labels: tuple[str, str], fps: float) -> Path:
+        """The drive and what stands beside it as a video, in step.
+
+        Args:
+            path: where to, ending in ``.mp4``.
+            labels: what each of the two is.
+            fps: steps a second.
+        """
+        try:
+            return write_video(path, self._panels(labels), fps * (BETWEEN + 1))
+        except OSError as error:
+            raise LamdemoError("This drive's files are gone from the server; choose a picture again.") from error
+
+    def _panels(self, labels: tuple[str, str]) -> Iterator[np.ndarray]:
+        height = min(_PANEL, self.size[0])
+        for at, count in enumerate(self._counts):
+            other = _decoded(self._beside(at))
+            for k in range(count):
+                pair = [_decoded(self._path(at, k))[None], other[None]]
+                yield side_by_side(pair, height=height, labels=labels)[0]
+
+    def _path(self, at: int, k: int) -> Path:
+        return self.folder / f"{at:04d}-{k}.jpg"
+
+    def _beside(self, at: int) -> Path:
+        return self.folder / f"{at:04d}-beside.jpg"
+
+    @staticmethod
+    def _read(path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise LamdemoError("This drive's files are gone from the server; choose a picture again.") from error
+
+
+# Simulators.
+
+
+class Worlds:
+    """The page's simulators: one engine of each name, in a thread of their own, lent to one scene at a time.
+
+    A renderer's context belongs to the thread that made it, and Gradio calls from many.
+    """
+
+    def __init__(self, make: Callable[..., Simulator] | None = None) -> None:
+        self._make = make
+        self._engines: dict[str, Simulator] = {}
+        self._owners: dict[str, Scene] = {}
+        self._orders: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def missing(name: str) -> str | None:
+        """None where there is no simulator of that name, a text of what to install, or an empty one."""
+        from lamdemo.simulators import available
+
+        return available().get(name)
+
+    def open(self, name: str, seed: int) -> Scene:
+        """A scene of a simulator.
+
+        Raises:
+            LamdemoError: the simulator is not installed, or there is no such seed.
+        """
+        return self.do(lambda: Scene(self, name, seed))
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Call something in the simulators' thread, and wait for what it gives."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="lamdemo-worlds", daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+        if threading.current_thread() is self._thread:
+            return work()
+        given: Future[T] = Future()
+        self._orders.put((work, given))
+        return given.result()
+
+    def engine(self, name: str, scene: Scene) -> tuple[Simulator, bool]:
+        """The engine, and whether it was another scene's until now; only in the simulators' thread."""
+        if name not in self._engines:
+            from lamdemo.simulators import make
+
+            self._engines[name] = (self._make or make)(name, seed=scene.seed)
+        lent = self._owners.get(name) is not scene
+        self._owners[name] = scene
+        return self._engines[name], lent
+
+    def close(self) -> None:
+        """Let all engines go."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            atexit.unregister(self.close)
+            self._orders.put(None)
+            thread.join(10)
+
+    def _serve(self) -> None:
+        while (order := self._orders.get()) is not None:
+            work, given = order
+            try:
+                given.set_result(work())
+            except BaseException as error:  # it is the caller's
+                given.set_exception(error)
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+        self._owners.clear()
+
+
+class Scene:
+    """A simulator's scene where the drive's commands are carried out too. Made by `Worlds.open`.
+
+    Attributes:
+        name: of the simulator.
+        seed: of the scene.
+        now: what is seen and true there now, and
+        start: what was at the beginning.
+    """
+
+    def __init__(self, worlds: Worlds, name: str, seed: int) -> None:
+        self.worlds, self.name, self.seed = worlds, name, seed
+        self.now: Observation
+        self._moments: list[tuple[object, Observation]] = []
+        engine, _ = worlds.engine(name, self)
+        self.spec, self.fps = engine.spec, engine.fps
+        self.start = self.now = engine.reset(seed)
+        self._moments.append((engine.snapshot(), self.now))
+
+    def step(self, action: np.ndarray) -> Observation:
+        """Carry out one command ``[A]``."""
+        return self.worlds.do(lambda: self._step(action))
+
+    def _step(self, action: np.ndarray) -> Observation:
+        engine, lent = self.worlds.engine(self.name, self)
+        if lent:
+            engine.restore(self._moments[-1][0])
+        self.now = engine.step(action)
+        self._moments.append((engine.snapshot(), self.now))
+        return self.now
+
+    def back_to(self, steps: int) -> None:
+        """Go back to where it was after so many steps."""
+        self.worlds.do(lambda: self._back_to(steps))
+
+    def _back_to(self, steps: int) -> None:
+        engine, _ = self.worlds.engine(self.name, self)
+        del self._moments[steps + 1 :]
+        self.now = engine.restore(self._moments[-1][0])
+
+    def moved(self) -> dict[str, float]:
+        """How far the truth is now from the start, by unit."""
+        engine, start, now = self.worlds._engines[self.name], self.start.truth, self.now.truth
+        return self.worlds.do(lambda: engine.distance(start, now))
+
+
+# A drive.
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How the imagined picture agrees with the true one, in grey levels of 255.
+
+    Attributes:
+        off: mean difference of the imagined picture from the true one.
+        still: the same of the picture that the drive began from: what imagining nothing would give.
+        moved: how far the truth is from its start, by unit.
+    """
+
+    off: float
+    still: float
+    moved: dict[str, float]
+
+
+@dataclass(eq=False)
+class DriveSession:
+    """What one open page is driving.
+
+    Attributes:
+        opened: whether the tab was ever opened.
+        checkpoint: hash of the checkpoint that all of this belongs to.
+        known: the controller; None where none is chosen yet.
+        start: what the drive began from.
+        drive: the drive itself; None before a picture is chosen.
+        scene: the simulator's scene beside it, if one runs.
+        reel: its frames.
+        latents: latent actions ``[Z]`` of its steps.
+        first: the picture that it began from, uint8 ``[H, W, 3]``.
+        number: counts drives, so that the browser can tell a new one.
+        likeness: of imagined and true, where a scene runs.
+    """
+
+    opened: bool = False
+    checkpoint: str = ""
+    known: KnownController | None = None
+    start: Start | None = None
+    drive: Drive | None = None
+    scene: Scene | None = None
+    reel: Reel | None = None
+    first: np.ndarray | None = None
+    latents: list[np.ndarray] = field(default_factory=list)
+    number: int = 0
+    likeness: Likeness | None = None
+
+    def begin(
+        self,
+        pipeline: TransferPipeline,
+        known: KnownController,
+        start: Start,
+        target: np.ndarray,
+        folder: Path,
+        scene: Scene | None = None,
+    ) -> None:
+        """Begin to drive on a picture.
+
+        Args:
+            pipeline: the model.
+            known: the controller.
+            start: what the picture is.
+            target: as `TransferPipeline.begin` takes it.
+            folder: for the frames.
+            scene: of a simulator, in which the commands are to be carried out too.
+        """
+        picture = target if target.ndim == 3 else target[-1]
+        # A simulator shows the truth; elsewhere the same moments under no action stand beside it.
+        drive, reel = pipeline.drive(target, known, idle=scene is None, between=BETWEEN), Reel(folder, picture, picture)
+        self.drive, self.reel, self.scene = drive, reel, scene
+        self.checkpoint, self.known, self.start, self.first = pipeline.checkpoint, known, start, picture
+        self.latents, self.likeness = [], None
+        self.number += 1
+
+    def stop(self) -> None:
+        """Drive no more; what was chosen to begin from stays chosen."""
+        self.drive = self.reel = self.scene = self.known = self.first = self.likeness = None
+        self.latents = []
+
+    def newest(self) -> bytes:
+        """The picture as it is now, a JPEG."""
+        return self._running()[1].last
+
+    def film(self, path: Path, fps: float) -> Path:
+        """Write the drive and what stands beside it as a video.
+
+        Raises:
+            LamdemoError: nothing was driven yet.
+        """
+        _, reel = self._running()
+        if not len(reel):
+            raise LamdemoError("Nothing was driven yet; press an arrow first.")
+        return reel.write(path, ("imagined", "no action" if self.scene is None else "in truth"), fps)
+
+    def _running(self) -> tuple[Drive, Reel]:
+        if self.drive is None or self.reel is None:
+            raise LamdemoError("There is no drive yet; choose a picture below.")
+        return self.drive, self.reel
+
+    def step(self, action: np.ndarray) -> list[bytes]:
+        """Carry out one command ``[A]``, here and in the simulator; gives the frames that show it, as JPEGs."""
+        drive, reel = self._running()
+        if len(reel) >= MOST_STEPS:
+            raise LamdemoError(f"A drive has {MOST_STEPS} steps at most; undo some, reset it or choose a picture.")
+        z = drive.latent(action)
+        done = drive.step(action)
+        try:
+            beside = done.idle if self.scene is None else self.scene.step(action).frame
+            jpegs = reel.add([*done.between, done.frame], beside)
+        except BaseException:
+            drive.undo()  # what is imagined and what is true stay at one step
+            raise
+        self.latents.append(z)
+        self._compare(done.frame)
+        return jpegs
+
+    def undo(self) -> bool:
+        """Take the last step back, here and in the simulator; False where there is none that can be."""
+        drive, reel = self._running()
+        if not drive.undo():
+            return False
+        self._back_to(len(reel) - 1)
+        return True
+
+    def reset(self) -> None:
+        """Go back to the start."""
+        drive, _ = self._running()
+        drive.reset()
+        self._back_to(0)
+
+    def _back_to(self, steps: int) -> None:
+        drive, reel = self._running()
+        reel.back_to(steps)
+        del self.latents[steps:]
+        if self.scene is not None:
+            self.scene.back_to(steps)
+        self._compare(drive.frame)
+
+    def _compare(self, imagined: np.ndarray) -> None:
+        if self.scene is None or self.first is None:
+            return
+        true = self.scene.now.frame.astype(np.float32)
+        off, still = (float(np.abs(true - other.astype(np.float32)).mean()) for other in (imagined, self.first))
+        self.likeness = Likeness(off, still, self.scene.moved())
+
+    def save(self, path: Path, fps: float) -> Path:
+        """Write the commands and the latent actions they became as ``.npz``.
+
+        It is a file of `LatentActions`, which the other tab's timeline loads, with ``actions`` ``[S, A]``, ``channels``
+        and ``controller`` beside.
+
+        Raises:
+            LamdemoError: nothing was driven yet.
+        """
+        drive, _ = self._running()
+        assert self.known is not None
+        if not self.latents:
+            raise LamdemoError("Nothing was driven yet; press an arrow first.")
+        stream = io.BytesIO()
+        np.savez(
+            stream,
+            z=np.stack(self.latents).astype(np.float32),
+            fps=np.float64(fps),
+            checkpoint=np.str_(self.checkpoint),
+            actions=drive.actions,
+            channels=np.array(self.known.spec.names),
+            controller=np.str_(self.known.name),
+        )
+        path.write_bytes(stream.getvalue())
+        return path

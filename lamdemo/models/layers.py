@@ -163,7 +163,9 @@ class PointwiseLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map channels."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        # As one long matrix: a product with a batch of permuted ones would copy the weight for each of their rows.
+        b, c, h, w = x.shape
+        return super().forward(x.permute(0, 2, 3, 1).reshape(-1, c)).reshape(b, h, w, -1).permute(0, 3, 1, 2)
 
 
 def zero_initialized(layer: Layer) -> Layer:

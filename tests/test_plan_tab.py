@@ -277,10 +277,25 @@ def test_actions_are_said_in_words(channel: Channel, value: float, words: str) -
 
 def test_an_execution_is_told_in_one_sentence() -> None:
     way = [{"metres": 0.2}, {"metres": 0.1}, {"metres": 0.02}]
-    assert views.outcome(way, True, False) == "Reached after 2 steps: 0.02 metres from the goal, from 0.2 at the start."
+    told = "Reached after 2 steps: 0.02 metres from the goal, from 0.2 metres at the start."
+    assert views.outcome(way, True, False) == told
     assert views.outcome(way[:2], False, False).startswith("Not reached in 1 step: 0.1 metres")
     assert views.outcome(way[:2], False, True).startswith("Stopped after 1 step")
     assert "no nearer" in views.outcome(way[::-1], False, False)
+    # Turned the right way, but walked off: neither nearer nor not.
+    two = views.outcome([{"units": 0.0, "degrees": 40.0}, {"units": 15.0, "degrees": 3.0}], False, False)
+    assert (
+        two == "Not reached in 1 step: 15 units and 3 degrees from the goal, from 0 units and 40 degrees at the start."
+    )
+
+
+def test_each_unit_of_a_distance_has_an_axis_of_its_own() -> None:
+    figure = figures.distances([{"units": 0.0, "degrees": 40.0}, {"units": 15.0, "degrees": 3.0}], 8)
+    assert [(line["name"], line["y"], line["yaxis"]) for line in figure["data"]] == [
+        ("units", [0.0, 15.0], "y"),
+        ("degrees", [40.0, 3.0], "y2"),
+    ]
+    assert figure["layout"]["yaxis2"]["overlaying"] == "y" and len(figures.distances([{"metres": 1.0}], 8)["data"]) == 1
 
 
 # The execution.
@@ -448,6 +463,13 @@ def test_a_visitor_plans_between_frames_of_a_clip(open_page: Any, small_clip: Pa
         "document.querySelector('#lam-plan-costs .lam-plan-chart').data.find(d => d.name === 'best so far').y.length"
     )
     assert points == 6
+    # A window that changes its width changes theirs, and not their height.
+    page.set_viewport_size({"width": 900, "height": 1000})
+    page.wait_for_timeout(500)
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.wait_for_timeout(500)
+    tall = "document.querySelector('#lam-plan-energy .lam-plan-chart').clientHeight"
+    assert page.evaluate(tall) == 360
     assert page.locator("#lam-plan-actions tbody tr").count() == 3
 
 

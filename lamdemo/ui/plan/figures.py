@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -44,7 +44,7 @@ def _layout(across: str, up: str, tall: int) -> dict[str, Any]:
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "--lam-card", "bordercolor": "--lam-line", "font": {"color": "--body-text-color"}},
         "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
         "xaxis": {**axis, "title": {"text": across, "standoff": 8}, "fixedrange": True},
         "yaxis": {**axis, "title": {"text": up, "standoff": 8}, "fixedrange": True},
     }
@@ -206,22 +206,44 @@ def landscape(
     }
 
 
-def distances(values: Sequence[float], unit: str, steps: int) -> dict[str, Any]:
-    """The true distance to the goal after each step of an execution, the start first."""
-    layout = _layout("step", f"distance to the goal, {unit}" if unit else "distance to the goal", 220)
+def distances(values: Sequence[Mapping[str, float]], steps: int) -> dict[str, Any]:
+    """The true distances to the goal after each step of an execution, the start first.
+
+    Args:
+        values: distances by unit; of more than two the first two are drawn, each along an axis of its own.
+        steps: that there may be.
+    """
+    units = list(values[0])[:2]
+    layout = _layout("step", f"{units[0]} to the goal" if units else "", 220)
     layout["xaxis"] |= {"range": [-0.3, steps + 0.3], "dtick": 1 if steps <= 16 else None}
     layout["yaxis"] |= {"rangemode": "tozero"}
     layout["showlegend"] = False
-    line = {
-        "x": list(range(len(values))),
-        "y": _list(values),
-        "name": "distance",
-        "mode": "lines+markers",
-        "line": {"color": "--lam-accent", "width": 2.4},
-        "marker": {"size": 7},
-        "hovertemplate": "%{y:.3g}",
-    }
-    return {"data": [line], "layout": layout}
+    if len(units) > 1:
+        layout["yaxis2"] = layout["yaxis"] | {
+            "title": {"text": f"{units[1]} to the goal", "standoff": 8},
+            "overlaying": "y",
+            "side": "right",
+            "showgrid": False,
+        }
+        layout["margin"] |= {"r": 54}
+    looks = (("y", "--lam-accent", "circle"), ("y2", "--lam-far", "diamond"))
+    lines = [
+        {
+            "x": list(range(len(values))),
+            "y": _list([distance[unit] for distance in values]),
+            "name": unit,
+            "yaxis": axis,
+            "mode": "lines+markers",
+            "line": {"color": colour, "width": 2.4},
+            "marker": {"size": 7, "symbol": symbol},
+            "hovertemplate": "%{y:.3g} " + unit,
+        }
+        for unit, (axis, colour, symbol) in zip(units, looks, strict=False)
+    ]
+    for axis, (_, colour, _) in zip(("yaxis", "yaxis2"), looks, strict=True):
+        if axis in layout and len(units) > 1:
+            layout[axis]["title"] = layout[axis]["title"] | {"font": {"color": colour}}
+    return {"data": lines, "layout": layout}
 
 
 def _round(value: float) -> float:

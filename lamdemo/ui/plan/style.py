@@ -39,7 +39,13 @@ const draw = () => {
 };
 watch('value', draw);
 draw();
-new ResizeObserver(() => { if (holder.data && holder.isConnected && holder.clientWidth) Plotly.Plots.resize(holder); }).observe(element);
+// Its width alone: Plotly's own resizing takes the height from the page, which takes it from the chart.
+let wide = 0;
+new ResizeObserver(() => {
+  if (!holder.data || !holder.clientWidth || holder.clientWidth === wide) return;
+  wide = holder.clientWidth;
+  turn = turn.then(() => Plotly.relayout(holder, { width: wide })).catch(() => null);
+}).observe(element);
 """
 
 CSS = """

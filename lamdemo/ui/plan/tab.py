@@ -544,15 +544,14 @@ class PlanTab:
                 pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub])
                 searcher = self._searcher(data, pipeline, plan.ends)
                 steps = min(max(int(number(data[self.run_steps], 8)), 1), 16)
-                unit, gone = "", []
+                gone: list[dict[str, float]] = []
                 with session.place("run") as folder:
                     for news in execute(searcher, self.simulators, steps, folder, session.stop):
                         if isinstance(news, Step):
-                            unit = next(iter(news.distance), "")
-                            gone.append(next(iter(news.distance.values()), 0.0))
+                            gone.append(news.distance)
                             yield {
                                 self.run_view: plan_views.running(news, steps),
-                                self.distance_view: self._distances(gone, unit, steps),
+                                self.distance_view: self._distances(gone, steps),
                             }
                         else:
                             done = news
@@ -564,6 +563,8 @@ class PlanTab:
         finally:
             session.stop.set()
 
-    def _distances(self, values: list[float], unit: str, steps: int) -> str:
-        told = f"Distance to the goal after each step, in {unit}: " + ", ".join(f"{v:.3g}" for v in values)
-        return figures.chart(figures.distances(values, unit, steps), self._plotly(), told)
+    def _distances(self, gone: list[dict[str, float]], steps: int) -> str:
+        told = "Distance to the goal after each step: " + "; ".join(
+            ", ".join(f"{value:.3g} {unit}" for unit, value in distance.items()) for distance in gone
+        )
+        return figures.chart(figures.distances(gone, steps), self._plotly(), told)

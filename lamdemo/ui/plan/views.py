@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -346,13 +346,19 @@ def outcome(distances: Sequence[dict[str, float]], reached: bool, stopped: bool)
         reached: whether the last counts as there.
         stopped: whether it was stopped.
     """
-    unit = next(iter(distances[0]), "")
-    first, last = (next(iter(d.values()), float("nan")) for d in (distances[0], distances[-1]))
+    first, last = distances[0], distances[-1]
     steps = _steps(len(distances) - 1)
-    way = f"{last:.3g} {unit} from the goal, from {first:.3g} at the start"
+    way = f"{_far(last)} from the goal, from {_far(first)} at the start"
     if reached:
         return f"Reached after {steps}: {way}."
     if stopped:
         return f"Stopped after {steps}, {way}."
-    nearer = "nearer than it began, but not there" if last < first else "no nearer than it began"
-    return f"Not reached in {steps}: {way}; {nearer}."
+    # Of several distances one may have shrunk and another grown; then the numbers must do.
+    nearer = "; nearer than it began, but not there" if all(last[unit] < first[unit] for unit in first) else ""
+    if all(last[unit] >= first[unit] for unit in first):
+        nearer = "; no nearer than it began"
+    return f"Not reached in {steps}: {way}{nearer}."
+
+
+def _far(distance: Mapping[str, float]) -> str:
+    return " and ".join(f"{value:.3g} {unit}" for unit, value in distance.items())

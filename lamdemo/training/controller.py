@@ -206,10 +206,10 @@ def _seen(pipeline: TransferPipeline, frames: np.ndarray, place: Path) -> tuple[
 class _Rows:
     """Steps in the shape in which a controller takes them."""
 
-    def __init__(self, steps: Steps, history: int, codes: Tensor | None) -> None:
-        self.steps, self.places = steps, steps.places
+    def __init__(self, steps: Steps, config: ControllerConfig, codes: Tensor | None) -> None:
+        self.steps, self.places, self.blind = steps, steps.places, config.kind == "actions"
         self.windows = torch.from_numpy(
-            np.concatenate([command_windows(steps.spec, history, p.actions) for p in steps.parts])
+            np.concatenate([command_windows(steps.spec, config.history, p.actions) for p in steps.parts])
         )
         self.latents = torch.from_numpy(steps.latents)
         self.codes = None if codes is None else torch.cdist(self.latents, codes.cpu()).argmin(-1)
@@ -218,7 +218,9 @@ class _Rows:
         return len(self.places)
 
     def states(self, rows: np.ndarray) -> Tensor:
-        """``[B, N, D]``."""
+        """``[B, N, D]``; ``[B, 0, D]`` where nobody will look at them."""
+        if self.blind:
+            return torch.zeros(len(rows), 0, self.steps.parts[0].states.shape[-1])
         return torch.from_numpy(np.stack([self.steps.parts[i].states[t] for i, t in self.places[rows]])).float()
 
 
@@ -319,7 +321,7 @@ def judge_controller(controller: Controller, steps: Steps) -> dict[str, float]:
         by ``|z|``, so that steps in which nothing happens count little. ``steps`` and ``recordings``: how many there
         were.
     """
-    rows = _Rows(steps, controller.config.history, None)
+    rows = _Rows(steps, controller.config, None)
     device = next(controller.parameters()).device
     controller.eval()
     found = []
@@ -380,7 +382,7 @@ def train_controller(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         controller = Controller(controller_config, **fits).to(pipeline.model.device)
-    rows = _Rows(steps, controller_config.history, fits["codes"])
+    rows = _Rows(steps, controller_config, fits["codes"])
     controller.fit_scales(rows.windows[:, -1])
     run = _Run(rows, controller, config)
     about: dict[str, Any] = {

@@ -592,10 +592,21 @@ def test_what_was_driven_can_be_kept(page: Any, tmp_path: Path) -> None:
 
 
 def test_other_pictures_and_an_own_one(page: Any, photo: Path, small_clip: Path) -> None:
+    page.set_viewport_size({"width": 1280, "height": 600})
     page.locator("#lam-drive-picks [data-pick='0']").press("Enter")
     page.wait_for_selector("#lam-drive-picks [data-pick='0'].on")
     wait_count(page, 0)
     shown = newest(page)
+    page.wait_for_function(
+        f"(b => b.top >= 0 && b.top < innerHeight / 2)(document.querySelector('{VIEW}').getBoundingClientRect())"
+    )
+    # Keys are the page's own again where the picture is out of sight.
+    page.evaluate("document.activeElement.blur(); scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function(f"document.querySelector('{VIEW} .lam-stage').getBoundingClientRect().bottom < 0")
+    page.keyboard.press("ArrowUp")
+    assert rest(page) == 0
+    page.evaluate("scrollTo(0, 0)")
+    page.set_viewport_size({"width": 1280, "height": 1000})
     where = page.locator("#lam-drive-own").locator("xpath=..").locator("input[type=file]").first
     where.set_input_files(str(photo))
     page.wait_for_function(

@@ -201,11 +201,10 @@ const OTHERS = 'input, textarea, select, video, audio, [contenteditable=""], [co
 const keys_down = new Set();
 function seen() {
   if (!element.isConnected || !root() || element.offsetParent === null) return false;
-  return [document.querySelector('#lam-drive-view'), element].some((place) => {
-    if (!place) return false;
-    const box = place.getBoundingClientRect();
-    return box.height > 0 && box.bottom > 0 && box.top < innerHeight;
-  });
+  const picture = document.querySelector('#lam-drive-view .lam-stage');
+  if (!picture) return false;
+  const box = picture.getBoundingClientRect();
+  return box.height > 0 && box.bottom > 0 && box.top < innerHeight;
 }
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !spec) return;

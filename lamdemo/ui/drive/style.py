@@ -8,18 +8,23 @@ CONSOLE_JS = (Path(__file__).parent / "console.js").read_text(encoding="utf-8")
 # The frames between two steps are shown one after the other at the pace at which steps come, then the last stays; the
 # console is told that its order was answered.
 BOARD_JS = """
-let timer = null, before = 0;
+let timer = null, before = 0, drive = null;
+const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const show = () => {
   const root = element.querySelector('.lam-drive');
   if (!root) return;
   if (window.lamDrive) window.lamDrive.answered(root.dataset);
+  // Who chose another picture further down is brought to where it is driven.
+  if (drive && root.dataset.drive && drive !== root.dataset.drive && element.offsetParent)
+    element.scrollIntoView({ block: 'nearest', behavior: still() ? 'auto' : 'smooth' });
+  drive = root.dataset.drive || drive;
   const stage = root.querySelector('[data-frames]');
   clearInterval(timer);
   if (!stage) return;
   const frames = JSON.parse(stage.dataset.frames), image = stage.querySelector('img');
   const now = performance.now(), pace = Math.min(Math.max((now - before) / frames.length, 28), 80);
   before = now;
-  if (frames.length < 2 || matchMedia('(prefers-reduced-motion: reduce)').matches) { image.src = frames[frames.length - 1]; return; }
+  if (frames.length < 2 || still()) { image.src = frames[frames.length - 1]; return; }
   let k = 0;
   image.src = frames[0];
   timer = setInterval(() => { k += 1; if (k >= frames.length) { clearInterval(timer); return; } image.src = frames[k]; }, pace);
@@ -36,6 +41,7 @@ watch('value', () => { const link = element.querySelector('a'); if (link) link.c
 CSS = """
 #lam-drive-intro p { margin: 0; max-width: 90ch; color: var(--lam-soft); font-size: .94rem; line-height: 1.5; }
 @media (min-width: 1000px) { #lam-drive-seen { position: sticky; top: 12px; } }
+#lam-drive-view { scroll-margin: 16px; }
 .lam-drive-duo { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 2fr); gap: 14px; align-items: start; }
 .lam-drive-duo.even { grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .lam-drive-duo figure { margin: 0; min-width: 0; }

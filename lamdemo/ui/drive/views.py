@@ -275,12 +275,12 @@ def _measured(about: Mapping[str, Any]) -> str:
     if not isinstance(share, int | float) or not np.isfinite(share):
         return "How well this controller works was not measured."
     assert isinstance(found, Mapping)
-    told = (
-        f"On recordings it was not trained on it foresees {100 * max(share, 0):.0f} % of what the commands change (R² "
-        f"{share:.2f} of the latent actions that the model reads from the videos)"
-    )
     steps = found.get("steps")
-    return f"{told}, over {steps} steps." if isinstance(steps, int) else f"{told}."
+    over = f", {steps} steps" if isinstance(steps, int) else ""
+    return (
+        f"On recordings it was not trained on, it accounts for {100 * max(share, 0):.0f} % of the latent actions that the "
+        f"model reads from the video itself (R² {share:.2f}{over})."
+    )
 
 
 def pictures(starts: Sequence[Start], chosen: int | None, name: str) -> str:

@@ -278,8 +278,8 @@ def _measured(about: Mapping[str, Any]) -> str:
     steps = found.get("steps")
     over = f", {steps} steps" if isinstance(steps, int) else ""
     return (
-        f"On recordings it was not trained on, it accounts for {100 * max(share, 0):.0f} % of the latent actions that the "
-        f"model reads from the video itself (R² {share:.2f}{over})."
+        f"On recordings it was not trained on, it accounts for {100 * max(share, 0):.0f} % of the latent actions that "
+        f"the model reads from the video itself (R² {share:.2f}{over})."
     )
 
 

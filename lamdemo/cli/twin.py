@@ -119,6 +119,11 @@ def train_draft(
     out: Annotated[
         Path, typer.Option(parser=some_path, metavar="DIR", help="Gets the draft and what is needed to go on.")
     ],
+    videos: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="DIR", help="Videos to learn from too, whose actions nobody knows."),
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, metavar="N", help="Of these videos at most, five seconds each.")] = 500,
     twin: Annotated[bool, typer.Option("--twin", help="Distil the checkpoint's twin.")] = False,
     split: HeldOut = None,
     cache: Cache = None,
@@ -142,8 +147,11 @@ def train_draft(
     from lamdemo.models import Draft, DraftConfig, load_twin, save_companion
     from lamdemo.models.companions import DRAFT, TWIN_DRAFT
     from lamdemo.training.drafts import DraftTrainer, DraftTrainingConfig
+    from lamdemo.training.traces import watch
     from lamdemo.training.twins import windows
 
+    if twin and videos is not None:
+        raise LamdemoError("A twin knows actions by their labels only; leave the videos without any out.")
     pipeline, folder = _loaded(checkpoint, out, device, threads)
     teacher = load_twin(folder, pipeline.model.device) if twin else None
     if twin and teacher is None:
@@ -163,6 +171,11 @@ def train_draft(
                     latents.append(one.latents)
                 states.append(one.states)
                 weights.append(len(one.states) / whole)  # each kind as often as the others
+        if videos is not None:
+            chosen = _some_videos(videos, split, clips, seed)
+            seen, inferred = watch(pipeline, chosen, cache or out / "cache")
+            states, latents = states + seen, latents + inferred
+            weights += [len(kinds) / max(len(seen), 1)] * len(seen)  # as often as all episodes together
         model = pipeline.model
         sizes = model.config.encoder.channels, model.config.bottleneck.channels, model.config.encoder.grid
         torch.manual_seed(seed)
@@ -188,6 +201,21 @@ def train_draft(
         typer.echo(f"variance kept {trainer.variance_kept:.3f}, error over no change {over:.3f}")
     finally:
         remove_if_empty(made)
+
+
+def _some_videos(folder: Path, split: Path | None, count: int, seed: int) -> list[Path]:
+    """Videos for training, chosen at random."""
+    import numpy as np
+
+    from lamdemo.data.splits import Split
+    from lamdemo.video import find_videos
+
+    parts = Split.read(split) if split is not None else Split()
+    found = [v for v in find_videos(folder) if parts.part(v.relative_to(folder).as_posix()) == "train"]
+    if not found:
+        raise LamdemoError(f"{folder.name} has no video to learn from; give a folder that has.")
+    chosen = np.random.default_rng(seed).permutation(len(found))[:count]
+    return [found[i] for i in sorted(chosen)]
 
 
 def _loaded(checkpoint: str, out: Path, device: str, threads: int | None) -> tuple[TransferPipeline, Path]:

@@ -161,10 +161,10 @@ def collect_steps(
         at = episode.at(pipeline.fps)
         if len(at) < 2:
             continue
-        parts.append(Part(*_seen(pipeline, at.frames, place), at.actions, at.recording))
+        parts.append(Part(*see(pipeline, at.frames, place), at.actions, at.recording))
         if mirror and spec.mirror is not None:
             flipped = np.ascontiguousarray(at.frames[:, :, ::-1])
-            parts.append(Part(*_seen(pipeline, flipped, place), at.actions * spec.mirror, at.recording))
+            parts.append(Part(*see(pipeline, flipped, place), at.actions * spec.mirror, at.recording))
     if spec is None or not parts:
         raise LamdemoError("There is no step to learn from in these episodes; give some of two frames or more.")
     odd = not isinstance(pipeline.model.bottleneck, DiscreteBottleneck)
@@ -173,7 +173,7 @@ def collect_steps(
     return Steps(spec, tuple(parts))
 
 
-def _seen(pipeline: TransferPipeline, frames: np.ndarray, place: Path) -> tuple[np.ndarray, np.ndarray]:
+def see(pipeline: TransferPipeline, frames: np.ndarray, place: Path) -> tuple[np.ndarray, np.ndarray]:
     """States ``[T, N, D]`` and latents ``[T - 1, Z]`` of frames, from the cache if they are there."""
     digest = hashlib.sha256(str(frames.shape).encode())
     digest.update(frames.tobytes())

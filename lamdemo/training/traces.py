@@ -13,8 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.data.episodes import Episode
+from lamdemo.errors import LamdemoError
 from lamdemo.pipeline import TransferPipeline
-from lamdemo.training.controller import collect_steps
+from lamdemo.training.controller import collect_steps, see
+from lamdemo.video import read_clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +71,30 @@ def collect_traces(
                 )
             )
     return found
+
+
+def watch(
+    pipeline: TransferPipeline, videos: Iterable[Path], cache: Path, *, frames: int = 20
+) -> tuple[list[np.ndarray], list[Tensor]]:
+    """What a checkpoint sees at the beginning of videos that nobody knows the actions of.
+
+    Args:
+        pipeline: whose states and latents.
+        videos: files; those that cannot be read, or hold one frame, are passed over.
+        cache: folder for states and latents.
+        frames: of each, at most.
+
+    Returns:
+        States float16 ``[T, N, D]`` and latents ``[T - 1, Z]`` of each video.
+    """
+    states, latents = [], []
+    for video in tqdm(list(videos), desc="watching", disable=None):
+        try:
+            clip = read_clip(video, fps=pipeline.fps, max_frames=frames)
+        except LamdemoError:
+            continue
+        if len(clip.frames) > 1:
+            seen, inferred = see(pipeline, clip.frames, cache / (pipeline.checkpoint[:12] or "model"))
+            states.append(seen)
+            latents.append(torch.from_numpy(np.array(inferred, np.float32)))
+    return states, latents

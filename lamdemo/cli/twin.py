@@ -90,13 +90,14 @@ def train_twin(
         if not trainer.run(out, minutes=stop_after, report=typer.echo):
             typer.echo("The twin is not finished; call it again to go on.")
             return
+        ahead = trainer.judge(judged) if judged else {}
         about = {
             "checkpoint": pipeline.checkpoint,
             "condition": condition,
             "steps": steps,
             "seed": seed,
             "frames": {name: sum(len(t.states) for t in traces) for name, traces in kinds.items()},
-            "one step over copy, held out": trainer.judge(judged) if judged else {},
+            "one step over copy, held out": ahead,
         }
         trained = trainer.finish()
         if isinstance(trained, Twin):
@@ -107,7 +108,7 @@ def train_twin(
             about["from"] = checkpoint_hash(folder)
             save_checkpoint(model, out / "model", about=about)
             typer.echo(out / "model")
-        for name, figures in about["one step over copy, held out"].items():
+        for name, figures in ahead.items():
             typer.echo(f"{name}: " + ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in figures.items()))
     finally:
         remove_if_empty(made)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import TINY
 
+from lamdemo.data.episodes import ActionSpec, Channel
 from lamdemo.errors import LamdemoError
 from lamdemo.models import (
     Draft,
@@ -17,6 +18,7 @@ from lamdemo.models import (
     save_checkpoint,
     save_companion,
 )
+from lamdemo.pipeline.control import command_windows
 from lamdemo.training.drafts import DraftTrainer, DraftTrainingConfig, mixed_latents
 from lamdemo.training.traces import Trace
 from lamdemo.training.twins import TwinTrainer, TwinTrainingConfig, windows
@@ -66,7 +68,9 @@ def test_a_step_sees_its_own_command_last_and_those_before_it():
     assert seen.shape == (4, 3, 2)
     assert torch.equal(seen[:, -1], rows)
     assert torch.equal(seen[3], rows[1:])
-    assert torch.equal(seen[0], rows[:1].expand(3, -1))
+    # What was before the first is nothing, as it is for those who plan with the twin.
+    spec = ActionSpec("car", (Channel("a", "rate", -9, 9), Channel("b", "rate", -9, 9)))
+    assert torch.equal(seen, torch.from_numpy(command_windows(spec, 3, rows.numpy())))
 
 
 def test_a_twin_begins_as_the_checkpoints_world_model(model):
@@ -125,6 +129,34 @@ def test_a_run_of_other_settings_is_refused(tmp_path, model):
     other = TwinTrainer(TwinTrainingConfig(frames=4, steps=8), model, twin, {"car": traces()})
     with pytest.raises(LamdemoError, match="other settings"):
         other.resume(tmp_path)
+
+
+def test_a_run_of_another_checkpoint_or_of_other_sizes_is_refused(tmp_path, model):
+    kinds, config = {"car": traces()}, TwinTrainingConfig(frames=4, steps=9)
+    sizes_of = TwinConfig({"car": 2}, hidden=16, world_model=TINY.world_model)
+    TwinTrainer(config, model, Twin(sizes_of, *sizes()), kinds).save(tmp_path)
+    assert TwinTrainer(config, model, Twin(sizes_of, *sizes()), kinds).resume(tmp_path)
+    torch.manual_seed(9)
+    for other, own in (
+        (LatentActionModel(TINY).eval(), sizes_of),
+        (model, dataclasses.replace(sizes_of, history=4)),
+    ):
+        with pytest.raises(LamdemoError, match="other settings"):
+            TwinTrainer(config, other, Twin(own, *sizes()), kinds).resume(tmp_path)
+
+
+def test_what_is_too_short_to_be_judged_on_is_left_out(model):
+    kinds = {"car": traces(), "arm": traces(width=3)}
+    trainer = TwinTrainer(TwinTrainingConfig(frames=6, bf16=False), model, new_twin(), kinds)
+    assert set(trainer.judge({"car": traces(1), "arm": traces(1, frames=5, width=3)}, 1)) == {"car"}
+
+
+def test_a_label_that_never_changes_keeps_its_unit():
+    twin = new_twin()
+    rows = torch.tensor([[1.0, 0.5], [3.0, 0.5]])
+    twin.fit({"car": rows})
+    assert torch.equal(twin.labels["car"].std, torch.ones(2))
+    assert torch.equal(twin.labels["car"].mean, torch.tensor([2.0, 0.5]))
 
 
 def test_episodes_that_are_too_short_are_told(model):
@@ -191,6 +223,20 @@ def test_a_draft_comes_nearer_to_its_teacher_and_goes_on_bit_for_bit(tmp_path, m
     assert again.resume(tmp_path)
     again.run(tmp_path, report=lambda words: None)
     assert all(torch.equal(v, again.average[n]) for n, v in one.average.items())
+
+
+def test_a_drafts_run_does_not_go_on_with_another_teacher(tmp_path, model):
+    rows, config = traces(), DraftTrainingConfig(steps=2, batch=2, bf16=False)
+
+    def start(teacher):
+        draft = Draft(DraftConfig(pool=2, channels=24, world_model=SMALL), *sizes())
+        return DraftTrainer(config, draft, teacher, [t.states for t in rows], [t.latents for t in rows])
+
+    start(model.world_model).save(tmp_path)
+    assert start(model.world_model).resume(tmp_path)
+    torch.manual_seed(9)
+    with pytest.raises(LamdemoError, match="other settings"):
+        start(LatentActionModel(TINY).world_model).resume(tmp_path)
 
 
 def test_half_of_what_is_asked_is_what_followed():

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamdemo.errors import LamdemoError
 from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
@@ -182,3 +182,12 @@ def checkpoint_hash(folder: str | Path) -> str:
     """SHA-256 of a checkpoint's weights, to name it in reports."""
     with open(Path(folder) / WEIGHTS_NAME, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A short hash of a module's parameters and buffers, by name; the same on every device."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().to(torch.float32).numpy().tobytes())
+    return found.hexdigest()[:16]

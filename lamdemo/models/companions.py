@@ -51,7 +51,9 @@ def save_companion(module: Draft | Twin, folder: str | Path, name: str, about: M
     write_safely(folder / f"{name}.json", (text + "\n").encode())
 
 
-def _load(cls: type[M], folder: Path, name: str, device: torch.device | str, dtype: torch.dtype) -> M | None:
+def _load(
+    cls: type[M], folder: Path, name: str, device: torch.device | str, dtype: torch.dtype, of: Path | None
+) -> M | None:
     paths = folder / f"{name}.json", folder / f"{name}.safetensors"
     if not any(p.is_file() for p in paths):
         return None
@@ -60,7 +62,8 @@ def _load(cls: type[M], folder: Path, name: str, device: torch.device | str, dty
             raise LamdemoError(
                 f"The {name} of {folder.name} lacks {path.name}; copy both of its files, or remove both."
             )
-    model, _ = read_config(folder)
+    of = of or folder
+    model, _ = read_config(of)
     sizes = model.encoder.channels, model.bottleneck.channels, model.encoder.grid
     module: nn.Module
     try:
@@ -75,7 +78,7 @@ def _load(cls: type[M], folder: Path, name: str, device: torch.device | str, dty
         module.load_state_dict(load_file(paths[1]))
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise LamdemoError(f"The {name} of {folder.name} is damaged; copy both of its files again.") from error
-    if bound and (folder / WEIGHTS_NAME).is_file() and bound != checkpoint_hash(folder):
+    if bound and (of / WEIGHTS_NAME).is_file() and bound != checkpoint_hash(of):
         raise LamdemoError(
             f"The {name} of {folder.name} was made for other weights; copy the one that belongs to them, or remove it."
         )
@@ -91,21 +94,39 @@ def load_draft(
     dtype: torch.dtype = torch.float32,
     *,
     twin: bool = False,
+    of: str | Path | None = None,
 ) -> Draft | None:
     """The draft of a checkpoint's world model, or with ``twin`` of its twin's; None where there is none.
 
+    Args:
+        folder: where its files lie.
+        device: where to put it.
+        dtype: of its parameters.
+        twin: the twin's.
+        of: folder of the checkpoint that it belongs to; ``folder`` without it.
+
     Raises:
         LamdemoError: a file is missing or damaged, or belongs to other weights.
     """
-    return _load(Draft, Path(folder), TWIN_DRAFT if twin else DRAFT, device, dtype)
+    return _load(Draft, Path(folder), TWIN_DRAFT if twin else DRAFT, device, dtype, Path(of) if of else None)
 
 
 def load_twin(
-    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    of: str | Path | None = None,
 ) -> Twin | None:
     """The twin of a checkpoint, or None where it brings none.
+
+    Args:
+        folder: where its files lie.
+        device: where to put it.
+        dtype: of its parameters.
+        of: folder of the checkpoint that it belongs to; ``folder`` without it.
 
     Raises:
         LamdemoError: a file is missing or damaged, or belongs to other weights.
     """
-    return _load(Twin, Path(folder), TWIN, device, dtype)
+    return _load(Twin, Path(folder), TWIN, device, dtype, Path(of) if of else None)

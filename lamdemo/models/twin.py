@@ -52,9 +52,10 @@ class LabelEncoder(nn.Module):
 
     @torch.no_grad()
     def fit(self, actions: Tensor) -> None:
-        """Standardize by commands ``[M, A]``."""
-        self.mean.copy_(actions.mean(0))
-        self.std.copy_(actions.std(0).clamp_min(1e-6))
+        """Standardize by commands ``[M, A]``; one that never changes keeps its unit, as a controller's does."""
+        std, mean = torch.std_mean(actions, 0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
 
     def forward(self, actions: Tensor) -> Tensor:
         """Conditions ``[B, Z]`` of commands ``[B, C, A]``."""

@@ -26,6 +26,8 @@ EXTRAS = (
     "draft.safetensors",
     "twin.json",
     "twin.safetensors",
+    "twin-draft.json",
+    "twin-draft.safetensors",
 )
 _HUB_ID = re.compile(r"^([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?$")
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import write_safely
+from lamdemo.models.checkpoint import fingerprint, write_safely
 from lamdemo.models.draft import Draft
 from lamdemo.models.world_model import WorldModel
 
@@ -117,6 +117,7 @@ class DraftTrainer:
         self.share = share / share.sum()
         self.pool = torch.cat(self.latents)
         self.draft, self.teacher = draft.to(self.device), teacher.to(self.device).eval()
+        self.taught_by = fingerprint(self.teacher)
         rng = np.random.default_rng(config.seed)
         some = rng.choice(len(kept), 400, p=self.share)
         sample = torch.stack([self._state(i, int(rng.integers(len(self.states[i])))) for i in some])
@@ -201,7 +202,7 @@ class DraftTrainer:
         tensors |= {f"module.{n}": t.detach() for n, t in self.draft.state_dict().items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{key}": value for key, value in state.items()}
-        run = {"step": self.step, "config": asdict(self.config)}
+        run = {"step": self.step, "config": asdict(self.config), "teacher": self.taught_by}
         tensors = {n: t.cpu().contiguous() for n, t in tensors.items()}
         folder.mkdir(parents=True, exist_ok=True)
         write_safely(folder / STATE_NAME, save(tensors, metadata={"run": json.dumps(run), "format": "pt"}))
@@ -210,14 +211,15 @@ class DraftTrainer:
         """Go on from what `save` wrote, if there is any.
 
         Raises:
-            LamdemoError: what lies there is of another run.
+            LamdemoError: what lies there is of another run, or of another teacher: a twin, say.
         """
         path = folder / STATE_NAME
         if not path.is_file():
             return False
         with safe_open(path, "pt") as stream:
             run = json.loads(stream.metadata()["run"])
-        if run["config"] != asdict(self.config):
+        # Runs that were begun before teachers were noted are taken on trust.
+        if run["config"] != asdict(self.config) or run.get("teacher", self.taught_by) != self.taught_by:
             raise LamdemoError(f"{folder.name} holds a run with other settings; give another folder, or empty it.")
         tensors = load_file(path)
         self.average = {n: tensors[f"average.{n}"].to(self.device) for n in self.average}

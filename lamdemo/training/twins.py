@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from lamdemo.errors import LamdemoError
 from lamdemo.models import LatentActionModel
-from lamdemo.models.checkpoint import write_safely
+from lamdemo.models.checkpoint import fingerprint, write_safely
 from lamdemo.models.latent_action_model import photometric_errors
 from lamdemo.models.twin import Twin
 from lamdemo.models.warp import warp
@@ -77,11 +77,11 @@ class TwinTrainingConfig:
 
 
 def windows(actions: Tensor, history: int) -> Tensor:
-    """Commands ``[S, A]`` as a step sees them, ``[S, C, A]``: its own last; before the first, the first again.
+    """Commands ``[S, A]`` as a step sees them, ``[S, C, A]``: its own last; before the first, zeros.
 
-    A command that nobody knows is taken to have been what follows: most commands last.
+    So too do those who plan and judge with the twin take a command that nobody knows (`command_windows`).
     """
-    before = actions[:1].expand(history - 1, -1)
+    before = actions.new_zeros(history - 1, actions.shape[1])
     return torch.cat([before, actions]).unfold(0, history, 1).transpose(1, 2)
 
 
@@ -165,6 +165,7 @@ class TwinTrainer:
         self.config, self.kinds, self.device, self.step = config, dict(kinds), torch.device(device), 0
         self.twin = twin
         self.grid = model.config.encoder.grid
+        self.begun_from = fingerprint(model.world_model)
         if twin is not None:
             twin.world_model.load_state_dict(model.world_model.state_dict())
             twin.fit({name: torch.cat([t.actions for t in traces]) for name, traces in kinds.items()})
@@ -262,12 +263,17 @@ class TwinTrainer:
 
     @torch.no_grad()
     def judge(self, kinds: Mapping[str, Sequence[Trace]], batches: int = 12) -> dict[str, dict[str, float]]:
-        """One step ahead on other traces, as shares of copying the last frame; by kind, with the averages."""
+        """One step ahead on other traces, as shares of copying the last frame; by kind, with the averages.
+
+        Kinds of which no trace is as long as a clip are left out.
+        """
         own = {n: p.detach().clone() for n, p in self.module.named_parameters()}
         self._put(self.average)
         self.module.eval()
         found = {}
         for name, traces in kinds.items():
+            if not any(len(t.states) >= self.config.frames for t in traces):
+                continue
             logs = []
             for i in range(batches):
                 batch = _draw({name: traces}, self.config, self.history, 10_000_000 + i, self.device)
@@ -301,7 +307,9 @@ class TwinTrainer:
         write_safely(folder / STATE_NAME, save(tensors, metadata={"run": json.dumps(self._run()), "format": "pt"}))
 
     def _run(self) -> dict[str, Any]:
-        return {"step": self.step, "config": dataclasses.asdict(self.config), "kinds": sorted(self.kinds)}
+        sizes = None if self.twin is None else dataclasses.asdict(self.twin.config)
+        told = {"config": dataclasses.asdict(self.config), "kinds": sorted(self.kinds)}
+        return {"step": self.step, **told, "from": self.begun_from, "twin": sizes}
 
     def resume(self, folder: Path) -> bool:
         """Go on from what `save` wrote, if there is any.
@@ -316,8 +324,9 @@ class TwinTrainer:
 
         with safe_open(path, "pt") as stream:
             run = json.loads(stream.metadata()["run"])
-        mine = self._run()
-        if {**run, "step": 0} != {**mine, "step": 0}:
+        mine = json.loads(json.dumps(self._run()))
+        # What runs that were begun before did not note is taken on trust.
+        if {**mine, **run, "step": 0} != {**mine, "step": 0}:
             raise LamdemoError(f"{folder.name} holds a run with other settings; give another folder, or empty it.")
         tensors = load_file(path)
         self.average = {n: tensors[f"average.{n}"].to(self.device) for n in self.average}

@@ -30,8 +30,9 @@ from lamdemo.evaluation.lpips import perceptual
 from lamdemo.evaluation.results import read_reports
 from lamdemo.evaluation.tables import View, make_table
 from lamdemo.models import checkpoint_hash
-from lamdemo.models.companions import TWIN, save_companion
+from lamdemo.models.companions import DRAFT, TWIN, save_companion
 from lamdemo.models.controller import Controller, ControllerConfig, save_controller
+from lamdemo.models.draft import Draft, DraftConfig
 from lamdemo.models.twin import Twin, TwinConfig
 from lamdemo.pipeline import LatentActions, TransferPipeline
 from lamdemo.pipeline.control import KnownController, fitting
@@ -212,6 +213,12 @@ class TestOpenLoop:
         assert found["metres"]["zero"] == pytest.approx(np.linalg.norm(true.sum(1), axis=1).mean())
         assert found["by_channel"]["dx"]["correlation"]["half"] == pytest.approx(1)
         assert found["by_channel"]["dx"]["correlation"]["zero"] is None
+
+    def test_how_far_a_gripper_opens_is_no_way_in_space(self) -> None:
+        names = ("x", "gripper")
+        spec = ActionSpec("hand", tuple(Channel(n, "change", -1, 1, "m") for n in names))
+        true, _ = self.true()
+        assert self.compare(spec)["metres"]["zero"] == pytest.approx(np.abs(true.sum(1)[:, 0]).mean())
 
     def test_each_channel_counts_alike_whatever_its_unit(self) -> None:
         true, names = self.true()
@@ -478,6 +485,31 @@ class TestSuite:
             self.judge(pipelines, tmp_path / "out", root=root, only=("openloop",))
         report = json.loads((tmp_path / "out/tiny/control.json").read_text())["results"]
         assert set(report["openloop"]) == {"toy"}
+
+    def test_a_twin_may_lie_elsewhere_but_must_be_of_the_checkpoint(self, pipelines: Any, tmp_path: Path) -> None:
+        place, apart = pipelines["tiny"].folder, tmp_path / "apart"
+        apart.mkdir()
+        for ending in ("json", "safetensors"):
+            (place / f"{TWIN}.{ending}").rename(apart / f"{TWIN}.{ending}")
+        assert suite.find_twin(pipelines["tiny"], "toy", None) == (None, None)
+        twin, draft = suite.find_twin(pipelines["tiny"], "toy", apart)
+        assert twin is not None and twin.names == ("toy",) and draft is None
+        about = json.loads((apart / f"{TWIN}.json").read_text())
+        about["about"]["checkpoint"] = "0" * 64
+        (apart / f"{TWIN}.json").write_text(json.dumps(about))
+        with pytest.raises(LamdemoError, match="twin of apart was made for other weights"):
+            suite.find_twin(pipelines["tiny"], "toy", apart)
+
+    def test_another_draft_is_judged_anew(self, pipelines: Any, tmp_path: Path) -> None:
+        sizes = TINY.encoder.channels, TINY.bottleneck.channels, TINY.encoder.grid
+        body = suite._body(pipelines["tiny"], "toy", ControlConfig())
+        keys = []
+        for seed in (None, 0, 1):
+            if seed is not None:
+                torch.manual_seed(seed)
+                save_companion(Draft(DraftConfig(channels=8), *sizes), pipelines["tiny"].folder, DRAFT)
+            keys.append(suite._made_from(pipelines["tiny"], body, ControlConfig(), "openloop")["draft"])
+        assert keys[0] is None and len(set(keys)) == 3
 
     @pytest.mark.parametrize(
         ("changes", "words"),

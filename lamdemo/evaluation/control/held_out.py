@@ -25,7 +25,7 @@ from lamdemo.errors import LamdemoError
 from lamdemo.evaluation.report import plain
 from lamdemo.evaluation.statistics import balanced
 
-BEFORE = 4  # commands before a stretch that are kept: more than any model's history
+BEFORE = 15  # commands before a stretch that are kept: with its own, the 16 that a model sees at most
 RECORDED = 24  # steps of an episode that is recorded for the occasion
 SIZE = (192, 192)  # of simulators' pictures, as in training
 

@@ -65,7 +65,7 @@ def evaluate_open_loop(
         ``error`` (method to mean), ``over_zero``, ``over_mean``, ``over_held``, and ``over_twin`` where there is
         one (method to ratio of means, 95% interval over recordings); ``by_channel`` (name to method to mean
         absolute error in the channel's own unit, and ``correlation``); ``metres`` and ``metres_over_zero`` where
-        channels are in metres: the distance in space; ``seconds`` (a pair, by method).
+        channels are changes of x, y or z in metres: the distance in space; ``seconds`` (a pair, by method).
     """
     true = np.stack([s.actions for s in cut])
     pairs, steps, _ = true.shape
@@ -125,7 +125,12 @@ def compare_plans(
             "error": {m: np.abs(a[:, i]).mean() for m, a in apart.items()},
             "correlation": {m: _correlation(summed(spec, p)[:, i], goal[:, i]) for m, p in plans.items()},
         }
-    space = [i for i, c in enumerate(spec.channels) if c.unit in ("m", "metres") and c.kind == "change"]
+    # Of a place, that is: how far a gripper opens is in metres too, and is no way that it goes.
+    space = [
+        i
+        for i, c in enumerate(spec.channels)
+        if c.unit in ("m", "metres") and c.kind == "change" and c.name.removeprefix("d") in ("x", "y", "z")
+    ]
     if space:
         far = {m: np.linalg.norm(a[:, space], axis=1) for m, a in apart.items()}
         result["metres"] = {m: d.mean() for m, d in far.items()}

@@ -115,7 +115,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
     settings = {"space": config.space, "controller": name, "horizon": config.horizon, **asdict(budget)}
     return {
         "evaluation": "closedloop" if closed else "openloop",
-        "settings": settings | {"part": config.part, "seed": config.seed, "tasks": config.tasks},
+        "settings": settings | {"part": section["data"]["part"], "seed": config.seed, "tasks": config.tasks},
         "headline": headline,
         **section,
     }

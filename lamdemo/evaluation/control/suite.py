@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import nn
 
 from lamdemo.data.episodes.format import ActionSpec
 from lamdemo.data.splits import Part
@@ -30,6 +28,7 @@ from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget, Maker
 from lamdemo.evaluation.control.rollouts import STEPS, evaluate_rollouts
 from lamdemo.evaluation.lpips import perceptual
 from lamdemo.evaluation.report import plain, write_report
+from lamdemo.models.checkpoint import fingerprint
 from lamdemo.models.companions import load_draft, load_twin
 from lamdemo.models.controller import list_controllers, load_controller
 from lamdemo.models.draft import Draft
@@ -180,15 +179,15 @@ def find_twin(pipeline: TransferPipeline, name: str, folder: Path | None) -> tup
     """The twin that knows the actions of a body, and its draft, from a folder or beside the checkpoint.
 
     Raises:
-        LamdemoError: a folder was given that holds no twin; or it is damaged.
+        LamdemoError: a folder was given that holds no twin; or it is damaged, or of another checkpoint.
     """
     place = folder or pipeline.folder
-    twin = None if place is None else load_twin(place, pipeline.model.device)
+    twin = None if place is None else load_twin(place, pipeline.model.device, of=pipeline.folder)
     if twin is None and folder is not None:
         raise LamdemoError(f"There is no twin in {folder.name}; give a folder with twin.json and twin.safetensors.")
     if twin is None or place is None or name not in twin.names:
         return None, None
-    return twin, load_draft(place, pipeline.model.device, twin=True)
+    return twin, load_draft(place, pipeline.model.device, twin=True, of=pipeline.folder)
 
 
 def maker_of(
@@ -256,7 +255,7 @@ def _judge(
             continue
         if part == "closedloop" and body.name not in simulators.names():
             continue
-        key = plain(_made_from(body, config, part))
+        key = plain(_made_from(pipeline, body, config, part))
         where = f"{path.parent.name}/{REPORT}.json: {part} of {body.name}"
         if not config.again and (results.get(part) or {}).get(body.name, {}).get("made_from") == key:
             say(f"{where} kept, it is finished (--again judges anew)")
@@ -365,7 +364,13 @@ def check_names(name: str, spec: ActionSpec, known: KnownController) -> None:
 
 
 def commands_of(known: KnownController) -> tuple[Any, Any]:
-    """Mean and standard deviation ``[A]`` of the commands that a controller was trained on."""
+    """Mean and standard deviation ``[A]`` of the commands in a controller's training recordings.
+
+    Its own scales are of all that it learned from, flipped and reversed recordings among them, whose mean is nothing.
+    """
+    told = known.about.get("commands")
+    if told is not None:
+        return np.array(told["mean"], np.float32), np.array(told["std"], np.float32)
     return known.controller.mean.float().cpu().numpy(), known.controller.std.float().cpu().numpy()
 
 
@@ -397,33 +402,27 @@ def closed_section(
     return section | {"data": {"simulator": body.name, "part": part, "seeds": [numbers[0], numbers[-1]]}}
 
 
-def _made_from(body: Body, config: ControlConfig, part: str) -> dict[str, Any]:
-    """All that a section depends on, the checkpoint apart."""
+def _made_from(pipeline: TransferPipeline, body: Body, config: ControlConfig, part: str) -> dict[str, Any]:
+    """All that a section depends on, the checkpoint's weights apart."""
     key: dict[str, Any] = {
-        "controller": weights_hash(body.known.controller),
-        "twin": None if body.twin is None else weights_hash(body.twin),
+        "controller": fingerprint(body.known.controller),
+        "twin": None if body.twin is None else fingerprint(body.twin),
         "part": config.part,
         "max_episodes": config.max_episodes,
         "seed": config.seed,
     }
     if part == "rollouts":
-        key["ablation"] = None if body.ablation is None else weights_hash(body.ablation.controller)
+        key["ablation"] = None if body.ablation is None else fingerprint(body.ablation.controller)
     else:
         key["budget"] = asdict(config.open if part == "openloop" else config.closed) | {"horizon": HORIZON}
-        key["twin_draft"] = None if body.twin_draft is None else weights_hash(body.twin_draft)
+        key["twin_draft"] = None if body.twin_draft is None else fingerprint(body.twin_draft)
+        # It lies beside the weights and may be made anew without them.
+        draft = None if pipeline.folder is None else load_draft(pipeline.folder)
+        key["draft"] = None if draft is None else fingerprint(draft)
     if part != "closedloop":
         key["split"] = None if config.split is None else _hash_of(config.split)
         key["root"] = None if config.root is None else config.root.resolve().name
     return key
-
-
-def weights_hash(module: nn.Module) -> str:
-    """A hash of a module's parameters and buffers, by name."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().to(torch.float32).numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def _hash_of(path: Path) -> str:

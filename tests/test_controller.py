@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from controller_files import CAR, add_controller
 from lamdemo.cli import main
 from lamdemo.data.episodes import ActionSpec, Channel, Episode, EpisodeWriter
 from lamdemo.errors import LamdemoError
+from lamdemo.evaluation.control.suite import commands_of
 from lamdemo.models.controller import (
     Controller,
     ControllerConfig,
@@ -122,6 +124,12 @@ class TestNetwork:
         logits = controller(states, actions)
         assert logits.shape == (5, 12)
         assert torch.equal(controller.latents(states, actions), codes[logits.argmax(-1)])
+        # Planners that follow gradients learn which way the chances of the codes go.
+        asked = actions.clone().requires_grad_(True)
+        chosen = controller.latents(states, asked)
+        torch.testing.assert_close(chosen.detach(), codes[logits.argmax(-1)])
+        chosen.square().sum().backward()
+        assert asked.grad is not None and bool((asked.grad.flatten(1).abs().sum(1) > 0).all())
 
     def test_another_number_of_commands_is_refused(self) -> None:
         states, actions = given(history=3)
@@ -292,6 +300,27 @@ class TestTraining:
         state.write_bytes(b"nothing")
         with pytest.raises(LamdemoError, match="damaged"):
             run(made_up(range(3)))
+
+    def test_tells_what_was_commanded_and_not_what_was_made_of_it(self, pipeline: TransferPipeline) -> None:
+        steps = made_up(range(2))
+        ahead = [p._replace(actions=np.abs(p.actions)) for p in steps.parts]
+        back = [p._replace(actions=-p.actions, made=True) for p in ahead]
+        brief = replace(QUICK, steps=2)
+        config = ControllerConfig(actions=2, **SMALL)
+        known = train_controller(pipeline, Steps(CAR, (*ahead, *back)), None, config, brief, progress=False)
+        assert known is not None
+        given = np.concatenate([p.actions for p in ahead])
+        np.testing.assert_allclose(known.about["commands"]["mean"], given.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(known.about["commands"]["std"], given.std(0), rtol=1e-5)
+        np.testing.assert_allclose(commands_of(known)[0], given.mean(0), rtol=1e-5)
+        assert known.controller.mean.abs().max() < 1e-6
+
+    def test_is_not_measured_on_other_actions(self, pipeline: TransferPipeline) -> None:
+        other = replace(CAR, channels=(replace(CAR.channels[0], name="wheel"), CAR.channels[1]))
+        with pytest.raises(LamdemoError, match="has other actions"):
+            train_controller(
+                pipeline, made_up(range(2)), made_up(range(5, 6), other), ControllerConfig(actions=2), progress=False
+            )
 
     def test_never_measures_on_what_it_learns_from(self, pipeline: TransferPipeline) -> None:
         with pytest.raises(LamdemoError, match="run3 is to be trained on and measured on"):
@@ -491,6 +520,7 @@ class TestCommand:
         split.write_text('validation = ["run*"]\ntest = []\n')
         for more, words in (
             (("--split", split), "leaves no episode"),
+            (("--width", 10), "multiple of 4, which 10 is not"),
             (("--name", "../car"), "cannot name a controller"),
             (("--part", "car"), "no parts"),
             (("--episodes", tmp_path / "nowhere"), "no folder nowhere"),

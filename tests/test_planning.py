@@ -511,6 +511,11 @@ class TestPlans:
             expected = twin.world_model.rollout(pipeline.encode(FRAMES[:1])[None], z[None])
         np.testing.assert_allclose(imagined.states, expected.states[0].numpy(), atol=2e-4)
         assert planner.plan(FRAMES[0], FRAMES[3]).cost > 0
+        # Whatever its own labels were on average, it is searched as the controller is.
+        twin.fit({"car": torch.randn(20, 2) + 5})
+        ours, theirs = (build_planner(pipeline, controller=known, twin=t, **SMALL).space for t in (False, twin))
+        u = torch.randn(7, 2)
+        assert torch.equal(ours.decode(u), theirs.decode(u))
         with pytest.raises(LamdemoError, match="The twin knows car and not boat"):
             build_planner(
                 pipeline,

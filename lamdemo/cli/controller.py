@@ -98,6 +98,9 @@ def train_controller(
     from lamdemo.training.controller import train_controller as train
 
     checked_name(name)
+    heads = ControllerConfig(1).heads
+    if width % heads:
+        raise LamdemoError(f"The width of a controller is a multiple of {heads}, which {width} is not.")
     checked_place(out, folder=True)
     if threads is not None:
         torch.set_num_threads(threads)

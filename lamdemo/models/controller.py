@@ -196,10 +196,17 @@ class Controller(nn.Module):
                 commands, or many states with the same.
 
         Returns:
-            ``[B, Z]``; of a discrete model the vector of the likeliest code.
+            ``[B, Z]``; of a discrete model the vector of the likeliest code, with the gradient of the expected one.
         """
         out = self._read(memory, actions)
-        return out if self.codes is None else self.codes[out.argmax(-1)]
+        if self.codes is None:
+            return out
+        chosen = self.codes[out.argmax(-1)]
+        if torch.is_grad_enabled() and out.requires_grad:
+            # Gradients pass as if the codes were mixed by their chances: a choice alone has none.
+            soft = out.float().softmax(-1).to(self.codes.dtype) @ self.codes
+            chosen = chosen + (soft - soft.detach())
+        return chosen
 
     def latents(self, states: Tensor, actions: Tensor) -> Tensor:
         """The latent action ``[B, Z]`` of each state ``[B, N, D]`` and commands ``[B, C, A]``; see `act`."""

@@ -17,7 +17,7 @@ from lamdemo.models import Canvas
 from lamdemo.models.bottleneck import DiscreteBottleneck
 from lamdemo.models.companions import load_draft, load_twin
 from lamdemo.models.draft import Draft
-from lamdemo.models.twin import LabelEncoder, Twin
+from lamdemo.models.twin import Twin
 from lamdemo.models.world_model import Prediction
 from lamdemo.pipeline.control import KnownController
 from lamdemo.pipeline.rollout import to_frames
@@ -533,7 +533,8 @@ def build_planner(
         space: "known" searches known actions, "latent" the latent actions themselves.
         solver: one of `SOLVERS`.
         draft: search with the checkpoint's draft (True), without (False), or as there is one (None); or a draft.
-        twin: let the world model trained on labels imagine: the checkpoint's, or one that is given.
+        twin: let the world model trained on labels imagine: the checkpoint's, or one that is given. It is searched
+            in the same coordinates as with the controller.
         horizon: H.
         refine: see `Planner`.
         weights: of the cost. In latent space a prior keeps latents where they live unless this says otherwise.
@@ -571,10 +572,9 @@ def build_planner(
                 raise LamdemoError(
                     f"The twin knows {', '.join(other.names)} and not {known.name}; choose one of these."
                 )
-            encoder = other.labels[name]
-            assert isinstance(encoder, LabelEncoder)
-            mean, scale, world_model = encoder.mean, encoder.std, other.world_model
-            conditioner = ByTwin(other, name)
+            # Searched in the controller's coordinates: were each to search around what its own training data
+            # (flipped, reversed or not) had on average, the two would not be compared by what they imagine alone.
+            world_model, conditioner = other.world_model, ByTwin(other, name)
         searched = KnownSpace(known.spec, mean.float().to(device), scale.float().clamp_min(1e-6).to(device))
     width = len(searched.idle)
     coarse = _draft_of(pipeline, draft, bool(twin))

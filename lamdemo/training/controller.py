@@ -79,12 +79,14 @@ class Part(NamedTuple):
         latents: float32 ``[S, Z]``, inferred.
         actions: float32 ``[S, A]``.
         recording: which recording it is of.
+        made: it was flipped or reversed, and never recorded so.
     """
 
     states: np.ndarray
     latents: np.ndarray
     actions: np.ndarray
     recording: str
+    made: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +114,11 @@ class Steps:
     def latents(self) -> np.ndarray:
         """All latents, ``[M, Z]``."""
         return np.concatenate([part.latents for part in self.parts])
+
+    @property
+    def commands(self) -> np.ndarray:
+        """All commands as they were recorded, ``[M', A]``: of neither flipped nor reversed episodes."""
+        return np.concatenate([part.actions for part in self.parts if not part.made])
 
     @property
     def recordings(self) -> set[str]:
@@ -164,12 +171,12 @@ def collect_steps(
         parts.append(Part(*see(pipeline, at.frames, place), at.actions, at.recording))
         if mirror and spec.mirror is not None:
             flipped = np.ascontiguousarray(at.frames[:, :, ::-1])
-            parts.append(Part(*see(pipeline, flipped, place), at.actions * spec.mirror, at.recording))
+            parts.append(Part(*see(pipeline, flipped, place), at.actions * spec.mirror, at.recording, True))
     if spec is None or not parts:
         raise LamdemoError("There is no step to learn from in these episodes; give some of two frames or more.")
     odd = not isinstance(pipeline.model.bottleneck, DiscreteBottleneck)
     if reverse and odd and all(channel.kind == "change" for channel in spec.channels):
-        parts += [Part(p.states[::-1], -p.latents[::-1], -p.actions[::-1], p.recording) for p in parts]
+        parts += [Part(p.states[::-1], -p.latents[::-1], -p.actions[::-1], p.recording, True) for p in parts]
     return Steps(spec, tuple(parts))
 
 
@@ -370,14 +377,19 @@ def train_controller(
         The controller with the weights' average, and figures in its ``about``; None where it was stopped before.
 
     Raises:
-        LamdemoError: recordings are both trained on and measured on, the state is of other settings or damaged, or
-            the loss is no number.
+        LamdemoError: recordings are both trained on and measured on, or their actions differ, the state is of other
+            settings or damaged, or the loss is no number.
     """
     config = config or ControllerTrainingConfig()
     if controller_config.actions != steps.spec.width:
         raise ValueError("the controller's commands are of another width than the episodes'")
     if validation is not None and (both := sorted(steps.recordings & validation.recordings)):
         raise LamdemoError(f"{both[0]} is to be trained on and measured on; split episodes by recording.")
+    if validation is not None and validation.spec.names != steps.spec.names:
+        raise LamdemoError(
+            f"What is measured on has other actions ({', '.join(validation.spec.names)}) than what is trained on "
+            f"({', '.join(steps.spec.names)}); give episodes of the same kind."
+        )
     fits = fitting(pipeline)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -409,6 +421,8 @@ def train_controller(
                 return None
     controller.load_state_dict(run.average, strict=False)
     controller.eval().requires_grad_(False)
+    given = steps.commands.astype(np.float64)
+    about["commands"] = {"mean": given.mean(0).tolist(), "std": given.std(0).tolist()}
     about["figures"] = {"train": judge_controller(controller, _some(steps, 2000))}
     if validation is not None:
         about["figures"]["validation"] = judge_controller(controller, validation)

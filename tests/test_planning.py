@@ -180,6 +180,19 @@ class TestSolvers:
         assert (found.u[:, 0, 0] <= 0).all()
         assert found.state.mean.isfinite().all()
 
+    @pytest.mark.parametrize("name", SOLVERS)
+    def test_a_first_round_of_no_numbers_spoils_nothing(self, name: str) -> None:
+        rounds = 0
+
+        def late(u: Tensor) -> Tensor:
+            nonlocal rounds
+            rounds += 1
+            return bowl(targets())(u) * (torch.nan if rounds == 1 else 1.0)
+
+        found = build_solver(name, iterations=4).solve(late, SHAPE, seed=2)
+        assert found.cost.isfinite().all() and found.state.mean.isfinite().all()
+        torch.testing.assert_close(bowl(targets())(found.u[:, None])[:, 0], found.cost)
+
     def test_gradients_beat_random_with_a_tenth_of_the_evaluations(self) -> None:
         def valley(u: Tensor) -> Tensor:  # Rosenbrock's, in pairs of coordinates
             x, y = u[..., ::2], u[..., 1::2]

@@ -78,11 +78,14 @@ class MPPI:
             costs = objective(candidates)
             elites = search.rank(costs, c.elites)
             best, cost = take(candidates, elites), costs.gather(1, elites)
-            # A candidate whose cost is no number weighs nothing; were all such, the search would stay where it is.
-            cost = torch.where(cost.isfinite(), cost, cost[:, :1] + 1e6)
-            unit = (cost - cost[:, :1]).square().mean(1, keepdim=True).sqrt().clamp_min(1e-9)
-            weight = torch.softmax(-(cost - cost[:, :1]) / (c.temperature * unit), 1)[:, :, None, None]
-            mean = (weight * best).sum(1)
-            std = (weight * (best - mean[:, None]).square()).sum(1).sqrt().clamp_min(c.smallest)
+            # A candidate whose cost is no number weighs nothing; were all such, the search stays where it is.
+            known = cost.isfinite()
+            over = torch.where(known, cost - cost[:, :1], 0.0)
+            unit = (over.square().sum(1, keepdim=True) / known.sum(1, keepdim=True)).sqrt().clamp_min(1e-9)
+            weight = torch.softmax(torch.where(known, -over / (c.temperature * unit), -torch.inf), 1)[:, :, None, None]
+            centre = (weight * best).sum(1)
+            spread = (weight * (best - centre[:, None]).square()).sum(1).sqrt().clamp_min(c.smallest)
+            some = known.any(1)[:, None, None]
+            mean, std = torch.where(some, centre, mean), torch.where(some, spread, std)
             going = search.record(candidates, costs, elites, mean, std)
         return search.solution(SolverState(mean, std))

@@ -230,7 +230,7 @@ class Search:
         if self._best is None or self._best_cost is None:
             self._best, self._best_cost = top, cost
         else:
-            better = cost < self._best_cost
+            better = (cost < self._best_cost) | (self._best_cost.isnan() & ~cost.isnan())
             self._best = torch.where(better[:, None, None], top, self._best)
             self._best_cost = torch.where(better, cost, self._best_cost)
         index = len(self._best_costs)

@@ -96,10 +96,9 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
         assert config.episodes is not None
         indexed = (config.episodes / INDEX).is_file()
         part = config.controller if indexed else None
-        found = of_episodes(
-            config.controller or "", open_episodes(config.episodes, part=part), config.split, config.part
-        )
-        name = config.controller or found.spec.name
+        every = open_episodes(config.episodes, part=part)
+        name = config.controller or every.spec.name
+        found = of_episodes(name, every, config.split, config.part)
     body = Body(config.env or name, pipeline.controller(name), None, *find_twin(pipeline, name, config.twin))
     maker = maker_of(pipeline, body, budget, config.horizon, config.episodes, config.split)
     methods = [method, *(["twin"] if body.twin is not None else [])]

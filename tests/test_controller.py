@@ -433,6 +433,24 @@ class TestCollecting:
         np.testing.assert_array_equal(again.parts[0].states, expected)
         assert not list(tmp_path.rglob("*.part"))
 
+    def test_two_trainings_may_fill_one_cache(
+        self, pipeline: TransferPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = np.save
+        beside: list[Steps | None] = []
+
+        def meanwhile(stream: object, array: np.ndarray) -> None:
+            if not beside:
+                beside.append(None)
+                beside[0] = collect_steps(pipeline, [episode("one")], tmp_path, progress=False)
+            write(stream, array)
+
+        monkeypatch.setattr(np, "save", meanwhile)
+        one = collect_steps(pipeline, [episode("one")], tmp_path, progress=False)
+        assert beside[0] is not None
+        np.testing.assert_array_equal(one.parts[0].states, beside[0].parts[0].states)
+        assert not list(tmp_path.rglob("*.part"))
+
     def test_nothing_and_two_kinds_are_refused(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         with pytest.raises(LamdemoError, match="no step to learn from"):
             collect_steps(pipeline, [episode("still", frames=1)], tmp_path, progress=False)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -200,7 +201,8 @@ def see(pipeline: TransferPipeline, frames: np.ndarray, place: Path) -> tuple[np
             ]
     latents = torch.cat(inferred).float().cpu().numpy()
     for file, array in zip(reversed(files), (latents, encoded.half().cpu().numpy()), strict=True):
-        partial = file.with_suffix(".part")
+        # A name of its own: another training may be computing the same.
+        partial = file.with_name(f".{secrets.token_hex(8)}.part")
         try:
             with open(partial, "wb") as stream:
                 np.save(stream, array)

@@ -443,7 +443,12 @@ class TestSuite:
         loops = found["closedloop"]["toy"]
         assert set(loops["success"]) == {"controller", "latent", "twin", "random", "zero", "hidden"}
         assert loops["success"]["hidden"]["value"] == 1 and loops["data"]["seeds"] == [20000, 20002]
-        assert {"rollouts_over_inferred_controller", "closedloop_over_twin_controller"} <= set(found["headline"]["toy"])
+        wanted = {
+            "rollouts_over_inferred_controller",
+            "openloop_over_mean_controller",
+            "closedloop_over_twin_controller",
+        }
+        assert wanted <= set(found["headline"]["toy"])
         view = View(read_reports(tmp_path / "out"), "tiny", tmp_path)
         for name in ("control", "controlplans", "controlloops"):
             made = make_table(name, view)

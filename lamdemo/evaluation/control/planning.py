@@ -107,7 +107,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
     else:
         scenes: Part = "test" if config.part == "all" else config.part
         section = closed_section(body, maker, methods, scenes, config.tasks, config.seed, progress)
-    bases = ("over_zero", "over_random", "over_twin")
+    bases = ("over_zero", "over_mean", "over_random", "over_twin")
     headline = {base: section[base].get(method) for base in bases if base in section}
     if "success" in section:
         headline["success"] = section["success"][method]

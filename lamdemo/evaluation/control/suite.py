@@ -469,7 +469,12 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that issue and paper ask for, by body."""
     wanted: dict[str, tuple[tuple[str, ...], ...]] = {
         "rollouts": (("over_inferred", "controller"), ("over_inferred", "mlp"), ("mlp_over_controller",)),
-        "openloop": (("over_zero", "controller"), ("over_twin", "controller"), ("over_zero", "latent")),
+        "openloop": (
+            ("over_zero", "controller"),
+            ("over_mean", "controller"),
+            ("over_twin", "controller"),
+            ("over_zero", "latent"),
+        ),
         "closedloop": (
             ("success", "controller"),
             ("over_twin", "controller"),

@@ -194,6 +194,10 @@ def test_damage_is_told_in_one_sentence(tmp_path):
     write_video(folder / "e0.mp4", longer[:7], 8)
     with pytest.raises(LamdemoError, match=r"^Episode e0 has 7 frames and 8 actions; there must be one action fewer"):
         open_episodes(folder).read(0, fps=4)
+    with np.load(folder / "e1.npz") as data:
+        np.savez(folder / "e1.npz", **(dict(data) | {"fps": np.float64(0)}))
+    with pytest.raises(LamdemoError, match=r"e1\.npz cannot be read"):
+        open_episodes(folder).table(1)
     (folder / "e1.npz").write_bytes(b"nothing")
     with pytest.raises(LamdemoError, match=r"e1\.npz cannot be read"):
         open_episodes(folder)

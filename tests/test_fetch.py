@@ -1,6 +1,7 @@
 """The Fetch simulator: does a step do what it says, is a scene its seed's, and is a snapshot exact?"""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -206,6 +207,18 @@ def test_bad_input_is_said_in_one_sentence(sim, monkeypatch):
     monkeypatch.setattr(fetch, "_backend", lambda: "none_such")
     with pytest.raises(LamdemoError, match="without a screen; install"):
         Fetch(size=(32, 32))
+
+
+def test_closing_when_the_process_ends_is_quiet(monkeypatch):
+    sim = make("fetch", size=(64, 64), seed=3)
+    view, over = sim._view, ThreadPoolExecutor(1)
+    over.shutdown()
+    real = fetch._painter
+    monkeypatch.setattr(fetch, "_painter", lambda: over)
+    gl, context = view._gl, view._context
+    sim.close()
+    assert view._gl is None and sim._view is None
+    real().submit(fetch._free, gl, context).result()
 
 
 def test_close_can_be_called_again():

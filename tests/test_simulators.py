@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_one_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert all("pip install" in text for text in available().values())
     with pytest.raises(LamdemoError, match=r'doom needs ViZDoom; install it with: pip install "vizdoom==1\.3\.2"'):
+        make("doom")
+
+
+def test_one_that_is_there_and_does_not_load_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setitem(sys.modules, "vizdoom", None)  # importing it raises ImportError
+    with pytest.raises(
+        LamdemoError, match=r"ViZDoom, which cannot be loaded here \(.*vizdoom.*\); install it anew with"
+    ):
         make("doom")
 
 

@@ -584,7 +584,11 @@ class _View:
         """Free the scene's memory."""
         gl, context, self._gl, self._context = self._gl, self._context, None, None
         if gl is not None:
-            self._do(lambda: _free(gl, context))
+            try:
+                freed = _painter().submit(_free, gl, context)
+            except RuntimeError:
+                return  # at the process's end nothing is taken on, and the memory goes with it
+            freed.result()
 
     def __del__(self) -> None:
         # Not waited for: this may itself run in the painter's thread. At the process's end nothing is taken on.

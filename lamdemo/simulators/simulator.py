@@ -166,7 +166,14 @@ def make(name: str, *, size: tuple[int, int] = (192, 192), seed: int = 0) -> Sim
         raise LamdemoError(f"A simulator's frames have sides of 32 to 1024 pixels, not {size[0]} by {size[1]}.")
     entry = _ENTRIES[name]
     cls: Any = getattr(importlib.import_module(f"lamdemo.simulators.{entry.module}"), entry.cls)
-    return cast(Simulator, cls(size=size, seed=checked_seed(seed)))
+    try:
+        return cast(Simulator, cls(size=size, seed=checked_seed(seed)))
+    except ImportError as error:
+        # It is there but does not load: built for another Python, or a library of the system is missing.
+        raise LamdemoError(
+            f"The simulator {name} needs {entry.title}, which cannot be loaded here ({error}); install it anew with: "
+            f"pip install --force-reinstall {entry.install}"
+        ) from error
 
 
 def checked_seed(seed: int) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import secrets
 import zipfile
@@ -145,7 +146,10 @@ def _entry(path: Path, spec: ActionSpec, recording: str, clip: str) -> Entry:
             )
             if actions is None:
                 actions = np.zeros((0, spec.width), np.float32)
-            return Table(actions, float(data["fps"]), truth, json.loads(str(data["about"])))
+            fps = float(data["fps"])
+            if not 0 < fps < math.inf:
+                raise ValueError("no rate")
+            return Table(actions, fps, truth, json.loads(str(data["about"])))
 
     def pictures(table: Table, every: int, max_side: int | None) -> np.ndarray:
         frames = read_pictures(path.with_suffix(".mp4"), path.stem, len(table.actions) + 1, every, max_side)

@@ -305,13 +305,13 @@ def event(**data: Any) -> Any:
 def test_opening_the_tab_begins_a_drive_and_coming_back_keeps_it(tab: DriveTab, said: list[str]) -> None:
     assert all(u.get("__type__") == "update" for u in tab._follow(None, None, None, REQUEST))
     assert not tab.driving(REQUEST)[1].opened  # who never opens the tab needs no drive
-    name, told, console, scenes, _, view, picks, moment = tab._open(None, None, None, REQUEST)
+    name, told, console, scenes, _, _, view, picks, moment = tab._open(None, None, None, REQUEST)
     assert name.value == "car" and [c[1] for c in name.choices] == ["car", "toy"]
     assert "model cars" in told and 'data-press="ArrowUp"' in console and not scenes.visible and not moment.visible
     assert 'data-count="0"' in view and "No action" in view and picks.count("data-pick=") == 1
     answer = tab._order(event(act="step", n=1, action=[0.5, 1]), REQUEST)
     assert 'data-ack="1"' in answer and 'data-count="1"' in answer and "right 0.5, forward 1" in answer
-    assert 'data-count="1"' in tab._open("car", None, None, REQUEST)[5]
+    assert 'data-count="1"' in tab._open("car", None, None, REQUEST)[6]
     assert said == []
 
 
@@ -322,6 +322,9 @@ def test_a_controller_with_a_simulator_drives_in_its_scene(tab: DriveTab, said: 
     assert "0.10 metres from its start" in view and "sideways" not in view
     *_, seed = tab._open_next(10_000, "toy", None, None, REQUEST)
     assert seed == 10_001 and tab.driving(REQUEST)[1].scene.seed == 10_001
+    # Chosen anew it is in its first scene, and the field says so.
+    tab._choose("car", None, None, REQUEST)
+    assert tab._choose("toy", None, None, REQUEST)[5] == 10_000
     # On a photograph the same controller has no truth; a car has no simulator.
     view, picks, _ = tab._pick("toy", None, None, event(pick="0"), REQUEST)
     assert "No action" in view and 'aria-pressed="true"' in picks
@@ -360,7 +363,7 @@ def test_a_picture_that_cannot_be_read_leaves_the_drive(tab: DriveTab, said: lis
     (tmp_path / "odd.png").write_bytes(b"no picture")
     tab._take_own(str(tmp_path / "odd.png"), "car", None, None, REQUEST)
     assert len(said) == 1 and "odd.png" in said[0]
-    assert 'data-count="1"' in tab._open("car", None, None, REQUEST)[5]
+    assert 'data-count="1"' in tab._open("car", None, None, REQUEST)[6]
     tab._pick("car", None, None, event(pick="99"), REQUEST)
     assert len(said) == 1
 
@@ -370,7 +373,7 @@ def test_a_simulator_that_is_not_installed_says_how(
 ) -> None:
     sentence = 'The simulator toy needs Toy; install it with: pip install "toy==1"'
     monkeypatch.setattr("lamdemo.simulators.available", lambda: {"toy": sentence})
-    _, _, _, scenes, note, view, *_ = tab._choose("toy", None, None, REQUEST)
+    _, _, _, scenes, note, _, view, *_ = tab._choose("toy", None, None, REQUEST)
     assert not scenes.visible and note.visible and sentence in note.value
     assert "No action" in view and said == []
 
@@ -383,11 +386,11 @@ def test_a_checkpoint_without_controllers_says_so(
     models._loaded["bare"] = TransferPipeline.from_pretrained(tiny_checkpoint)
     models._loaded["tiny"] = tab.page.pipeline(None, None)
     tab.page.pipeline = lambda name, hub: models.get(name)
-    name, told, console, scenes, note, view, *_ = tab._follow("car", "bare", None, REQUEST)
+    name, told, console, scenes, note, _, view, *_ = tab._follow("car", "bare", None, REQUEST)
     assert "has no controller" in view and "train-controller" in view and str(folder.parent) not in view
     assert name.value is None and told == console == "" and not scenes.visible and not note.visible
     assert 'data-ack="1"' in tab._order(event(act="step", n=1, action=[0, 0]), REQUEST)
-    assert 'data-count="0"' in tab._follow("car", "tiny", None, REQUEST)[5]
+    assert 'data-count="0"' in tab._follow("car", "tiny", None, REQUEST)[6]
 
 
 # In a browser.

@@ -118,7 +118,7 @@ class DriveTab:
         page = self.page
         which = [self.name, page.name, page.hub]
         begun = [self.view, self.picks, self.moment]
-        whole_tab = [self.name, self.told, self.console, self.scenes, self.no_scene, *begun]
+        whole_tab = [self.name, self.told, self.console, self.scenes, self.no_scene, self.seed, *begun]
         tab.select(self._open, which, whole_tab, **HEAVY)
         gr.on([page.hub.submit, page.name.change], self._follow, which, whole_tab, **HEAVY)
         self.name.input(self._choose, which, whole_tab, **HEAVY)
@@ -193,7 +193,7 @@ class DriveTab:
     def _follow(self, name: str | None, checkpoint: str | None, hub: str | None, request: gr.Request) -> list[Any]:
         """Another checkpoint was chosen; who never opened the tab needs no drive, nor a simulator that starts."""
         if not self.driving(request)[1].opened:
-            return [gr.skip()] * 8
+            return [gr.skip()] * 9
         return self._show(name, checkpoint, hub, request, anew=False)
 
     def _choose(self, name: str | None, checkpoint: str | None, hub: str | None, request: gr.Request) -> list[Any]:
@@ -222,6 +222,7 @@ class DriveTab:
                 drive_views.console(known.spec),
                 gr.Row(visible=missing == ""),
                 gr.HTML(f'<p class="lam-note">{escape(missing or "", quote=False)}</p>', visible=bool(missing)),
+                driving.scene.seed if driving.scene is not None else gr.skip(),
                 *self._begun(driving),
             ]
         except LamdemoError as error:
@@ -229,7 +230,8 @@ class DriveTab:
         # Nothing to drive with is no accident of this click: it is said in the picture's place.
         driving.stop()
         nothing = [drive_views.nothing(sentence), drive_views.pictures(self.starts, None, ""), gr.Slider(visible=False)]
-        return [gr.Dropdown([], value=None), "", "", gr.Row(visible=False), gr.HTML(visible=False), *nothing]
+        hidden = [gr.Row(visible=False), gr.HTML(visible=False), gr.skip()]
+        return [gr.Dropdown([], value=None), "", "", *hidden, *nothing]
 
     def _has_scene(self, known: KnownController) -> bool:
         return self.worlds.missing(known.name) == ""

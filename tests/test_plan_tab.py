@@ -395,6 +395,24 @@ def test_a_task_chooses_the_controller_of_its_body_and_can_be_carried_out(page: 
     assert shown[tab.execution].visible and not shown[tab.of_clip].visible
 
 
+def test_a_plan_of_another_start_and_goal_is_told_to_be_one(
+    page: PlanPage, small_clip: Path, warned: list[str]
+) -> None:
+    tab, who = page.plan, ask("old")
+    assert tab._take_own(given(page) | {tab.own: str(small_clip)}, who)[tab.old] == ""  # there is no plan yet
+    *_, shown, _ = tab._plan(given(page), who)
+    assert shown[tab.old] == ""
+    moved = tab._change_frames(given(page, first=2), who)
+    assert "start and goal before" in moved[tab.old] and moved[tab.run_view] == views.run_empty()
+    # Back at the plan's own ends, or when the tab is opened again there, it is no other's.
+    assert tab._change_frames(given(page), who)[tab.old] == ""
+    opened = tab._open(given(page), who)
+    assert opened[tab.old] == "" and tab.run_view not in opened
+    tab._change_frames(given(page, first=2), who)
+    *_, shown, _ = tab._plan(given(page, first=2), who)
+    assert shown[tab.old] == "" and not warned
+
+
 def test_a_search_on_the_page_leaves_its_buttons_as_they_were(
     page: PlanPage, small_clip: Path, warned: list[str]
 ) -> None:
@@ -471,6 +489,20 @@ def test_a_visitor_plans_between_frames_of_a_clip(open_page: Any, small_clip: Pa
     tall = "document.querySelector('#lam-plan-energy .lam-plan-chart').clientHeight"
     assert page.evaluate(tall) == 360
     assert page.locator("#lam-plan-actions tbody tr").count() == 3
+    # Another plan's landscape takes the place of this one's, and of the words between them.
+    words = page.evaluate(
+        """() => new Promise((done) => {
+          const place = document.querySelector('#lam-plan-energy'), seen = [];
+          new MutationObserver(() => {
+            seen.push(place.innerText.includes('is computed'));
+            if (seen.some((x) => x) && !seen.at(-1) && place.querySelector('[data-drawn]')) done(place.innerText);
+          }).observe(place, { childList: true, subtree: true, attributes: true, characterData: true });
+          document.querySelector('#lam-plan-go').click();
+          setTimeout(() => done('timeout: ' + place.innerText), 60000);
+        })"""
+    )
+    assert "timeout" not in words and "the plan" in words
+    assert page.locator("#lam-plan-energy .lam-empty").count() == 0
 
 
 def test_a_visitor_sees_a_simulator_carry_it_out_and_stops_a_search(open_page: Any) -> None:

@@ -4,8 +4,8 @@
 # A chart of Plotly, whose JavaScript the page serves itself. The chart is kept when the component is drawn anew, so
 # that it does not flicker while a search goes on; colours that begin with two dashes are the page's own.
 FIGURE = """
-const holder = document.createElement('div');
-holder.className = 'lam-plan-chart';
+const fresh = () => Object.assign(document.createElement('div'), { className: 'lam-plan-chart' });
+let holder = fresh();
 const scripts = (window.lamScripts ??= {});
 const script = (address) => scripts[address] ??= new Promise((done, failed) => {
   if (window.Plotly) return done();
@@ -23,16 +23,22 @@ const coloured = (value, style) => {
 let turn = Promise.resolve();
 const draw = () => {
   const place = element.querySelector('[data-figure]');
-  // Gradio may keep what it can of the element: neither a chart nor words may be left over.
-  if (!place) return holder.remove();
+  // Gradio keeps what it can of the element: neither a chart nor words may be left over. It may have made the chart's
+  // own element the words', so the next chart gets another.
+  if (!place) {
+    for (const old of element.querySelectorAll('.lam-plan-chart')) old.remove();
+    holder = fresh();
+    return;
+  }
   const wanted = JSON.parse(place.dataset.figure);
   place.replaceChildren(holder);
+  const chart = holder;
   turn = turn.then(async () => {
     try {
       await script(place.dataset.plotly);
-      if (!place.isConnected) return;
+      if (!place.isConnected || chart !== holder) return;
       const figure = coloured(wanted, getComputedStyle(element));
-      await Plotly.react(holder, figure.data, figure.layout, { displayModeBar: false, responsive: false });
+      await Plotly.react(chart, figure.data, figure.layout, { displayModeBar: false, responsive: false });
       place.dataset.drawn = 'yes';
     } catch { place.textContent = 'The chart could not be drawn.'; }
   });
@@ -86,6 +92,8 @@ CSS = """
 .lam-plan-told { margin: 0; font-size: .96rem; line-height: 1.5; color: var(--body-text-color); max-width: 80ch; }
 .lam-plan-told.good { border-left: 3px solid var(--lam-accent); padding-left: 12px; }
 .lam-plan-told.bad { border-left: 3px solid var(--lam-far); padding-left: 12px; }
+/* What is of another start and goal than those above. */
+.tabitem:has(.lam-plan-old) :is(#lam-plan-costs, #lam-plan-tries, #lam-plan-view, #lam-plan-actions, #lam-plan-energy) { opacity: .45; }
 #lam-plan-result h3 { font-size: .86rem; font-weight: 620; margin: 0 0 6px; color: var(--body-text-color); }
 .lam-plan-told + .lam-plan-pair { margin-top: 12px; }
 #lam-plan-own, #lam-plan-own-goal { align-self: flex-end; height: 36px; }

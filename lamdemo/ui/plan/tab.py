@@ -68,6 +68,7 @@ class PlanTab:
                 self._build_ends()
             with gr.Column(scale=5, min_width=320, elem_classes="lam-card"):
                 self._build_search()
+        self.old = gr.HTML("", js_on_load=None, elem_id="lam-plan-old")
         with gr.Row(elem_classes="lam-two", equal_height=False):
             with gr.Column(scale=6, min_width=340, elem_classes="lam-card"):
                 gr.HTML("<h2>How the search goes</h2><p>1 is as far from the goal as the start is; 0 is there.</p>")
@@ -110,7 +111,7 @@ class PlanTab:
                     self.run_view = gr.HTML(plan_views.run_empty(), js_on_load=None, elem_id="lam-plan-run-view")
                 with gr.Column(scale=4, min_width=280):
                     self.distance_view = gr.HTML(
-                        figures.empty("The true distance to the goal after each step appears here.", 220),
+                        plan_views.distances_empty(),
                         js_on_load=style.FIGURE,
                         elem_id="lam-plan-distance",
                     )
@@ -224,6 +225,7 @@ class PlanTab:
         chosen: set[Any] = {self.source, self.clip, self.first, self.last, self.simulator, self.task, self.task_steps}
         chosen |= {page.name, page.hub, self.what}
         looks = [self.ends_view, self.clip, self.first, self.last, self.horizon, self.what, self.execution]
+        looks += [self.old, self.run_view, self.distance_view]
         gr.on([tab.select, page.name.input, page.hub.submit], self._open, chosen, looks, **HEAVY)
         self.source.input(self._change_source, chosen, [*looks, self.of_clip, self.of_simulator], **HEAVY)
         self.clip.input(self._change_clip, chosen, looks, **HEAVY)
@@ -267,6 +269,7 @@ class PlanTab:
             [
                 *(self.go, self.stop, self.run_go, self.cost_view, self.tries_view, self.plan_view),
                 *(self.details, self.actions_view, self.across, self.up, self.energy_view, self.ends_view),
+                self.old,
             ],
             **HEAVY,
         )
@@ -376,6 +379,9 @@ class PlanTab:
             if fresh and ends.frames is not None and len(ends.frames) - 1 <= MOST_APART:
                 shown[self.horizon] = len(ends.frames) - 1
             shown[self.execution] = gr.Column(visible=bool(ends.simulator))
+            shown[self.old] = plan_views.old(plan.found, ends)
+            if fresh:
+                shown |= {self.run_view: plan_views.run_empty(), self.distance_view: plan_views.distances_empty()}
             return shown
         # What could not be read leaves what was there; a handler must still return something.
         return {self.horizon: gr.skip()}
@@ -472,7 +478,7 @@ class PlanTab:
                         else:
                             plan.found, plan.searcher = news, searcher
                 assert plan.found is not None
-                yield self._found(plan.found, searcher)
+                yield self._found(plan.found, searcher) | {self.old: plan_views.old(plan.found, plan.ends)}
                 # After the plan is on show: without a draft it takes seconds.
                 across, up = searcher.first_axes(plan.found)
                 yield {self.energy_view: self._energy(searcher, plan.found, across, up), **settle}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamdemo.ui.plan import figures
 from lamdemo.ui.views import _loop, _picture
 
 if TYPE_CHECKING:
@@ -288,12 +289,29 @@ def _latents(done: Found) -> str:
     return _table(heads, rows, "Latent actions of the plan")
 
 
+def old(found: Found | None, ends: Ends) -> str:
+    """What is said where the plan on show is of another start or goal; nothing where it is of these."""
+    if found is None or all(
+        np.array_equal(a, b) for a, b in ((found.ends.start, ends.start), (found.ends.goal, ends.goal))
+    ):
+        return ""
+    return (
+        '<p class="lam-warn lam-plan-old" role="status">What is shown below is of the start and goal before; press '
+        "Plan for these.</p>"
+    )
+
+
 def run_empty() -> str:
     """The execution's place before one."""
     return (
         '<p class="lam-note">The simulator carries out the first action of the plan, the model looks again, plans anew '
         "from there, and so on.</p>"
     )
+
+
+def distances_empty() -> str:
+    """The place of the chart of distances before an execution."""
+    return figures.empty("The true distance to the goal after each step appears here.", 220)
 
 
 def running(step: Step, steps: int) -> str:

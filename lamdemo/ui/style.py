@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 CSS = """
-.gradio-container { max-width: 1360px !important; margin: 0 auto !important; padding: 0 24px 40px !important; }
+.gradio-container { width: 100% !important; max-width: 1360px !important; margin: 0 auto !important; padding: 0 24px 40px !important; }
 .gradio-container .main, .gradio-container .main > .wrap, .gradio-container main { padding: 0 !important; }
 #lam-head { padding: 30px 2px 4px; }
 #lam-head h1 { font-size: 1.7rem; font-weight: 650; letter-spacing: -.02em; margin: 0 0 6px; line-height: 1.15;

@@ -318,6 +318,18 @@ class TestExecution:
         assert len(seer.calls) == 3 and seer.calls[1]["warm"] == "shifted by 2"
         np.testing.assert_array_equal(run.actions[0], run.actions[1])
 
+    @pytest.mark.parametrize(("cost", "moves"), [(0.85, True), (0.93, False), (1.2, False)])
+    def test_a_plan_that_promises_little_is_not_carried_out(self, cost: float, moves: bool) -> None:
+        sim = Toy()
+
+        class Priced(Seer):
+            def plan(self, start: np.ndarray, goal: np.ndarray, **settings: Any) -> Any:
+                found = super().plan(start, goal, **settings)
+                return SimpleNamespace(**vars(found), cost=cost, idle_cost=1.0)
+
+        run = pursue(sim, toy_task(sim, 5), Planned(Priced(), TOY, rest=0.1), 3)
+        assert bool((run.actions != TOY.zero).any()) == moves
+
     def test_a_callback_stops_it(self) -> None:
         sim = Toy()
         seen: list[int] = []

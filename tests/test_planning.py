@@ -574,3 +574,15 @@ class TestPlans:
             build_planner(pipeline, controller=known, twin=True)
         with pytest.raises(LamdemoError, match="no sample of latents"):
             build_planner(pipeline, space="latent")
+
+
+class TestAlongTheWay:
+    def test_a_plan_that_walks_off_and_comes_back_costs_more_along_than_at_its_end(self) -> None:
+        goal = torch.zeros(1, 4)
+        stays = torch.zeros(1, 1, 3, 4)
+        leaves = stays.clone()
+        leaves[:, :, :2] = 5.0
+        both, actions = torch.cat([stays, leaves], 1), torch.zeros(1, 2, 3, 2)
+        assert GoalDistance(goal)(both, actions).tolist() == [[0.0, 0.0]]
+        along = GoalDistance(goal, along=True)(both, actions)
+        assert along[0, 0] == 0 and along[0, 1] == pytest.approx((10 + 10 + 0) / 3)

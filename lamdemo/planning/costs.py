@@ -34,15 +34,20 @@ class GoalDistance:
         goal: ``[B, M]``.
         unit: ``[B]``, what to measure in; with the distance of start and goal, 1 means "no nearer than before".
         p: of the norm.
+        along: take the mean over all steps in the place of the last one's. The last alone does not mind a plan that
+            walks off and comes back, whose first step is all that is carried out where plans are made anew.
     """
 
     goal: Tensor
     unit: Tensor | None = None
     p: float = 2.0
+    along: bool = False
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """See `Cost`."""
-        distance = torch.linalg.vector_norm(states[:, :, -1].float() - self.goal[:, None], ord=self.p, dim=-1)
+        judged = states if self.along else states[:, :, -1:]
+        goal = self.goal[:, None, None]
+        distance = torch.linalg.vector_norm(judged.float() - goal, ord=self.p, dim=-1).mean(-1)
         return distance if self.unit is None else distance / self.unit[:, None]
 
 

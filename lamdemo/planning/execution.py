@@ -190,7 +190,13 @@ class Planned:
     """
 
     def __init__(
-        self, planner: Plans, spec: ActionSpec, *, replan: int = 1, controller: KnownController | None = None
+        self,
+        planner: Plans,
+        spec: ActionSpec,
+        *,
+        replan: int = 1,
+        controller: KnownController | None = None,
+        rest: float = 0.0,
     ) -> None:
         """Make a policy of a planner.
 
@@ -199,10 +205,13 @@ class Planned:
             spec: of the simulator's actions.
             replan: steps of a plan that are carried out before the next is made.
             controller: decodes the plans of a planner in the latent space.
+            rest: do nothing where the plan does not promise to cost less than that by this share: predictions are
+                never sharp, so something always looks a little nearer, also from the goal itself.
         """
         if replan < 1:
             raise ValueError("a plan is carried out for one step at least")
         self._planner, self._spec, self._replan, self._controller = planner, spec, replan, controller
+        self._rest = rest
         self.plan: Plan | None = None
 
     def begin(self, task: Goal, seed: int) -> None:
@@ -218,7 +227,10 @@ class Planned:
             self.plan = self._planner.plan(
                 frame, self._goal, history=before if len(before) else None, seed=self._seed + len(before), warm=warm
             )
-            self._queue = list(self._commands(self.plan, before)[: self._replan])
+            if self._rest and self.plan.cost > (1 - self._rest) * self.plan.idle_cost:
+                self._queue = [self._spec.zero]
+            else:
+                self._queue = list(self._commands(self.plan, before)[: self._replan])
         return self._queue.pop(0)
 
     def _commands(self, plan: Plan, before: np.ndarray) -> np.ndarray:

@@ -52,6 +52,7 @@ SOLVERS: dict[str, tuple[type[Any], Callable[[Any], Solver]]] = {
 """Solvers by name, each with its config."""
 
 MAX_HORIZON = 32
+LATENT_PRIOR = 0.1  # weight of the prior in latent space
 _REOPENED = 0.5  # spread that a search which goes on from an earlier one has at least, in standard coordinates
 _SMALLEST_UNIT = 0.01  # of the goal's own size: start and goal may be the same picture
 
@@ -77,7 +78,8 @@ class CostWeights:
     """What makes up the cost. Distances are in units of the distance from start to goal, so 1 is "no nearer".
 
     Attributes:
-        goal: weight of the distance to the goal (`GoalDistance`).
+        goal: weight of the distance to the goal at the plan's end (`GoalDistance`).
+        along: weight of its mean over the plan's steps.
         prior: weight of `PriorPenalty`.
         kind: of that penalty.
         path: weight of `PathLength`.
@@ -85,6 +87,7 @@ class CostWeights:
     """
 
     goal: float = 1.0
+    along: float = 0.0
     prior: float = 0.0
     kind: Literal["gaussian", "shell"] = "shell"
     path: float = 0.0
@@ -312,6 +315,8 @@ class Planner:
             terms.append((w.prior, PriorPenalty(self.space, w.kind)))
         if w.path:
             terms.append((w.path, PathLength(start, unit)))
+        if w.along:
+            terms.append((w.along, GoalDistance(goal, unit, w.p, along=True)))
         return Sum(terms)
 
     def objective(self, dynamics: Dynamics, problem: Problem) -> Callable[[Tensor], Tensor]:
@@ -560,7 +565,7 @@ def build_planner(
         if twin:
             raise LamdemoError("The twin knows no latent actions; plan over known ones.")
         searched, conditioner = _latent_space(pipeline, latents, dims), ByLatents()
-        given = given or CostWeights(prior=0.1)
+        given = given or CostWeights(prior=LATENT_PRIOR)
     else:
         known = pipeline.controller(controller) if isinstance(controller, str) else controller
         mean, scale = known.controller.mean, known.controller.std

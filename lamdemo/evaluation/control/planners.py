@@ -17,7 +17,7 @@ from lamdemo.models.twin import Twin
 from lamdemo.pipeline import TransferPipeline
 from lamdemo.pipeline.control import KnownController
 from lamdemo.planning.execution import decode_plan
-from lamdemo.planning.planner import Planner, build_planner
+from lamdemo.planning.planner import LATENT_PRIOR, CostWeights, Planner, build_planner
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Budget:
         refine: of the draft's best, those that the full world model judges again.
         solver: which one searches.
         draft: search with drafts of the world models, where there are some.
+        along: share of the cost that is the mean distance over the plan's steps; the rest is its end's, the paper's.
+        rest: do nothing where a plan does not promise this share of the cost less than that, see `Planned`.
     """
 
     samples: int | None = None
@@ -39,6 +41,8 @@ class Budget:
     refine: int = 32
     solver: str = "cem"
     draft: bool = True
+    along: float = 0.0
+    rest: float = 0.0
 
     def settings(self) -> dict[str, Any]:
         """What the solver is built with."""
@@ -46,9 +50,10 @@ class Budget:
         return {k: v for k, v in given.items() if v is not None}
 
 
-# A plan that is made at every step, and starts from the last one, need not be searched for as long.
+# A plan that is made at every step, and starts from the last one, need not be searched for as long. There the cost of
+# the end alone does not hold the first step, and at the goal plans wander; both were chosen on validation scenes.
 OPEN = Budget(samples=96, elites=10, iterations=6, refine=12)
-CLOSED = Budget(samples=64, elites=8, iterations=4, refine=6)
+CLOSED = Budget(samples=64, elites=8, iterations=4, refine=6, along=0.5, rest=0.1)
 
 
 class Maker:
@@ -56,6 +61,7 @@ class Maker:
 
     Attributes:
         horizon: steps of a plan, H.
+        budget: how long to search.
     """
 
     def __init__(
@@ -82,7 +88,7 @@ class Maker:
                 those that came with the checkpoint.
         """
         self._pipeline, self._known, self._twin = pipeline, known, twin
-        self._budget, self.horizon, self._twin_draft, self._latents = budget, horizon, twin_draft, latents
+        self.budget, self.horizon, self._twin_draft, self._latents = budget, horizon, twin_draft, latents
         self._made: dict[str, Planner] = {}
 
     @cached_property
@@ -107,7 +113,7 @@ class Maker:
         return self._made[method]
 
     def _make(self, method: str) -> Planner:
-        budget = self._budget
+        budget = self.budget
         draft: bool | Draft | None = None if budget.draft else False
         twin: bool | Twin = False
         if method == "twin":
@@ -123,6 +129,9 @@ class Maker:
             horizon=self.horizon,
             refine=budget.refine,
             latents=self.latents if method == "latent" else None,
+            weights=CostWeights(
+                goal=1 - budget.along, along=budget.along, prior=LATENT_PRIOR if method == "latent" else 0.0
+            ),
             **budget.settings(),
         )
 

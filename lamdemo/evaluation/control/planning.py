@@ -81,7 +81,16 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
         # The solver's own elites, but never more than there are candidates.
         elites = getattr(SOLVERS[config.solver][0], "elites", None)
     elites = elites if elites is None or samples is None else min(elites, samples)
-    budget = Budget(samples, elites, config.iterations or own.iterations, base.refine, config.solver, config.draft)
+    budget = Budget(
+        samples,
+        elites,
+        config.iterations or own.iterations,
+        base.refine,
+        config.solver,
+        config.draft,
+        base.along,
+        base.rest,
+    )
     found = None
     if config.env is not None:
         from lamdemo.simulators import available

@@ -395,7 +395,7 @@ def closed_section(
         policies: dict[str, Policy] = {}
         for method in methods:
             decoder = body.known if method == "latent" else None
-            policies[method] = Planned(maker.planner(method), spec, controller=decoder)
+            policies[method] = Planned(maker.planner(method), spec, controller=decoder, rest=maker.budget.rest)
         policies |= {"random": RandomPolicy(spec, *commands_of(body.known)), "zero": Zero(spec), "hidden": Hidden(spec)}
         tasks = (make_task(sim, n) for n in numbers)
         section = evaluate_closed_loop(sim, tasks, policies, seed=seed, progress=progress)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LATENT = "latent"  # how the latent space is called where controllers go by their names
 BUDGETS = {"quick": (64, 6), "paper": (300, 15)}  # samples and iterations
 _BY_GRADIENT = {"quick": (6, 12), "paper": (12, 30)}  # starts, and steps of Adam
+REST = 0.1  # a plan that promises less than this share is not carried out, see `Planned`
 _SKETCH = 160  # longest side in pixels of candidates' pictures
 _SKETCHES = 4
 _SKETCH_EVERY = 0.8  # seconds between two rounds of them: drawing takes time from the search
@@ -534,7 +535,7 @@ def execute(
 
         length = MOST_APART if ends.actions is None else len(ends.actions)
         task = make_task(simulator, ends.seed, steps=length)
-        policy = Planned(searcher.stoppable(stop), simulator.spec, controller=known)
+        policy = Planned(searcher.stoppable(stop), simulator.spec, controller=known, rest=REST)
         first = Step(0, ends.start, None, ends.goal, simulator.distance(task.start_truth, task.goal_truth))
         last = [first]
         tell(first)

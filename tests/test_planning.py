@@ -39,6 +39,7 @@ from lamdemo.planning import (
     build_solver,
 )
 from lamdemo.planning.dynamics import CoarseLook
+from lamdemo.planning.parallel import beside
 from lamdemo.planning.solver import Noise
 
 D, GRID, Z = TINY.encoder.channels, TINY.encoder.grid, TINY.bottleneck.channels
@@ -586,3 +587,35 @@ class TestAlongTheWay:
         assert GoalDistance(goal)(both, actions).tolist() == [[0.0, 0.0]]
         along = GoalDistance(goal, along=True)(both, actions)
         assert along[0, 0] == 0 and along[0, 1] == pytest.approx((10 + 10 + 0) / 3)
+
+
+class TestBeside:
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_parts_come_in_order_and_torch_keeps_its_threads(self, threads: int) -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode():
+                parts = [torch.full((2,), float(i)) for i in range(5)]
+                found = beside(lambda part: part * 2, parts)
+            assert [f.tolist() for f in found] == [[2.0 * i] * 2 for i in range(5)]
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+
+    def test_gradients_pass_and_errors_come_through(self) -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            x = torch.ones(2, requires_grad=True)
+            torch.cat(beside(lambda part: part * 3, [x, x])).sum().backward()
+            assert x.grad is not None and x.grad.tolist() == [6.0, 6.0]
+
+            def fails(part: Tensor) -> Tensor:
+                raise LamdemoError("no")
+
+            with torch.inference_mode(), pytest.raises(LamdemoError):
+                beside(fails, [torch.ones(1), torch.ones(1)])
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)

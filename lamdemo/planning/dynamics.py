@@ -166,7 +166,7 @@ class Imagination:
         return cls(world_model, _same, _same, chunk)
 
     @classmethod
-    def draft(cls, draft: Draft, chunk: int = 100) -> Imagination:
+    def draft(cls, draft: Draft, chunk: int = 75) -> Imagination:
         """A draft of it."""
         return cls(draft.world_model, draft.project, draft.lift, chunk, draft)
 

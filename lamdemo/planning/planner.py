@@ -35,6 +35,7 @@ from lamdemo.planning.dynamics import (
 from lamdemo.planning.gradient import Gradient, GradientConfig
 from lamdemo.planning.icem import ICEM, ICEMConfig
 from lamdemo.planning.mppi import MPPI, MPPIConfig
+from lamdemo.planning.parallel import beside
 from lamdemo.planning.random import RandomConfig, RandomShooting
 from lamdemo.planning.solver import Callback, Iteration, Solution, Solver, SolverState, take
 from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space
@@ -326,7 +327,7 @@ class Planner:
         def judged(u: Tensor) -> Tensor:
             # Judged as they are imagined: all states of all candidates together would not fit the cache.
             parts = self.space.decode(u).split(dynamics.chunk, 1)
-            return torch.cat([cost(dynamics.rollout(start, some), some) for some in parts], 1)
+            return torch.cat(beside(lambda some: cost(dynamics.rollout(start, some), some), parts), 1)
 
         return judged
 

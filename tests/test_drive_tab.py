@@ -687,6 +687,10 @@ def test_it_fits_a_phone_and_drives_by_touch(browser: Any, address: str, scheme:
     page = opened(phone, address)
     page.locator("[data-press=ArrowUp]").tap()
     assert rest(page) == 1
+    # From the picture's top to the last arrow: all of it is in sight at once.
+    top, bottom = (page.locator(w).bounding_box() for w in (f"{VIEW} .lam-stage >> nth=0", "[data-press=ArrowDown]"))
+    assert bottom["y"] + bottom["height"] - top["y"] < 844
+    assert top["y"] < page.locator("#lam-drive-controller").bounding_box()["y"] < bottom["y"]
     assert page.evaluate("document.documentElement.scrollWidth") <= 391
     phone.close()
 

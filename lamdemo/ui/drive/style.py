@@ -117,4 +117,10 @@ CSS = """
 }
 @media (hover: none) { .lam-drive-acts kbd { display: none; } }
 @media (prefers-reduced-motion: reduce) { .lam-stick i { transition: none; } }
+/* On a phone picture and arrows are in sight together: little stands between them. */
+@media (max-width: 760px) {
+  #lam-drive-console { order: -1; } .form:has(#lam-drive-controller) { order: -2; }
+  #lam-drive-seen .lam-drive-strip { display: none; }
+  #lam-drive-seen .lam-drive-duo figcaption { font-size: .74rem; max-height: 4.35em; overflow-y: auto; }
+}
 """

@@ -413,6 +413,16 @@ def test_a_plan_of_another_start_and_goal_is_told_to_be_one(
     assert shown[tab.old] == "" and not warned
 
 
+def test_a_place_of_the_clip_before_is_let_go(page: PlanPage, small_clip: Path, warned: list[str]) -> None:
+    tab, who = page.plan, ask("shorter")
+    tab._take_own(given(page) | {tab.own: str(small_clip)}, who)
+    ends = page.session(who).plan.ends  # type: ignore[union-attr]
+    far = tab.last.preprocess(500)
+    assert tab.ends_view not in tab._change_frames(given(page, last=far), who)
+    assert page.session(who).plan.ends is ends and not warned  # type: ignore[union-attr]
+    assert tab.ends_view in tab._change_frames(given(page, last=3), who)
+
+
 def test_a_search_on_the_page_leaves_its_buttons_as_they_were(
     page: PlanPage, small_clip: Path, warned: list[str]
 ) -> None:

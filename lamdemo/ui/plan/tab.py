@@ -36,6 +36,20 @@ _TASKS = 10_000  # first seed of the scenes that no controller was trained on
 _TASK_STEPS = 4
 
 
+class _FrameSlider(gr.Slider):
+    """A slider of a clip's frames, which any number may come from.
+
+    As a shorter clip is chosen, browsers tell the place in the one before once more, which Gradio would refuse with a
+    notice about what nobody did.
+    """
+
+    is_template = True  # for the browser it is a slider
+
+    def preprocess(self, payload: float) -> float:
+        """The number as it came."""
+        return payload
+
+
 class PlanTab:
     """Controls of the tab, and the handlers behind them.
 
@@ -154,10 +168,10 @@ class PlanTab:
                     elem_id="lam-plan-own-goal",
                 )
             with gr.Row():
-                self.first = gr.Slider(
+                self.first = _FrameSlider(
                     1, 16, 1, step=1, label="Start at frame", min_width=140, buttons=[], elem_id="lam-plan-first"
                 )
-                self.last = gr.Slider(
+                self.last = _FrameSlider(
                     1, 16, 1 + STEPS, step=1, label="Goal at frame", min_width=140, buttons=[], elem_id="lam-plan-last"
                 )
         with gr.Row(visible=False) as self.of_simulator:
@@ -335,6 +349,11 @@ class PlanTab:
 
     def _change_frames(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         _, plan = self.at(request)
+        pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub])
+        with Notice():
+            count = len(self.library.get(data[self.clip], pipeline.fps, plan.own).frames)
+            if max(whole(data[self.first]) or 1, whole(data[self.last]) or 1) > count:
+                return {self.horizon: gr.skip()}
         plan.goal = None  # a goal of the clip is wanted again
         return self._show(data, request, {}, fresh=True)
 

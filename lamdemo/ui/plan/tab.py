@@ -36,20 +36,6 @@ _TASKS = 10_000  # first seed of the scenes that no controller was trained on
 _TASK_STEPS = 4
 
 
-class _FrameSlider(gr.Slider):
-    """A slider of a clip's frames, which any number may come from.
-
-    As a shorter clip is chosen, browsers tell the place in the one before once more, which Gradio would refuse with a
-    notice about what nobody did.
-    """
-
-    is_template = True  # for the browser it is a slider
-
-    def preprocess(self, payload: float) -> float:
-        """The number as it came."""
-        return payload
-
-
 class PlanTab:
     """Controls of the tab, and the handlers behind them.
 
@@ -168,12 +154,16 @@ class PlanTab:
                     elem_id="lam-plan-own-goal",
                 )
             with gr.Row():
-                self.first = _FrameSlider(
+                self.first = gr.Slider(
                     1, 16, 1, step=1, label="Start at frame", min_width=140, buttons=[], elem_id="lam-plan-first"
                 )
-                self.last = _FrameSlider(
+                self.last = gr.Slider(
                     1, 16, 1 + STEPS, step=1, label="Goal at frame", min_width=140, buttons=[], elem_id="lam-plan-last"
                 )
+        for slider in (self.first, self.last):
+            # As a shorter clip is chosen, browsers tell the place in the one before once more, which Gradio would
+            # refuse with a notice about what nobody did. (A class of one's own would make Gradio write a stub here.)
+            slider.preprocess = lambda payload: payload  # type: ignore[method-assign]
         with gr.Row(visible=False) as self.of_simulator:
             self.simulator = gr.Dropdown(
                 simulators,

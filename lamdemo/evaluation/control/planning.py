@@ -90,6 +90,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
         config.draft,
         base.along,
         base.rest,
+        base.prior,
     )
     found = None
     if config.env is not None:

@@ -18,8 +18,17 @@ if TYPE_CHECKING:
 
 _MOST_THUMBS = 12
 _TRAIL = 5
-# What a controller was trained on, and so where it can be at home.
+# What a controller was trained on, and so where it can be at home; what shows best comes first.
 _HOMES = {
+    "fetch": (
+        "Fetch robot",
+        "Trained in the simulator Fetch: an arm over a table. It acts best there; elsewhere it moves whatever stands "
+        "in the arm's place.",
+    ),
+    "doom": (
+        "Doom",
+        "Trained in rooms of the simulator ViZDoom, seen in first person; it acts best there and in similar rooms.",
+    ),
     "car": (
         "Car",
         "Trained on model cars filmed from the driver's seat; it drives best on such pictures: a view ahead, near the "
@@ -29,15 +38,6 @@ _HOMES = {
         "Robot arm",
         "Trained on one kind of robot arm seen by cameras at its side; it acts best on such pictures. Where there is "
         "no arm, it moves whatever stands in its place.",
-    ),
-    "doom": (
-        "Doom",
-        "Trained in rooms of the simulator ViZDoom, seen in first person; it acts best there and in similar rooms.",
-    ),
-    "fetch": (
-        "Fetch robot",
-        "Trained in the simulator Fetch: an arm over a table. It acts best there; elsewhere it moves whatever stands "
-        "in the arm's place.",
     ),
 }
 _SIDES, _AHEAD = ("left", "right"), ("forward", "forwards", "up", "away", "away from you")

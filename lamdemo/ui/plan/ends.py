@@ -92,7 +92,8 @@ class Library:
         from lamdemo.data.episodes.opening import open_episodes
 
         found = []
-        for index in sorted((self.folder / "episodes").glob("*/episodes.json")):
+        # Backwards, since an arm over a table shows sooner than a room what a plan is.
+        for index in sorted((self.folder / "episodes").glob("*/episodes.json"), reverse=True):
             place = index.parent
             try:
                 names = open_episodes(place).names

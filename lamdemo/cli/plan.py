@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -114,4 +114,20 @@ def plan(
         )
     finally:
         remove_if_empty(made)
+    for line in _told(result):
+        typer.echo(line)
     typer.echo(out)
+
+
+def _told(result: dict[str, Any]) -> list[str]:
+    """The result in a few lines, baselines beside."""
+    if result["evaluation"] == "openloop":
+        rows = {method: f"{figure['value']:.2f}" for method, figure in result["over_zero"].items()}
+        return ["error of the summed plan, over doing nothing: " + ", ".join(f"{m} {v}" for m, v in rows.items())]
+    unit = result["distance_is"]
+    lines = [f"{result['tasks']} tasks, {result['start']['value']:.3g} {unit} away at the start"]
+    for policy, reached in result["success"].items():
+        lines.append(
+            f"{policy}: there {reached['value']:.2f}, ends {result['distance'][policy]['value']:.3g} {unit} away"
+        )
+    return lines

@@ -108,7 +108,8 @@ def searched(done: Found) -> str:
     ended = f"stopped after iteration {news.index + 1} of {news.of}" if done.stopped else f"{news.of} iterations"
     line = (
         f'<p class="lam-plan-line" role="status"><span>{ended} in <b>{done.seconds:.1f}</b> s</span>'
-        f"<span>cost <b>{done.cost:.3g}</b></span>"
+        f'<span title="By the world model; the search above was measured with its draft, where there is one.">'
+        f"cost <b>{done.cost:.3g}</b></span>"
     )
     if done.idle_cost is not None:
         line += f"<span>doing nothing <b>{done.idle_cost:.3g}</b></span>"

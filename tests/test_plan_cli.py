@@ -12,6 +12,7 @@ from test_control_evaluation import toy_episode, with_control
 from toy_simulator import TOY, install
 
 from lamdemo.cli import main
+from lamdemo.cli.plan import _told
 from lamdemo.data.episodes.files import EpisodeWriter
 
 Run = Callable[..., tuple[int, str, str]]
@@ -58,6 +59,16 @@ def test_in_a_simulator(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     }
     assert (found["settings"]["samples"], found["settings"]["horizon"], found["tasks"]) == (6, 2, 2)
     assert set(found["headline"]) == {"over_zero", "over_random", "over_twin", "success"}
+
+
+@pytest.mark.parametrize("value", [0.25, None])
+def test_what_plans_came_to_is_told_beside_the_baselines(value: float | None) -> None:
+    one, number = {"value": value}, "–" if value is None else "0.25"
+    told = _told({"evaluation": "openloop", "over_zero": {"controller": one, "random": {"value": 1.5}}})
+    assert told == [f"error of the summed plan, over doing nothing: controller {number}, random 1.50"]
+    closed = {"evaluation": "closedloop", "tasks": 3, "distance_is": "metres", "start": {"value": 0.1}}
+    told = _told(closed | {"success": {"zero": one}, "distance": {"zero": {"value": 0.1}}})
+    assert told == ["3 tasks, 0.1 metres away at the start", f"zero: there {number}, ends 0.1 metres away"]
 
 
 def test_the_same_seed_gives_the_same_plans(run: Run, checkpoint: Path, episodes: Path, tmp_path: Path) -> None:

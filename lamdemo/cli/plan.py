@@ -121,13 +121,15 @@ def plan(
 
 def _told(result: dict[str, Any]) -> list[str]:
     """The result in a few lines, baselines beside."""
+
+    def said(figure: dict[str, Any], digits: str) -> str:
+        return "–" if figure["value"] is None else format(figure["value"], digits)
+
     if result["evaluation"] == "openloop":
-        rows = {method: f"{figure['value']:.2f}" for method, figure in result["over_zero"].items()}
-        return ["error of the summed plan, over doing nothing: " + ", ".join(f"{m} {v}" for m, v in rows.items())]
-    unit = result["distance_is"]
-    lines = [f"{result['tasks']} tasks, {result['start']['value']:.3g} {unit} away at the start"]
+        rows = ", ".join(f"{method} {said(figure, '.2f')}" for method, figure in result["over_zero"].items())
+        return [f"error of the summed plan, over doing nothing: {rows}"]
+    unit, distance = result["distance_is"], result["distance"]
+    lines = [f"{result['tasks']} tasks, {said(result['start'], '.3g')} {unit} away at the start"]
     for policy, reached in result["success"].items():
-        lines.append(
-            f"{policy}: there {reached['value']:.2f}, ends {result['distance'][policy]['value']:.3g} {unit} away"
-        )
+        lines.append(f"{policy}: there {said(reached, '.2f')}, ends {said(distance[policy], '.3g')} {unit} away")
     return lines

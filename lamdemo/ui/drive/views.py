@@ -25,14 +25,14 @@ _HOMES = {
         "Trained in the simulator Fetch: an arm over a table. It acts best there; elsewhere it moves whatever stands "
         "in the arm's place.",
     ),
-    "doom": (
-        "Doom",
-        "Trained in rooms of the simulator ViZDoom, seen in first person; it acts best there and in similar rooms.",
-    ),
     "car": (
         "Car",
         "Trained on model cars filmed from the driver's seat; it drives best on such pictures: a view ahead, near the "
         "ground.",
+    ),
+    "doom": (
+        "Doom",
+        "Trained in rooms of the simulator ViZDoom, seen in first person; it acts best there and in similar rooms.",
     ),
     "arm": (
         "Robot arm",

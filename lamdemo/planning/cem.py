@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lamdemo.planning.solver import (
-    Callback,
+    Iterative,
     Noise,
     Objective,
     Search,
-    Solution,
     SolverState,
+    around,
     check_setting,
-    starting_state,
     take,
 )
 
@@ -54,37 +51,22 @@ def fitted(elites: Tensor, old: tuple[Tensor, Tensor], momentum: float, smallest
     return mean, std.clamp_min(smallest)
 
 
-class CEM:
+class CEM(Iterative):
     """See the module."""
 
     def __init__(self, config: CEMConfig | None = None) -> None:
         self.config = config or CEMConfig()
 
-    @torch.no_grad()
-    def solve(
-        self,
-        objective: Objective,
-        shape: tuple[int, int, int],
-        *,
-        seed: int | Sequence[int] = 0,
-        start: SolverState | None = None,
-        callback: Callback | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Solution:
-        """See `Solver.solve`."""
+    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
+        """See `Iterative.iterate`."""
         c = self.config
-        b, s, u = shape
-        noise, search = Noise(seed, b, device), Search(c.iterations, callback)
-        state = starting_state(shape, start, device)
+        _, s, u = state.mean.shape
         mean, std = state.mean, state.std
         going = True
         while going:
-            drawn = noise.normal(c.samples, s, u)
-            # The mean is a candidate: late in the search it is often better than any sample around it.
-            drawn = torch.cat([torch.zeros_like(drawn[:, :1]), drawn[:, 1:]], 1)
-            candidates = mean[:, None] + std[:, None] * drawn
+            candidates = around(mean, std, noise.normal(c.samples, s, u))
             costs = objective(candidates)
             elites = search.rank(costs, c.elites)
             mean, std = fitted(take(candidates, elites), (mean, std), c.momentum, c.smallest)
             going = search.record(candidates, costs, elites, mean, std)
-        return search.solution(SolverState(mean, std))
+        return SolverState(mean, std)

@@ -6,21 +6,19 @@ several starts make up for that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lamdemo.planning.solver import (
-    Callback,
+    Iterative,
     Noise,
     Objective,
     Search,
-    Solution,
     SolverState,
+    around,
     check_setting,
-    starting_state,
 )
 
 _BETA1, _BETA2 = 0.9, 0.99
@@ -50,30 +48,17 @@ class GradientConfig:
         check_setting("gradient", "bound", self.bound, 0.1, 100)
 
 
-class Gradient:
+class Gradient(Iterative):
     """See the module."""
 
     def __init__(self, config: GradientConfig | None = None) -> None:
         self.config = config or GradientConfig()
 
-    def solve(
-        self,
-        objective: Objective,
-        shape: tuple[int, int, int],
-        *,
-        seed: int | Sequence[int] = 0,
-        start: SolverState | None = None,
-        callback: Callback | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Solution:
-        """See `Solver.solve`."""
+    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
+        """See `Iterative.iterate`."""
         c = self.config
-        b, s, u = shape
-        noise, search = Noise(seed, b, device), Search(c.iterations, callback)
-        state = starting_state(shape, start, device)
-        drawn = noise.normal(c.samples, s, u)
-        drawn = torch.cat([torch.zeros_like(drawn[:, :1]), drawn[:, 1:]], 1)
-        here = (state.mean[:, None] + state.std[:, None] * drawn).clamp(-c.bound, c.bound)
+        _, s, u = state.mean.shape
+        here = around(state.mean, state.std, noise.normal(c.samples, s, u)).clamp(-c.bound, c.bound)
         first, second = torch.zeros_like(here), torch.zeros_like(here)
         going, index = True, 0
         while going:
@@ -88,7 +73,7 @@ class Gradient:
             going = search.record(here, costs, elites, top, here.std(1, unbiased=False))
             here = after
         # The next search starts around the best, as widely as this one did: gradients narrow nothing.
-        return search.solution(SolverState(search.best, torch.ones_like(search.best)))
+        return SolverState(search.best, torch.ones_like(search.best))
 
 
 def _slopes(objective: Objective, candidates: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,21 +6,19 @@ iteration and the next plan; there are fewer candidates each time, since the sea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from lamdemo.planning.cem import fitted
 from lamdemo.planning.solver import (
-    Callback,
+    Iterative,
     Noise,
     Objective,
     Search,
-    Solution,
     SolverState,
+    around,
     check_setting,
-    starting_state,
     take,
 )
 
@@ -60,36 +58,23 @@ class ICEMConfig:
         check_setting("icem", "smallest", self.smallest, 0, 1)
 
 
-class ICEM:
+class ICEM(Iterative):
     """See the module."""
 
     def __init__(self, config: ICEMConfig | None = None) -> None:
         self.config = config or ICEMConfig()
 
-    @torch.no_grad()
-    def solve(
-        self,
-        objective: Objective,
-        shape: tuple[int, int, int],
-        *,
-        seed: int | Sequence[int] = 0,
-        start: SolverState | None = None,
-        callback: Callback | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Solution:
-        """See `Solver.solve`."""
+    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
+        """See `Iterative.iterate`."""
         c = self.config
-        b, s, u = shape
-        noise, search = Noise(seed, b, device), Search(c.iterations, callback)
-        state = starting_state(shape, start, device)
+        _, s, u = state.mean.shape
         mean, std = state.mean, state.std
         alive = state.extra.get("elites", mean[:, None][:, :0])
         going, index = True, 0
         while going:
             count = min(c.samples, max(int(c.samples / c.decay**index), 2 * c.elites))
             drawn = noise.coloured(count, s, u, c.colour)
-            drawn = torch.cat([torch.zeros_like(drawn[:, :1]), drawn[:, 1:]], 1)
-            candidates = torch.cat([mean[:, None] + std[:, None] * drawn, alive], 1)
+            candidates = torch.cat([around(mean, std, drawn), alive], 1)
             costs = objective(candidates)
             elites = search.rank(costs, c.elites)
             best = take(candidates, elites)
@@ -97,4 +82,4 @@ class ICEM:
             mean, std = fitted(best, (mean, std), c.momentum, c.smallest)
             going = search.record(candidates, costs, elites, mean, std)
             index += 1
-        return search.solution(SolverState(mean, std, {"elites": alive}))
+        return SolverState(mean, std, {"elites": alive})

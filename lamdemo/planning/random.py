@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from lamdemo.planning.solver import (
-    Callback,
+    Iterative,
     Noise,
     Objective,
     Search,
-    Solution,
     SolverState,
     check_setting,
-    starting_state,
 )
 
 
@@ -39,31 +34,19 @@ class RandomConfig:
         check_setting("random", "iterations", self.iterations, 1, 1000)
 
 
-class RandomShooting:
+class RandomShooting(Iterative):
     """See the module."""
 
     def __init__(self, config: RandomConfig | None = None) -> None:
         self.config = config or RandomConfig()
 
-    @torch.no_grad()
-    def solve(
-        self,
-        objective: Objective,
-        shape: tuple[int, int, int],
-        *,
-        seed: int | Sequence[int] = 0,
-        start: SolverState | None = None,
-        callback: Callback | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Solution:
-        """See `Solver.solve`."""
+    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
+        """See `Iterative.iterate`."""
         c = self.config
-        b, s, u = shape
-        noise, search = Noise(seed, b, device), Search(c.iterations, callback)
-        state = starting_state(shape, start, device)
+        _, s, u = state.mean.shape
         going = True
         while going:
             candidates = state.mean[:, None] + state.std[:, None] * noise.normal(c.samples, s, u)
             costs = objective(candidates)
             going = search.record(candidates, costs, search.rank(costs, c.elites), state.mean, state.std)
-        return search.solution(SolverState(search.best, state.std))
+        return SolverState(search.best, state.std)

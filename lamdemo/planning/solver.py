@@ -8,9 +8,10 @@ are those of `lamdemo` and: K candidates, U standard coordinates a step, I itera
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -206,6 +207,11 @@ def take(candidates: Tensor, index: Tensor) -> Tensor:
     return candidates.gather(1, index[:, :, None, None].expand(-1, -1, *candidates.shape[2:]))
 
 
+def around(mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
+    """Candidates ``[B, K, S, U]`` around a mean; the mean is the first: late in a search it often beats all others."""
+    return mean[:, None] + std[:, None] * torch.cat([torch.zeros_like(noise[:, :1]), noise[:, 1:]], 1)
+
+
 class Search:
     """The bookkeeping of a running search: what is best so far, the history, the callback."""
 
@@ -260,6 +266,32 @@ class Search:
             self.last,
             self.stopped,
         )
+
+
+class Iterative(ABC):
+    """What all our solvers share: each says only how it searches."""
+
+    config: Any
+
+    @torch.no_grad()
+    def solve(
+        self,
+        objective: Objective,
+        shape: tuple[int, int, int],
+        *,
+        seed: int | Sequence[int] = 0,
+        start: SolverState | None = None,
+        callback: Callback | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Solution:
+        """See `Solver.solve`."""
+        search = Search(self.config.iterations, callback)
+        state = starting_state(shape, start, device)
+        return search.solution(self.iterate(objective, state, Noise(seed, shape[0], device), search))
+
+    @abstractmethod
+    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
+        """Search from ``state`` on, telling ``search`` of each iteration; returns where the next search begins."""
 
 
 _COUNTS = ("samples", "elites", "iterations")

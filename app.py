@@ -1,6 +1,8 @@
 """The page: ``python app.py``, then open the address it prints."""
 
-from lamdemo.ui import serve
+import sys
+
+from lamdemo.cli import main
 
 if __name__ == "__main__":
-    serve()
+    main(["app", *sys.argv[1:]])

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from lamdemo.data.episodes.format import ActionSpec, Channel
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.controls import KnownController, fitting
 from lamdemo.evaluation.report import git_state
-from lamdemo.models.companions import load_draft
+from lamdemo.models.companion_files import load_distilled
 from lamdemo.models.controller import Controller, ControllerConfig
-from lamdemo.models.draft import Draft, DraftConfig
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.pipeline.control import KnownController, fitting
+from lamdemo.models.distilled import DistilledConfig, DistilledModel
 from lamdemo.planning import build_planner
 
 STEPS = 300 * 15 * 3
@@ -73,11 +73,13 @@ def main() -> None:
     goal = np.roll(picture, -16, 1)
     known, own_controller = stand_in(pipeline, arguments.controller)
     assert pipeline.folder is not None
-    draft = load_draft(pipeline.folder)
+    draft = load_distilled(pipeline.folder)
     own_draft = draft is not None
     if draft is None:
         config = model.config
-        draft = Draft(DraftConfig(), config.encoder.channels, config.bottleneck.channels, config.encoder.grid).eval()
+        draft = DistilledModel(
+            DistilledConfig(), config.encoder.channels, config.bottleneck.channels, config.encoder.grid
+        ).eval()
         draft.fit(pipeline.encode(np.stack([picture, goal])).repeat(4, 1, 1))
 
     # The unit: a step of the full world model for one of many candidates, in the precision that searches have.

@@ -2,7 +2,7 @@
 
 Opens the page with the bundled checkpoint in headless Chromium, whose WebGL the processor computes, and prints JSON:
 seconds from opening the tab to its map, from a click on a point to the first step on show and to the loop of eight, and
-from a key of play mode to its picture.
+from a key of Steer to its picture.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def measure(runs: int) -> dict[str, Any]:
     """Seconds, each of ``runs`` times."""
     from playwright.sync_api import sync_playwright
 
+    from lamdemo.engine import bundled_checkpoints
     from lamdemo.evaluation.report import git_state
     from lamdemo.latent_space.atlas import Atlas
-    from lamdemo.pipeline import bundled_checkpoints
     from lamdemo.ui import build_page, launch_options
 
     atlas = Atlas.read(bundled_checkpoints()["noisy"])
@@ -59,7 +59,7 @@ def measure(runs: int) -> dict[str, Any]:
             took["click to first step"].append(time.perf_counter() - begun)
             page.wait_for_function(f"old => ({LOOP}) && ({LOOP}) !== old", arg=old, polling=10)
             took["click to loop"].append(time.perf_counter() - begun)
-        page.get_by_role("tab", name="Play", exact=True).click()
+        page.get_by_role("tab", name="Steer", exact=True).click()
         page.click("#lam-play-start")
         page.wait_for_selector("#lam-play-view img")
         page.locator("#lam-play-pad button").first.focus()

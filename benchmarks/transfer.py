@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.engine import TransferPipeline
 
 
 def median_seconds(work: Callable[[], object], runs: int = 5) -> float:

@@ -28,19 +28,22 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, Python looks beside this file only
 
+from lamdemo.core.errors import LamdemoError  # noqa: E402
+from lamdemo.core.files import write_safely  # noqa: E402
 from lamdemo.data.scenes import Cast, Photographs, Script  # noqa: E402
-from lamdemo.errors import LamdemoError  # noqa: E402
-from lamdemo.evaluation.locality import DILATION, rendered, thing_mask, where_it_moves  # noqa: E402
+from lamdemo.engine import ActionEdit, TransferPipeline, TransferResult  # noqa: E402
+from lamdemo.evaluation.locality import DILATION, where_it_moves  # noqa: E402
 from lamdemo.evaluation.pictures import MOTION_WIDTH, end_point_errors, motion  # noqa: E402
 from lamdemo.evaluation.report import git_state  # noqa: E402
+from lamdemo.evaluation.scenes import rendered, thing_mask  # noqa: E402
 from lamdemo.evaluation.sheets import GREEN, RED, heated, outlined  # noqa: E402
+from lamdemo.jobs.compare import flows, measure_result  # noqa: E402
 from lamdemo.models import checkpoint_hash, read_config  # noqa: E402
-from lamdemo.models.checkpoint import CONFIG_NAME, write_safely  # noqa: E402
-from lamdemo.pipeline import ActionEdit, TransferPipeline, TransferResult  # noqa: E402
-from lamdemo.pipeline.compare import flows, measure_result  # noqa: E402
+from lamdemo.models.checkpoint import CONFIG_NAME  # noqa: E402
 from lamdemo.video import read_clip, read_image, side_by_side  # noqa: E402
 
 FAMILIES = ("noisy", "sparse", "discrete")
+LAYERS = "layers"  # a checkpoint of this name stands beside the families: things move as layers in it
 WIDTH = 256  # pixels across of a panel
 WIDE, SQUARE = (192, WIDTH), (WIDTH, WIDTH)  # height and width of filmed and of rendered panels
 BETWEEN = 2  # frames shown between two steps
@@ -184,6 +187,8 @@ class Studio:
             of = [n for n in found if families[n] == family]
             if of:
                 chosen[family] = found[family if family in of else of[0]]
+        if chosen and LAYERS in found:
+            chosen[LAYERS] = found[LAYERS]
         if not chosen:
             raise LamdemoError(f"The folder {folder.name} holds no checkpoint; train one, or give another folder.")
         self.folders = chosen
@@ -272,7 +277,7 @@ class Studio:
         seen = smooth[:: BETWEEN + 1]
         result = pipeline.transfer(seen, target, edit=edit, between=BETWEEN)
         more = measure_result(pipeline, result.frames, result.latents, flows(seen), edit)
-        judged = result.familiarity
+        judged = result.out_of_distribution
         return result, {
             "panel": label,
             "checkpoint": next(k for k, v in self.loaded.items() if v is pipeline),
@@ -284,7 +289,7 @@ class Studio:
             "change": result.measures["change"],
             "idle_change": result.measures["idle_change"],
             "unfamiliar": None if judged is None else judged.count,
-            "judged": None if judged is None else len(judged.unfamiliarity),
+            "judged": None if judged is None else len(judged.scores),
         }
 
     def simple(

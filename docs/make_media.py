@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.engine import TransferPipeline
 from lamdemo.video import read_clip, read_image, side_by_side
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,13 +37,17 @@ def make(pipeline: TransferPipeline, clip: str, photo: str, out: Path, *, start:
     print(out.relative_to(ROOT), f"{out.stat().st_size / 1e6:.2f} MB", result.measures)
 
 
+def make_all(checkpoint: str | Path | None = None) -> None:
+    """Make the picture that the README shows."""
+    pipeline = TransferPipeline.from_pretrained(checkpoint)
+    make(pipeline, "meadow_tilt.mp4", "mountain_path.jpg", ROOT / "docs/tilting.gif", start=0.0, seconds=2.2)
+
+
 def main() -> None:
     """Make it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default=None)
-    pipeline = TransferPipeline.from_pretrained(parser.parse_args().checkpoint)
-    docs = ROOT / "docs"
-    make(pipeline, "meadow_tilt.mp4", "mountain_path.jpg", docs / "tilting.gif", start=0.0, seconds=2.2)
+    make_all(parser.parse_args().checkpoint)
 
 
 if __name__ == "__main__":

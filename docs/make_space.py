@@ -23,8 +23,8 @@ def main() -> None:
     """Take the picture."""
     from playwright.sync_api import sync_playwright
 
+    from lamdemo.engine import bundled_checkpoints
     from lamdemo.latent_space.atlas import Atlas
-    from lamdemo.pipeline import bundled_checkpoints
     from lamdemo.ui import build_page, launch_options
 
     with socket.socket() as free:
@@ -32,7 +32,7 @@ def main() -> None:
         port = free.getsockname()[1]
     blocks = build_page()
     blocks.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
-    atlas = Atlas.read(bundled_checkpoints()["noisy"])
+    atlas = Atlas.read(next(iter(bundled_checkpoints().values())))
     assert atlas is not None
     rolls = np.flatnonzero(atlas.kind == atlas.kinds.index("roll"))
     step = int(rolls[atlas.size[rolls].argsort()[int(STEP * len(rolls))]])

@@ -4,9 +4,10 @@ From two frames of a video an inverse dynamics model reads a small latent action
 applies ``z`` to another state and predicts what comes next. The method is that of "Learning Latent
 Action World Models In The Wild" (arXiv 2601.05230), called "the paper" throughout.
 
-Imports go one way: ``video`` -> ``models`` -> ``data`` -> ``pipeline`` -> ``latent_space``, ``planning`` ->
-``evaluation`` -> ``ui``, ``cli``; ``simulators`` stand beside the pipeline and import ``video`` and ``data`` only,
-and ``training`` stands above it.
+Imports go one way, and no module imports what imports it: ``core`` -> ``video`` -> ``models``, ``data`` ->
+``engine`` -> ``latent_space``, ``planning`` -> ``jobs`` -> ``evaluation`` -> ``reporting`` -> ``ui``, ``cli``;
+``simulators`` stand beside the engine and import ``core``, ``video`` and ``data`` only, ``training`` stands above it,
+and ``companions``, which makes all that a checkpoint brings, above all but ``cli``.
 
 One meaning of time: ``z[t]`` takes ``s[t]`` to ``s[t+1]``; ``T`` frames have ``T - 1`` latents.
 
@@ -34,3 +35,6 @@ flows are in units of the picture's width and height, so that they hold at any r
 """
 
 __version__ = "0.1.0"
+
+DEFAULT_CHECKPOINT = "layers"
+"""Name of the bundled checkpoint that is meant where none is named."""

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from lamdemo.data.scenes import KINDS
-from lamdemo.latent_space.atlas import THUMB, Atlas, Recording, write_sheets
+from lamdemo.latent_space.atlas import Atlas, Recording
+from lamdemo.latent_space.thumbnails import THUMB, write_sheets
 
 PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "photos"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lamdemo.data.episodes import ActionSpec, Channel
+from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.models import checkpoint_hash, read_config
 from lamdemo.models.controller import Controller, ControllerConfig, save_controller
 

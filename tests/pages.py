@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -51,6 +52,25 @@ def chromiums() -> Iterator[Callable[..., Any]]:
         yield launch
         for browser in opened:
             browser.close()
+
+
+def troubles(scratch: Path) -> str:
+    """A server's log without what Gradio itself says where a page leaves or reloads while its events are under way."""
+    log = (scratch / "server.log").read_text()
+    gone = re.compile(r"ERROR:\s+Exception in ASGI application\n.*?response already started\.\n", re.DOTALL)
+    return gone.sub(lambda m: "" if "in sse_stream" in m[0] and "404: Not Found" in m[0] else m[0], log)
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds against WCAG 2.1 AA in what is to be seen of a page: rule, place and why."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+    return [
+        f"{rule['id']}: {node['html'][:120]}: {node['failureSummary']}"
+        for rule in found.response["violations"]
+        for node in rule["nodes"]
+    ]
 
 
 @contextmanager

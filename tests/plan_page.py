@@ -15,24 +15,26 @@ from typing import Any
 import gradio as gr
 from toy_simulator import Toy
 
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.engine import TransferPipeline
+from lamdemo.simulators.pool import SimulatorPool
 from lamdemo.ui import style
 from lamdemo.ui.models import Models
-from lamdemo.ui.plan.ends import Simulators
 from lamdemo.ui.plan.style import CSS
 from lamdemo.ui.plan.tab import PlanTab
 from lamdemo.ui.sessions import Session, Sessions
 from lamdemo.ui.space.work import Places
+from lamdemo.ui.waiting import CSS as TURN_CSS
+from lamdemo.ui.waiting import QUEUE
 
 
-class ToySimulators(Simulators):
+class ToySimulators(SimulatorPool):
     """The toy alone."""
 
     def __init__(self) -> None:
-        super().__init__(lambda name: Toy())
+        super().__init__(lambda name, seed: Toy())
 
-    def choices(self) -> list[tuple[str, str]]:
-        return [("toy", "toy")]
+    def names(self) -> list[str]:
+        return ["toy"]
 
 
 class PlanPage:
@@ -51,6 +53,7 @@ class PlanPage:
                     self.plan.build()
             self.name, self.hub = gr.Dropdown([pipeline.name], value=pipeline.name), gr.Textbox("")
             self.plan.tie(tab)
+        self.blocks.queue(**QUEUE)
 
     def session(self, request: Any) -> Session:
         return self.sessions.get(request.session_hash)
@@ -64,7 +67,7 @@ if __name__ == "__main__":
         server_name="127.0.0.1",
         server_port=int(sys.argv[1]),
         theme=style.theme(),
-        css=style.CSS + CSS,
+        css=style.CSS + TURN_CSS + CSS,
         head=style.HEAD,
         ssr_mode=False,
         show_error=False,

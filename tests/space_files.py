@@ -11,8 +11,8 @@ import torch
 from atlas_files import synthetic_atlas
 
 from lamdemo.latent_space.directions import PROBES, Direction, Directions
-from lamdemo.latent_space.prior import FlowPrior, FlowPriorConfig, save_prior
 from lamdemo.models import checkpoint_hash, read_config
+from lamdemo.models.prior import FlowPrior, FlowPriorConfig, save_prior
 
 
 def made_up_directions(channels: int, points: int) -> Directions:
@@ -48,7 +48,7 @@ def add_space(folder: Path, *, points: int = 300, seed: int = 0) -> Path:
     channels = config.bottleneck.channels
     atlas = synthetic_atlas(points, channels, 40, seed)
     atlas = replace(atlas, checkpoint=checkpoint_hash(folder), name=folder.name)
-    atlas.with_directions(made_up_directions(channels, points)).save(folder / "atlas.safetensors")
+    replace(atlas, directions=made_up_directions(channels, points)).save(folder / "atlas.safetensors")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         prior = FlowPrior(FlowPriorConfig(channels=channels, state_channels=config.encoder.channels, width=32))

@@ -16,12 +16,13 @@ from conftest import moving_square
 from safetensors.numpy import load, save
 
 from lamdemo.cli import main
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Cast, Photographs, SceneConfig, Script, draw_cast, render, write_script
 from lamdemo.data.videos import photographs_in
-from lamdemo.errors import LamdemoError
-from lamdemo.latent_space import building
-from lamdemo.latent_space.atlas import ATLAS_NAME, Atlas, write_sheets
-from lamdemo.latent_space.building import ACTIONS, CAMERA, AtlasConfig, build_atlas, camera_motion, density, thumbnail
+from lamdemo.engine import TransferPipeline
+from lamdemo.latent_space import building, recordings
+from lamdemo.latent_space.atlas import ATLAS_NAME, Atlas
+from lamdemo.latent_space.building import build_atlas, density
 from lamdemo.latent_space.projection import (
     Principal,
     neighbours,
@@ -30,7 +31,8 @@ from lamdemo.latent_space.projection import (
     spread_equal,
     umap_maps,
 )
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.latent_space.recordings import ACTIONS, CAMERA, AtlasConfig, camera_motion
+from lamdemo.latent_space.thumbnails import thumbnail, write_sheets
 from lamdemo.video import optical_flow, write_image, write_video
 
 FAST = AtlasConfig(umap=False, thumb=(32, 24), scene_steps=4)
@@ -482,9 +484,9 @@ def test_a_pan_is_measured_along_the_picture_of_a_turned_camera(photos: Path) ->
 def test_a_scene_shows_something_in_half_of_its_steps(kind: str) -> None:
     config = AtlasConfig(seed=3)
     for index in range(6):
-        script, _, visible = building._drawn(index, kind, 5, config)  # type: ignore[arg-type]
+        script, _, visible = recordings.visible_scene(index, kind, 5, config)  # type: ignore[arg-type]
         assert script.kind == kind and visible.shape == (8,) and visible.sum() >= 4
-        first, _, same = building._drawn(index, kind, 5, config)  # type: ignore[arg-type]
+        first, _, same = recordings.visible_scene(index, kind, 5, config)  # type: ignore[arg-type]
         assert (first.camera == script.camera).all() and (same == visible).all()
 
 
@@ -495,8 +497,8 @@ def test_steps_in_which_nothing_moves_show_nothing(monkeypatch: pytest.MonkeyPat
         script.camera[:, 1:] = 0
         return script
 
-    monkeypatch.setattr(building, "write_script", stops)
-    visible = building._drawn(0, "pan", 5, AtlasConfig())[2]
+    monkeypatch.setattr(recordings, "write_script", stops)
+    visible = recordings.visible_scene(0, "pan", 5, AtlasConfig())[2]
     assert visible.tolist() == [True] * 5 + [False] * 3
 
 

@@ -22,8 +22,8 @@ from conftest import moving_square
 import lamdemo
 from lamdemo.cli import main
 from lamdemo.cli.common import Span, command_line, span
+from lamdemo.engine import LatentActions, TransferPipeline, save_latents
 from lamdemo.models import checkpoint_hash, read_config
-from lamdemo.pipeline import LatentActions, TransferPipeline, save_latents
 from lamdemo.video import read_clip, read_image, write_video
 
 ROOT = Path(__file__).parents[1]
@@ -597,7 +597,8 @@ def test_scenes_are_made_and_judged(
     refused(run("scenes", "--out", cases, *settings), "cases is not an empty folder")
 
     judged = run("evaluate", "--pairs", cases, "--checkpoint", tiny_checkpoint, "--out", report, "--seed", 5)
-    assert judged == Done(0, f"{report}\n", "")
+    assert (judged.code, judged.err) == (0, "") and judged.out.endswith(f"\n\n{report}\n")
+    assert "| motion error over copying | cases | **model** |" in judged.out and "| pan | 2 | " in judged.out
     written = json.loads(report.read_text())
     assert written["seed"] == 5
     assert written["checkpoint"]["sha256"] == checkpoint_hash(tiny_checkpoint)
@@ -606,6 +607,10 @@ def test_scenes_are_made_and_judged(
 
     before = tree(tmp_path)
     refused(run("scenes", "--out", tmp_path / "x", "--cases", 1, "--kind", "dance"), "dance", "pan")
+    refused(run("scenes", "--out", tmp_path / "x", "--cases", 1, "--part", "train"), "--part", "--hand other")
+    other = ("scenes", "--hand", "other", "--out", tmp_path / "x", "--cases", 1)
+    refused(run(*other, "--photos", cases), "--photos", "--backgrounds")
+    refused(run(*other, "--things", tmp_path / "none"), "no folder none")
     refused(run("evaluate", "--out", report), "--videos", "--pairs")
     refused(run("evaluate", "--out", report, "--pairs", cases, "--videos", cases), "either")
     refused(run("evaluate", "--out", cases, "--pairs", cases), "cases is a folder")
@@ -641,7 +646,8 @@ def test_a_suite_of_several_checkpoints(
     assert tree(tmp_path) == before
 
     done = run("evaluate", *two, "--out", out, "--only", "pairs")
-    assert done == Done(0, f"{out}\n", "")
+    assert (done.code, done.err) == (0, "") and done.out.endswith(f"\n\n{out}\n")
+    assert done.out.count("| pan | 2 | ") == 2
     # Both are called tiny: their folders' names tell them apart.
     names = {tiny_checkpoint.parent.name, "other"}
     assert {p.relative_to(out).as_posix() for p in out.rglob("*.json")} == {f"{n}/pairs.json" for n in names}

@@ -13,14 +13,12 @@ import torch
 from conftest import TINY, moving_square
 
 from lamdemo.cli import main
-from lamdemo.errors import LamdemoError
-from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, save_checkpoint
-from lamdemo.pipeline import ActionEdit, LatentActions, TransferPipeline, save_latents
-from lamdemo.pipeline.compare import (
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import ActionEdit, LatentActions, TransferPipeline, save_latents
+from lamdemo.jobs.compare import (
     MEASURES,
     Entry,
     Progress,
-    Trial,
     agreement,
     check_names,
     compare,
@@ -30,6 +28,8 @@ from lamdemo.pipeline.compare import (
     measure_result,
     write_grid,
 )
+from lamdemo.jobs.transfer import TransferRequest
+from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, save_checkpoint
 from lamdemo.video import read_clip
 
 KEYS = [m.key for m in MEASURES]
@@ -52,11 +52,11 @@ def folders(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def trial() -> Trial:
-    return Trial(SOURCE, TARGET, 4.0, between=1)
+def trial() -> TransferRequest:
+    return TransferRequest(SOURCE, TARGET, 4.0, between=1)
 
 
-def entries(trial: Trial, folders: dict[str, Path], names: list[str]) -> list[Entry]:
+def entries(trial: TransferRequest, folders: dict[str, Path], names: list[str]) -> list[Entry]:
     return [
         news
         for news in compare(trial, names, lambda n: TransferPipeline.from_pretrained(folders[n]))
@@ -65,7 +65,7 @@ def entries(trial: Trial, folders: dict[str, Path], names: list[str]) -> list[En
 
 
 class TestCompare:
-    def test_each_does_what_the_pipeline_alone_does(self, trial: Trial, folders: dict[str, Path]) -> None:
+    def test_each_does_what_the_pipeline_alone_does(self, trial: TransferRequest, folders: dict[str, Path]) -> None:
         ours, other = entries(trial, folders, ["tiny", "codes"])
         assert (ours.name, other.name) == ("tiny", "codes")
         assert (ours.family, other.family, other.capacity) == ("noisy", "discrete", "16 codes")
@@ -80,7 +80,7 @@ class TestCompare:
         assert ours.panel.shape == other.panel.shape
 
     def test_edits_repeats_and_the_limit_hold(self, folders: dict[str, Path]) -> None:
-        edited = Trial(SOURCE, TARGET, 4.0, ActionEdit(-2.0, repeat=3), between=1, limit=10)
+        edited = TransferRequest(SOURCE, TARGET, 4.0, ActionEdit(-2.0, repeat=3), between=1, limit=10)
         (entry, _) = entries(edited, folders, ["tiny", "codes"])
         z = TransferPipeline.from_pretrained(folders["tiny"]).infer(SOURCE[::2]).z
         np.testing.assert_allclose(entry.latents.z, -2 * np.tile(z, (3, 1))[:10], rtol=1e-5)
@@ -88,7 +88,9 @@ class TestCompare:
         # The source on show starts over where its actions do.
         assert edited.looped().tolist() == [0, *range(1, 9), *range(1, 9), *range(1, 5)]
 
-    def test_progress_grows_and_one_model_is_asked_for_at_a_time(self, trial: Trial, folders: dict[str, Path]) -> None:
+    def test_progress_grows_and_one_model_is_asked_for_at_a_time(
+        self, trial: TransferRequest, folders: dict[str, Path]
+    ) -> None:
         told: list[str] = []
 
         def load(name: str) -> TransferPipeline:
@@ -104,7 +106,9 @@ class TestCompare:
         assert told == ["load tiny", "done tiny", "load codes", "done codes"]
         assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] < 1
 
-    def test_stopping_keeps_what_is_done_and_drops_the_rest(self, trial: Trial, folders: dict[str, Path]) -> None:
+    def test_stopping_keeps_what_is_done_and_drops_the_rest(
+        self, trial: TransferRequest, folders: dict[str, Path]
+    ) -> None:
         seen: list[Progress | Entry] = []
         names = ["tiny", "codes"]
         load = lambda n: TransferPipeline.from_pretrained(folders[n])  # noqa: E731
@@ -114,7 +118,7 @@ class TestCompare:
         assert [s.name for s in seen if isinstance(s, Entry)] == ["tiny"]
         assert max(s.step or 0 for s in seen if isinstance(s, Progress) and s.name == "codes") == 2
 
-    def test_checkpoints_of_another_pace_are_refused(self, trial: Trial, folders: dict[str, Path]) -> None:
+    def test_checkpoints_of_another_pace_are_refused(self, trial: TransferRequest, folders: dict[str, Path]) -> None:
         with pytest.raises(LamdemoError, match="fast takes 8 steps a second and the first checkpoint 4"):
             entries(trial, folders, ["tiny", "fast"])
 
@@ -126,14 +130,14 @@ class TestCompare:
             check_names(list("abcdefg"))
 
     def test_unfamiliar_steps_are_counted_where_a_sample_says_what_is_familiar(
-        self, trial: Trial, folders: dict[str, Path], tmp_path: Path
+        self, trial: TransferRequest, folders: dict[str, Path], tmp_path: Path
     ) -> None:
         mine = dict(folders)
         mine["tiny"] = shutil.copytree(folders["tiny"], tmp_path / "tiny")
         save_latents(mine["tiny"], np.random.default_rng(0).normal(0, 1e-4, (200, 16)))
         first, second = entries(trial, mine, ["tiny", "codes"])
         assert first.measures["far_steps"] == 4 and second.measures["far_steps"] is None
-        assert first.familiarity is not None and first.familiarity.warning.startswith("4 of 4 steps")
+        assert first.out_of_distribution is not None and first.out_of_distribution.warning.startswith("4 of 4 steps")
         assert first.as_dict()["familiarity"]["unfamiliarity"] == [1.0] * 4  # type: ignore[index]
         assert second.as_dict()["familiarity"] is None
 
@@ -195,7 +199,9 @@ class TestMeasures:
 
 
 class TestGrid:
-    def test_all_panels_are_there_in_step(self, trial: Trial, folders: dict[str, Path], tmp_path: Path) -> None:
+    def test_all_panels_are_there_in_step(
+        self, trial: TransferRequest, folders: dict[str, Path], tmp_path: Path
+    ) -> None:
         found = entries(trial, folders, ["tiny", "codes"])
         clip = read_clip(write_grid(tmp_path / "grid.mp4", trial, found))
         assert len(clip) == 9 and clip.fps == 8
@@ -281,7 +287,7 @@ class TestCommand:
 
 
 def test_the_same_checkpoint_twice_gives_the_same_figures(
-    trial: Trial, folders: dict[str, Path], tmp_path: Path
+    trial: TransferRequest, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     both = dict(folders) | {"again": tmp_path / "again"}
     save_checkpoint(load_checkpoint(folders["tiny"]), both["again"])

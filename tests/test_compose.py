@@ -10,9 +10,9 @@ import pytest
 from space_files import space_checkpoint
 from test_cli import Done, refused, run
 
+from lamdemo.engine import LatentActions
 from lamdemo.latent_space.atlas import Atlas
 from lamdemo.latent_space.composition import Composition
-from lamdemo.pipeline import LatentActions
 
 __all__ = ["run"]  # a fixture
 

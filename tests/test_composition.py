@@ -8,21 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import MAX_STEPS, LatentActions
 from lamdemo.latent_space.composition import (
     MAX_BLOCKS,
     Block,
     Composition,
     Term,
     add,
-    chain,
     interpolate,
     reverse,
     smooth,
     then,
     zero_means,
 )
-from lamdemo.pipeline import MAX_STEPS, LatentActions
 
 WIDTH = 128
 CHECKPOINT = "0123456789abcdef" * 4
@@ -95,11 +94,9 @@ def test_actions_of_two_checkpoints_do_not_mix():
                 operation(actions(2), other)
 
 
-def test_chain_is_one_after_another():
-    parts = [actions(n, n) for n in (1, 2, 3)]
-    np.testing.assert_array_equal(chain(parts).z, np.concatenate([p.z for p in parts]))
-    with pytest.raises(LamdemoError):
-        chain([])
+def test_then_is_one_after_another():
+    a, b = actions(1, 1), actions(2, 2)
+    np.testing.assert_array_equal(then(a, b).z, np.concatenate([a.z, b.z]))
 
 
 def test_a_block_is_its_terms_then_strength_then_reverse_then_repeat():
@@ -146,6 +143,8 @@ def test_latents_of_a_transfer_become_one_block(tmp_path):
 def test_a_link_gives_back_the_actions_within_a_percent():
     made = composition()
     link = made.encode()
+    for pasted in (f"?actions={link}", f"https://example.org/a?b=1&actions={link}&__theme=dark", f" {link}#top\n"):
+        assert Composition.decode(pasted).encode() == link
     assert set(link) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
     read = Composition.decode(link, checkpoint=CHECKPOINT, channels=WIDTH)
     want, got = made.latents().z, read.latents().z

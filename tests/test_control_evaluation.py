@@ -17,9 +17,12 @@ from conftest import TINY
 from torch import Tensor
 from toy_simulator import TOY, Toy, install, toy_task
 
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.episodes.episode import Episode
 from lamdemo.data.episodes.files import EpisodeWriter
-from lamdemo.data.episodes.format import ActionSpec, Channel, Episode
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import LatentActions, TransferPipeline
+from lamdemo.engine.controls import KnownController, fitting
 from lamdemo.evaluation.control import ControlConfig, run_control, suite
 from lamdemo.evaluation.control.closed_loop import evaluate_closed_loop, summarize
 from lamdemo.evaluation.control.held_out import BEFORE, HeldOut, Stretch, stretches, summed
@@ -27,15 +30,11 @@ from lamdemo.evaluation.control.open_loop import compare_plans, evaluate_open_lo
 from lamdemo.evaluation.control.planners import Budget
 from lamdemo.evaluation.control.rollouts import compare_rollouts, evaluate_rollouts, imagine
 from lamdemo.evaluation.lpips import perceptual
-from lamdemo.evaluation.results import read_reports
-from lamdemo.evaluation.tables import View, make_table
 from lamdemo.models import checkpoint_hash
-from lamdemo.models.companions import DRAFT, TWIN, save_companion
+from lamdemo.models.action_conditioned import ActionConditioned, ActionConditionedConfig
+from lamdemo.models.companion_files import DRAFT, TWIN, save_companion
 from lamdemo.models.controller import Controller, ControllerConfig, save_controller
-from lamdemo.models.draft import Draft, DraftConfig
-from lamdemo.models.twin import Twin, TwinConfig
-from lamdemo.pipeline import LatentActions, TransferPipeline
-from lamdemo.pipeline.control import KnownController, fitting
+from lamdemo.models.distilled import DistilledConfig, DistilledModel
 from lamdemo.planning.execution import (
     Hidden,
     Planned,
@@ -45,6 +44,9 @@ from lamdemo.planning.execution import (
     nearest_commands,
     pursue,
 )
+from lamdemo.reporting.reports import read_reports
+from lamdemo.reporting.tables import make_table
+from lamdemo.reporting.view import View
 
 
 @pytest.fixture
@@ -329,6 +331,10 @@ class TestExecution:
 
         run = pursue(sim, toy_task(sim, 5), Planned(Priced(), TOY, rest=0.1), 3)
         assert bool((run.actions != TOY.zero).any()) == moves
+        # The search goes on from where the plan stands: one step of rest is one step, however many were to be taken.
+        seer = Priced()
+        pursue(sim, toy_task(sim, 5), Planned(seer, TOY, rest=0.1, replan=2), 3)
+        assert seer.calls[1]["warm"] == ("shifted by 2" if moves else "shifted by 1")
 
     def test_a_callback_stops_it(self) -> None:
         sim = Toy()
@@ -414,8 +420,10 @@ def with_control(checkpoint: Path, folder: Path) -> Path:
     for name, kind in (("toy", "state"), ("toy-mlp", "actions"), ("dot", "state")):
         spec = replace(TOY, name=name.removesuffix("-mlp")).to_json()
         save_controller(controller_of(pipeline, kind=kind).controller, folder, name, spec=spec, **about)
-    config = TwinConfig({"toy": 2}, hidden=8, world_model=TINY.world_model)
-    save_companion(Twin(config, TINY.encoder.channels, TINY.bottleneck.channels, TINY.encoder.grid), folder, TWIN)
+    config = ActionConditionedConfig({"toy": 2}, hidden=8, world_model=TINY.world_model)
+    save_companion(
+        ActionConditioned(config, TINY.encoder.channels, TINY.bottleneck.channels, TINY.encoder.grid), folder, TWIN
+    )
     return folder
 
 
@@ -524,9 +532,15 @@ class TestSuite:
         for seed in (None, 0, 1):
             if seed is not None:
                 torch.manual_seed(seed)
-                save_companion(Draft(DraftConfig(channels=8), *sizes), pipelines["tiny"].folder, DRAFT)
+                save_companion(DistilledModel(DistilledConfig(channels=8), *sizes), pipelines["tiny"].folder, DRAFT)
             keys.append(suite._made_from(pipelines["tiny"], body, ControlConfig(), "openloop")["draft"])
         assert keys[0] is None and len(set(keys)) == 3
+
+    def test_what_other_code_made_is_judged_anew(self, pipelines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        body = suite._body(pipelines["tiny"], "toy", ControlConfig())
+        now = suite._made_from(pipelines["tiny"], body, ControlConfig(), "openloop")
+        monkeypatch.setattr(suite, "code_hash", lambda: "of other code")
+        assert suite._made_from(pipelines["tiny"], body, ControlConfig(), "openloop") != now
 
     @pytest.mark.parametrize(
         ("changes", "words"),

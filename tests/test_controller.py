@@ -13,8 +13,10 @@ from conftest import TINY, moving_square
 from controller_files import CAR, add_controller
 
 from lamdemo.cli import main
-from lamdemo.data.episodes import ActionSpec, Channel, Episode, EpisodeWriter
-from lamdemo.errors import LamdemoError
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.episodes import Episode, EpisodeWriter
+from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.control.suite import commands_of
 from lamdemo.models.controller import (
     Controller,
@@ -23,15 +25,8 @@ from lamdemo.models.controller import (
     load_controller,
     save_controller,
 )
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.training.controller import (
-    ControllerTrainingConfig,
-    Part,
-    Steps,
-    collect_steps,
-    judge_controller,
-    train_controller,
-)
+from lamdemo.training.cached_features import Part, Steps, collect_steps
+from lamdemo.training.controller import ControllerTrainingConfig, judge_controller, train_controller
 
 D, Z, GRID = 6, 8, 4
 SMALL = {"width": 16, "heads": 2, "patch": 2, "hidden": 16}

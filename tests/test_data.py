@@ -14,6 +14,7 @@ from conftest import moving_square
 from torch import Tensor
 from video_files import LOSSLESS, counted, index_of
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data import videos
 from lamdemo.data.scenes import (
     KINDS,
@@ -39,7 +40,6 @@ from lamdemo.data.videos import (
     photographs_from,
     photographs_in,
 )
-from lamdemo.errors import LamdemoError
 from lamdemo.models.warp import warp
 from lamdemo.video import optical_flow, write_image, write_video
 

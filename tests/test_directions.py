@@ -3,6 +3,7 @@
 import gc
 import json
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,14 @@ import pytest
 import torch
 from conftest import TINY
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Photographs, Script, draw_cast, render, true_motion
 from lamdemo.data.videos import bundled_photographs, photographs_in
-from lamdemo.errors import LamdemoError
-from lamdemo.latent_space import directions as directions_module
-from lamdemo.latent_space.atlas import Atlas, Recording, write_sheets
-from lamdemo.latent_space.directions import (
-    PLAY,
-    PROBES,
-    Directions,
-    DirectionsConfig,
-    active,
-    find_clusters,
-    find_directions,
-    play_set,
-)
+from lamdemo.engine import LatentActions, TransferPipeline
+from lamdemo.latent_space import discovery
+from lamdemo.latent_space.atlas import Atlas, Recording
+from lamdemo.latent_space.directions import PLAY, PROBES, Directions, play_set
+from lamdemo.latent_space.discovery import DirectionsConfig, active, find_clusters, find_directions
 from lamdemo.latent_space.naming import (
     MOTIONS,
     NameBook,
@@ -39,8 +33,8 @@ from lamdemo.latent_space.naming import (
     reference_pictures,
     references,
 )
+from lamdemo.latent_space.thumbnails import write_sheets
 from lamdemo.models import LatentActionModel
-from lamdemo.pipeline import LatentActions, TransferPipeline
 from lamdemo.video import optical_flow
 
 Z = TINY.bottleneck.channels
@@ -324,7 +318,7 @@ CONFIG = DirectionsConfig(principal=6, sparse=5, atoms=8, clusters=11)
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
-    monkeypatch.setattr(directions_module, "references", lambda *_: KnownWorld())
+    monkeypatch.setattr(discovery, "references", lambda *_: KnownWorld())
 
 
 @pytest.fixture(scope="module")
@@ -336,7 +330,7 @@ def atlas(pipeline: TransferPipeline) -> Atlas:
 def found(pipeline: TransferPipeline, atlas: Atlas) -> Directions:
     pytest.importorskip("sklearn")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(directions_module, "references", lambda *_: KnownWorld())
+        patch.setattr(discovery, "references", lambda *_: KnownWorld())
         return find_directions(pipeline, atlas, CONFIG)
 
 
@@ -532,7 +526,7 @@ class TestActionsAndNames:
         np.testing.assert_array_equal(found.flow_of("-pc1"), found["pc1"].back_flow)
 
     def test_in_a_file_they_are_the_same(self, atlas: Atlas, found: Directions, tmp_path: Path) -> None:
-        atlas.with_directions(found).save(tmp_path / "a.safetensors")
+        replace(atlas, directions=found).save(tmp_path / "a.safetensors")
         again = Atlas.load(tmp_path / "a.safetensors").directions
         assert again is not None
         for a, b in zip(found, again, strict=True):

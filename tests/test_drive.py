@@ -9,9 +9,9 @@ import torch
 from conftest import TINY, moving_square
 from controller_files import CAR, add_controller
 
-from lamdemo.data.episodes import ActionSpec, Channel
-from lamdemo.errors import LamdemoError
-from lamdemo.pipeline import Drive, KnownController, TransferPipeline, TransferStep, control_latents
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import Drive, KnownController, TransferPipeline, TransferStep, control_latents
 
 FRAMES = moving_square(6)
 COMMANDS = np.random.default_rng(5).uniform(-1, 1, (12, 2)).astype(np.float32)

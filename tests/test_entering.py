@@ -5,20 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Photographs
 from lamdemo.data.videos import photographs_in
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.entering import (
-    Region,
-    auc,
-    auc_interval,
-    centroid,
-    draw_case,
-    evaluate_entering,
-    photometric_change,
-)
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.entering import Region, centroid, draw_case, evaluate_entering, photometric_change
+from lamdemo.evaluation.statistics import auc_interval
 from lamdemo.video import write_image
 
 
@@ -80,12 +74,14 @@ def test_the_centre_of_a_flat_map_is_not_known():
 
 
 def test_auc_counts_pairs():
-    assert auc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1
-    assert auc(np.array([1.0]), np.array([1.0])) == 0.5
+    assert auc_interval(np.array([2.0, 3.0]), [np.array([0.0, 1.0])])["value"] == 1
+    assert auc_interval(np.array([1.0]), [np.array([1.0])])["value"] == 0.5
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(1, 1, 30), rng.normal(0, 1, 30), rng.normal(0, 1, 30)
-    found = auc_interval(a, [b, c], 0)
-    assert found["value"] == pytest.approx((auc(a, b) + auc(a, c)) / 2)
+    found = auc_interval(a, [b, c])
+    scores = (np.r_[a, other] for other in (b, c))
+    expected = np.mean([roc_auc_score(np.r_[np.ones(30), np.zeros(30)], score) for score in scores])
+    assert found["value"] == pytest.approx(expected)
     assert found["low"] < found["value"] < found["high"]
 
 

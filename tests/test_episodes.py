@@ -9,10 +9,11 @@ import pytest
 from video_files import colour_of, index_of
 
 from lamdemo.cli import main
-from lamdemo.data.episodes import CONFIG_NAME, ActionSpec, Channel, Episode, EpisodeWriter, open_episodes
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.episodes import CONFIG_NAME, Episode, EpisodeWriter, open_episodes
 from lamdemo.data.episodes.overview import contact_sheet, figures
 from lamdemo.data.splits import Split
-from lamdemo.errors import LamdemoError
 from lamdemo.simulators import Observation
 from lamdemo.video import read_image, write_video
 
@@ -172,7 +173,7 @@ def test_an_episode_cut_short_is_none(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lamdemo.data.episodes.files._write", full)
+    monkeypatch.setattr("lamdemo.data.episodes.files.write_safely", full)
     with pytest.raises(LamdemoError, match=r"e1\.npz cannot be written: No space left"):
         EpisodeWriter(tmp_path / "x", SPEC).add(an_episode(name="e1"))
     monkeypatch.undo()

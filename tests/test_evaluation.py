@@ -14,10 +14,11 @@ import pytest
 import torch
 from conftest import TINY
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.splits import Split
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation import evaluate_pairs, evaluate_videos, find_cases, write_cases, write_report
-from lamdemo.evaluation.ahead import ahead
+from lamdemo.evaluation.clips import STEPS, Window, plan_windows, recording_of
 from lamdemo.evaluation.pictures import (
     compose,
     feature_distance,
@@ -27,21 +28,13 @@ from lamdemo.evaluation.pictures import (
     psnr,
     ssim,
 )
-from lamdemo.evaluation.report import describe_files, git_state
-from lamdemo.evaluation.statistics import balanced, compare, donors, ratio_of_means
-from lamdemo.evaluation.videos import (
-    STEPS,
-    Window,
-    _Measured,
-    _predict,
-    _Seen,
-    plan_windows,
-    recording_of,
-)
+from lamdemo.evaluation.prefetch import prefetch
+from lamdemo.evaluation.report import code_hash, describe_files, git_state, what_it_does
+from lamdemo.evaluation.statistics import balanced, compare, ratio_of_means, swapped
+from lamdemo.evaluation.videos import _Measured, _predict, _Seen
 from lamdemo.models import LatentActionModel
 from lamdemo.models.layers import KeyValueCache
 from lamdemo.models.world_model import Prediction
-from lamdemo.pipeline import TransferPipeline
 from lamdemo.video import read_clip, write_image, write_video
 
 
@@ -88,11 +81,11 @@ class PerfectModel:
         return KeyValueCache(4)
 
     def __call__(self, states: torch.Tensor, latents: torch.Tensor, cache: KeyValueCache) -> Prediction:
-        return Prediction(states + latents.reshape(states.shape), states, states)
+        return Prediction(states + latents.reshape(states.shape), *7 * (states,))
 
     def rollout(self, states: torch.Tensor, latents: torch.Tensor) -> Prediction:
         ahead = states + latents.cumsum(1).reshape(len(latents), -1, *states.shape[2:])
-        return Prediction(ahead, ahead, ahead)
+        return Prediction(*8 * (ahead,))
 
 
 class PerfectPipeline:
@@ -168,17 +161,17 @@ class TestStatistics:
     @pytest.mark.parametrize("groups", ["aabbcc", "abcdefg", "aaabbcd", "aabb", "abbbacbcc", "ab"])
     def test_donors_are_of_other_recordings_each_once(self, groups: str) -> None:
         for seed in range(20):
-            given = donors(groups, np.random.default_rng(seed))
+            given = swapped(groups, np.random.default_rng(seed))
             assert all(groups[i] != groups[j] for i, j in enumerate(given))
             assert sorted(given) == list(range(len(groups)))
 
     def test_donors_where_one_recording_is_most_of_all(self) -> None:
-        given = donors("aaaab", np.random.default_rng(0))
+        given = swapped("aaaab", np.random.default_rng(0))
         assert given.tolist()[:4] == [4] * 4 and given[4] < 4
 
     def test_donors_need_two_recordings(self) -> None:
         with pytest.raises(ValueError, match="at least two"):
-            donors("aaa", np.random.default_rng(0))
+            swapped("aaa", np.random.default_rng(0))
 
     def test_balanced_takes_turns(self) -> None:
         groups = ["a"] * 20 + ["b"] * 2 + ["c"] * 5
@@ -195,13 +188,13 @@ class TestAhead:
             begun.append(i)
             return i * i
 
-        for i, result in ahead(square, range(20), most=4):
+        for i, result in prefetch(square, range(20), most=4):
             assert result == i * i
             assert max(begun) <= i + 4
         assert sorted(begun) == list(range(20))
 
     def test_an_error_comes_in_its_turn(self) -> None:
-        results = ahead(lambda i: 1 / (2 - i), range(9), most=5)
+        results = prefetch(lambda i: 1 / (2 - i), range(9), most=5)
         assert [next(results)[1], next(results)[1]] == [0.5, 1.0]
         with pytest.raises(ZeroDivisionError):
             next(results)
@@ -421,10 +414,13 @@ class TestPairs:
         assert judged["all"]["sharpness"]["model_16"] > 0
         assert judged["all"]["seconds_per_transfer"] > 0
 
-    def test_headline_is_the_ratio_of_sums(self, judged: dict) -> None:
+    def test_ratios_are_of_sums(self, judged: dict) -> None:
         tops, bottoms = zip(*((c["motion"]["model"], c["motion"]["copy"]) for c in judged["cases"]), strict=True)
-        assert judged["headline"]["motion"]["value"] == pytest.approx(sum(tops) / sum(bottoms))
-        assert judged["headline"]["motion"]["median"] == pytest.approx(np.median(np.divide(tops, bottoms)), rel=1e-6)
+        ratio = judged["all"]["motion_over_copy"]["model"]
+        assert ratio["value"] == pytest.approx(sum(tops) / sum(bottoms))
+        assert ratio["median"] == pytest.approx(np.median(np.divide(tops, bottoms)), rel=1e-6)
+        # Both cases are of one kind: the mean over kinds is that kind's.
+        assert judged["headline"]["motion"]["value"] == pytest.approx(ratio["value"])
 
     def test_the_model_is_the_pipelines_transfer(self, pipeline: TransferPipeline, judged: dict, pairs: Path) -> None:
         values = []
@@ -555,6 +551,15 @@ class TestReport:
         third = describe_files(tmp_path)
         assert len({d["sha256"] for d in (first, second, third)}) == 3
         assert first["files"] == 1
+        (tmp_path / "b").write_bytes(b"321")
+        other = describe_files(tmp_path)
+        assert other["sha256"] == third["sha256"] and other["content"] != third["content"]
+
+    def test_code_is_told_apart_by_what_it_does(self) -> None:
+        one = what_it_does('"""Adds."""\n\n\ndef f(x):\n    """Add."""\n    return x + 1\n')
+        assert one == what_it_does("def f(x): return x + 1  # one more\n")
+        assert one != what_it_does("def f(x): return x + 2\n")
+        assert len(code_hash()) == 64 and code_hash() == code_hash()
 
     def test_a_place_that_cannot_be_written(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

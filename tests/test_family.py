@@ -9,16 +9,18 @@ import torch
 from conftest import TINY, moving_square
 from safetensors.torch import load_file
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.videos import CacheConfig
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
 from lamdemo.models import BottleneckConfig, read_config
 from lamdemo.models.checkpoint import checkpoint_hash
-from lamdemo.pipeline import TransferPipeline
 from lamdemo.training import FamilyConfig, TrainConfig, train_family
 from lamdemo.training import family as family_module
 from lamdemo.training.config import BatchConfig, OptimizerConfig
 from lamdemo.training.family import PreparedBatches, spread_codes
-from lamdemo.training.trainer import Trainer, training_material
+from lamdemo.training.material import training_material
+from lamdemo.training.objective import Objective
+from lamdemo.training.trainer import Trainer
 from lamdemo.video import write_video
 
 Z = TINY.bottleneck.channels
@@ -67,7 +69,7 @@ def test_every_member_is_a_whole_checkpoint_with_what_it_has_seen(made: Path) ->
         assert config.bottleneck == bottleneck
         assert about["family"] == name
         pipeline = TransferPipeline.from_pretrained(folder)
-        assert pipeline.familiarity is not None
+        assert pipeline.training_latents is not None
         actions = pipeline.infer(moving_square(4, step=3), pipeline.fps)
         assert actions.z.shape == (3, Z)
     assert not list((made / "checkpoints").glob("*.part"))
@@ -123,11 +125,11 @@ def test_prepared_batches_are_those_of_the_sampler_and_not_the_stems_own(footage
     assert len(prepared) == 2
     batch, fresh = prepared(1), trainer.batch(STEM.optimizer.steps + 1)
     assert batch.states is not None
-    assert batch.motion is not None
-    assert fresh.motion is not None
+    assert batch.truth is not None
+    assert fresh.truth is not None
     torch.testing.assert_close(batch.states, trainer.model.encode(fresh.pictures), rtol=2e-3, atol=2e-3)
-    assert torch.equal(batch.motion.flow, fresh.motion.flow)
-    assert torch.equal(batch.donors, fresh.donors)
+    assert torch.equal(batch.truth.ground, fresh.truth.ground)
+    assert torch.equal(batch.swap, fresh.swap)
     torch.testing.assert_close(batch.pictures.mean(), fresh.pictures.mean(), rtol=0, atol=4e-3)
     # The same batch again, and another for another step.
     assert torch.equal(prepared(0).states, prepared(0).states)  # type: ignore[arg-type]
@@ -139,11 +141,11 @@ def test_prepared_batches_give_the_loss_of_fresh_ones(footage: Path, tmp_path: P
     prepared, fresh = PreparedBatches(trainer, 1)(0), trainer.batch(STEM.optimizer.steps)
     losses = []
     for batch in (prepared, fresh):
-        loss, _ = trainer.model(
+        loss, _ = Objective(trainer.model)(
             batch.pictures,
-            batch.donors,
+            batch.swap,
             weights=STEM.loss,
-            motion=batch.motion,
+            truth=batch.truth,
             states=batch.states,
             generator=torch.Generator().manual_seed(0),
         )

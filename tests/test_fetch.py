@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 from lamdemo.simulators import Simulator, make
 
 pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium_robotics")
 
-from lamdemo.simulators import fetch
+from lamdemo.simulators import fetch_view
 from lamdemo.simulators.fetch import STEP, Fetch, FetchConfig
 from lamdemo.simulators.recording import record
 
@@ -204,7 +204,7 @@ def test_bad_input_is_said_in_one_sentence(sim, monkeypatch):
         sim.step(np.zeros(2))
     with pytest.raises(LamdemoError, match="seed"):
         sim.reset(-1)
-    monkeypatch.setattr(fetch, "_backend", lambda: "none_such")
+    monkeypatch.setattr(fetch_view, "_backend", lambda: "none_such")
     with pytest.raises(LamdemoError, match="without a screen; install"):
         Fetch(size=(32, 32))
 
@@ -213,15 +213,17 @@ def test_closing_when_the_process_ends_is_quiet(monkeypatch):
     sim = make("fetch", size=(64, 64), seed=3)
     view, over = sim._view, ThreadPoolExecutor(1)
     over.shutdown()
-    real = fetch._painter
-    monkeypatch.setattr(fetch, "_painter", lambda: over)
+    real = fetch_view._painter
+    monkeypatch.setattr(fetch_view, "_painter", lambda: over)
     gl, context = view._gl, view._context
     sim.close()
     assert view._gl is None and sim._view is None
-    real().submit(fetch._free, gl, context).result()
+    real().submit(fetch_view._free, gl, context).result()
 
 
 def test_close_can_be_called_again():
     sim = Fetch(size=(32, 32))
     sim.close()
     sim.close()
+    with pytest.raises(RuntimeError, match="was closed"):
+        sim.observe()

@@ -16,17 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamdemo.errors import LamdemoError
+from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline, resolve_checkpoint, save_latents
 from lamdemo.models import checkpoint_hash
-from lamdemo.pipeline import TransferPipeline, resolve_checkpoint, save_latents
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 # The client reads its address and its cache from the environment when it is imported: a process of its own.
 CLIENT = """
 import json, sys
-from lamdemo.errors import LamdemoError
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
 for name in json.loads(sys.argv[1]):
     try:
         pipeline = TransferPipeline.from_pretrained(name)
@@ -182,13 +183,13 @@ def test_models_come_from_the_hub_once_and_from_this_machine_after(
     # Without any network: what was fetched is there, what was not is told, and nothing at all is needed for
     # the checkpoint that comes with the code.
     (tmp_path / "bundled").mkdir()
-    (tmp_path / "bundled" / "noisy").symlink_to(tiny_checkpoint)
+    (tmp_path / "bundled" / DEFAULT_CHECKPOINT).symlink_to(tiny_checkpoint)
     names = ["someone/tiny@v1", "someone/tiny", "someone/never", "someone/tiny@v2", None]
     then = fetch(names, hub.address, tmp_path, LAMDEMO_CHECKPOINTS=str(tmp_path / "bundled"))
     assert then[0]["hash"] == then[1]["hash"] == wanted
     assert "cannot be reached" in then[2]["error"] and "someone/never" in then[2]["error"]
     assert "cannot be reached" in then[3]["error"]
-    assert then[4] == {"name": "noisy", "hash": wanted}
+    assert then[4] == {"name": DEFAULT_CHECKPOINT, "hash": wanted}
 
 
 def test_the_sample_of_latents_comes_with_a_model_that_has_one(
@@ -228,10 +229,10 @@ def test_a_place_that_cannot_be_written_is_told(hub: Hub, tmp_path: Path) -> Non
 def test_bundled_checkpoints_and_folders_need_no_hub(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "noisy").symlink_to(tiny_checkpoint)
+    (tmp_path / DEFAULT_CHECKPOINT).symlink_to(tiny_checkpoint)
     monkeypatch.setenv("LAMDEMO_CHECKPOINTS", str(tmp_path))
     assert TransferPipeline.from_pretrained().checkpoint == checkpoint_hash(tiny_checkpoint)
-    assert resolve_checkpoint("noisy") == tmp_path / "noisy"
+    assert resolve_checkpoint(DEFAULT_CHECKPOINT) == tmp_path / DEFAULT_CHECKPOINT
     assert resolve_checkpoint(tiny_checkpoint) == tiny_checkpoint
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Photographs
 from lamdemo.data.videos import photographs_in
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.locality import _Places, draw_layout, evaluate_locality, shares, where_it_moves
-from lamdemo.pipeline import TransferPipeline
 from lamdemo.video import read_image, write_image
 
 

@@ -117,8 +117,11 @@ def test_an_overlay_survives_any_name() -> None:
 
 def test_the_package_takes_its_script_along() -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["lamdemo"]
-    files = sorted(p.relative_to(ROOT / "lamdemo").as_posix() for p in (ROOT / "lamdemo").rglob("*.[jc]s*"))
-    assert files == sorted(told)
+    package = ROOT / "lamdemo"
+    matched = [{p for p in package.glob(pattern) if p.is_file()} for pattern in told]
+    assert all(matched)  # no pattern is left over
+    tracked = {p for p in package.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert set().union(*matched) == tracked
     # Whatever it needs comes with it.
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", MAP_JS + MAP_CSS)
 
@@ -407,6 +410,15 @@ def test_choices_survive_a_reload_and_a_change_of_theme(page: Any) -> None:
     assert state["settings"]["mode"] == "lasso" and state["shown"] == hidden
     first = page.locator(".lam-map-chips button").first
     assert first.inner_text() == name and first.get_attribute("aria-pressed") == "false"
+
+
+def test_filmed_clips_stand_out_among_drawn_scenes(page: Any, atlas: Atlas) -> None:
+    _set(page, colour="kind", projection="umap")
+    assert "filmed clips" in page.inner_text(".lam-map-chips")
+    picture = _picture(page)
+    spots = [page.evaluate(f"lamMap.screen({i})") for i in np.flatnonzero(atlas.kind < 0)]
+    dark = [picture[round(s["y"]), round(s["x"])].max() < 110 for s in spots if s["inside"]]
+    assert len(dark) > 5 and np.mean(dark) > 0.9
 
 
 def test_what_is_hidden_is_not_hit(page: Any, atlas: Atlas) -> None:

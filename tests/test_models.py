@@ -13,13 +13,13 @@ from conftest import TINY
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.config import config_from_dict
+from lamdemo.core.errors import LamdemoError
 from lamdemo.models import (
     BottleneckConfig,
     Canvas,
     EncoderConfig,
     LatentActionModel,
-    LossConfig,
     ModelConfig,
     WorldModelConfig,
     checkpoint_hash,
@@ -27,7 +27,6 @@ from lamdemo.models import (
     read_config,
     save_checkpoint,
 )
-from lamdemo.models.checkpoint import config_from_dict
 from lamdemo.models.decoder import Decoder, Rendering
 from lamdemo.models.encoder import Encoder, build_encoder
 from lamdemo.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
@@ -35,6 +34,7 @@ from lamdemo.models.layers import AdaLNBlock, rotary_angles, rotate
 from lamdemo.models.warp import pixel_centres, resize_flow, sample_at, warp
 from lamdemo.models.world_model import Prediction, WorldModel
 from lamdemo.training import TrainConfig
+from lamdemo.training.objective import LossConfig, Objective, disturbed
 
 GRID, CELLS, CHANNELS = TINY.encoder.grid, TINY.encoder.grid**2, TINY.encoder.channels
 # Kernel sizes, strides, inputs, outputs and expansions of EfficientNet-Lite0's first eleven blocks.
@@ -472,42 +472,38 @@ class TestDecoder:
         torch.manual_seed(0)
         return Decoder(TINY.decoder, CHANNELS, GRID)
 
+    def prediction(self, count: int, *, grad: bool = False) -> Prediction:
+        """One of a world model without layers."""
+        generator = torch.Generator().manual_seed(0)
+        flow = 0.1 * torch.randn(count, 1, 2, GRID, GRID, generator=generator)
+        gate = torch.rand(count, 1, 1, GRID, GRID, generator=generator)
+        nothing = torch.zeros_like(gate)
+        parts = (random_states(count, seed=1)[:, None], flow, gate, flow.clone(), flow.clone(), *3 * (nothing,))
+        return Prediction(*(part.clone().requires_grad_(grad) for part in parts))
+
     def test_a_new_one_renders_the_flow_it_is_given(self) -> None:
-        flow = 0.1 * torch.randn(2, 2, GRID, GRID, generator=torch.Generator().manual_seed(0))
-        drawing = self.build()(
-            random_states(2), random_states(2, seed=1), flow, torch.rand(2, 1, 4, 4), torch.rand(2, 3, 48, 80)
-        )
+        prediction = self.prediction(2)
+        drawing, logits = self.build()(random_states(2), prediction, torch.rand(2, 3, 48, 80))
         side = TINY.decoder.picture // 2
+        assert logits is None
         assert drawing.flow.shape == (2, 2, side, side)
-        assert torch.equal(drawing.flow, resize_flow(flow, side, side))
+        assert torch.equal(drawing.flow, resize_flow(prediction.flow[:, 0], side, side))
+        assert torch.equal(drawing.ground, drawing.flow)
+        assert not drawing.matte.any()
         # It begins by moving pixels, not by painting over them.
         assert 0 < drawing.mask.min() <= drawing.mask.max() < 0.02
 
     def test_only_looks(self) -> None:
         decoder = shaken(self.build())
-        inputs = [
-            x.requires_grad_()
-            for x in (
-                random_states(2),
-                random_states(2, seed=1),
-                torch.rand(2, 2, 4, 4),
-                torch.rand(2, 1, 4, 4),
-            )
-        ]
-        drawing = decoder(*inputs, torch.rand(2, 3, 32, 32))
+        states, prediction = random_states(2).requires_grad_(), self.prediction(2, grad=True)
+        drawing, _ = decoder(states, prediction, torch.rand(2, 3, 32, 32))
         sum(x.sum() for x in drawing).backward()
-        assert all(x.grad is None for x in inputs)
+        assert all(x.grad is None for x in (states, *prediction))
         assert all(p.grad is not None and p.grad.any() for p in decoder.parameters())
 
     def test_values_are_shares_and_colours(self) -> None:
         decoder = shaken(self.build(), amount=1.0)
-        drawing = decoder(
-            random_states(1),
-            random_states(1, seed=1),
-            torch.rand(1, 2, 4, 4),
-            torch.rand(1, 1, 4, 4),
-            torch.rand(1, 3, 32, 32),
-        )
+        drawing, _ = decoder(random_states(1), self.prediction(1), torch.rand(1, 3, 32, 32))
         assert drawing.mask.min() >= 0
         assert drawing.mask.max() <= 1
         assert drawing.colour.min() >= 0
@@ -521,14 +517,14 @@ class TestDecoder:
 def uniform(dx: float, dy: float, *, mask: float = 0.0, colour: float = 0.0) -> Rendering:
     """A rendering that moves everything alike (backward, in units of the picture) and paints over a share."""
     flow = torch.tensor([dx, dy])[None, :, None, None].expand(1, 2, 8, 8)
-    return Rendering(flow, torch.full((1, 1, 8, 8), mask), torch.full((1, 3, 8, 8), colour))
+    return Rendering.one_layer(flow, torch.full((1, 1, 8, 8), mask), torch.full((1, 3, 8, 8), colour))
 
 
 def swirl(amount: float) -> Rendering:
     """A smooth flow that is zero at the border."""
     x, y = pixel_centres(16, 16)
     bump = (x * (1 - x) * y * (1 - y)) * 16 * amount
-    return Rendering(
+    return Rendering.one_layer(
         torch.stack([-(y - 0.5) * bump, (x - 0.5) * bump])[None],
         torch.zeros(1, 1, 16, 16),
         torch.zeros(1, 3, 16, 16),
@@ -609,7 +605,7 @@ class TestCanvas:
         mask = torch.zeros(1, 1, 64, 64)
         mask[..., 16:32, 16:32] = 1
         red = torch.tensor([1.0, 0, 0])[None, :, None, None].expand(1, 3, 64, 64)
-        canvas.apply(Rendering(torch.zeros(1, 2, 64, 64), mask, red))
+        canvas.apply(Rendering.one_layer(torch.zeros(1, 2, 64, 64), mask, red))
         painted = torch.zeros(1, 3, 64, 64)
         painted[:, 0, 16:32, 16:32] = 1
         torch.testing.assert_close(canvas.picture, painted, rtol=0, atol=1e-4)
@@ -647,7 +643,7 @@ class TestWhole:
         return smooth_pictures(clips * frames).reshape(clips, frames, 3, 64, 64)
 
     def test_the_whole_loss_teaches_all_but_the_encoder(self, model: LatentActionModel) -> None:
-        loss, _ = model.train()(self.clips(), weights=LossConfig())
+        loss, _ = Objective(model.train())(self.clips(), weights=LossConfig())
         loss.backward()
         assert owners(model) == {
             "encoder": False,
@@ -664,7 +660,7 @@ class TestWhole:
             model.zero_grad()
             weights = LossConfig(decoder=weight, painting=1.0)
             generator = torch.Generator().manual_seed(3)
-            model.train()(self.clips(), weights=weights, generator=generator)[0].backward()
+            Objective(model.train())(self.clips(), weights=weights, generator=generator)[0].backward()
             return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
         without, with_it = gradients(0.0), gradients(7.0)
@@ -677,7 +673,7 @@ class TestWhole:
 
     def test_the_state_error_is_the_l1_of_the_prediction(self, fresh: LatentActionModel) -> None:
         clips = self.clips()
-        loss, logs = fresh(clips, weights=self.NOTHING, strength=0.0)
+        loss, logs = Objective(fresh)(clips, weights=self.NOTHING, strength=0.0)
         states = fresh.encode(clips)
         # A new world model predicts its input: the error is that of copying.
         assert loss.item() == pytest.approx(float((states[:, 1:] - states[:, :-1]).abs().mean()), rel=1e-5)
@@ -688,14 +684,14 @@ class TestWhole:
         clips = self.clips()
         with torch.no_grad():
             own, swapped, back = (
-                model(clips, donors, weights=self.NOTHING, generator=torch.Generator().manual_seed(0))[0]
+                Objective(model)(clips, donors, weights=self.NOTHING, generator=torch.Generator().manual_seed(0))[0]
                 for donors in (None, torch.tensor([1, 0]), torch.tensor([0, 1]))
             )
         assert own == back
         assert own != swapped
 
     def test_one_clip_is_enough_though_none_is_fed_back(self, model: LatentActionModel) -> None:
-        loss, _ = model(self.clips(1), weights=LossConfig(feedback=0.3))
+        loss, _ = Objective(model)(self.clips(1), weights=LossConfig(feedback=0.3))
         assert torch.isfinite(loss)
 
     def test_past_states_are_disturbed_but_not_the_first_of_a_clip_by_feedback(self, model: LatentActionModel) -> None:
@@ -703,20 +699,21 @@ class TestWhole:
         generator = torch.Generator().manual_seed(0)
         weights = LossConfig(noise=0, feedback=0.5)
         with torch.no_grad():
-            past = model._disturbed(states, z, weights, generator)
+            past, carried = disturbed(model, states, z, torch.zeros(4, 5, 1, GRID, GRID), weights, generator)
             own = model.world_model(states, z).states
         changed = (past != states).flatten(2).any(-1)
         assert changed.any(1).sum() == 2
         assert not changed[:, 0].any()
         for clip, t in changed.nonzero().tolist():
             torch.testing.assert_close(past[clip, t], own[clip, t - 1], rtol=1e-4, atol=1e-4)
-        noisy = model._disturbed(states, z, LossConfig(noise=0.1, feedback=0), generator) - states
+        assert not carried.any()
+        noisy = disturbed(model, states, z, carried, LossConfig(noise=0.1, feedback=0), generator)[0] - states
         assert 0 < noisy.std() < 0.1
 
     def test_same_seed_same_loss(self, model: LatentActionModel) -> None:
         def loss(seed: int) -> float:
             generator = torch.Generator().manual_seed(seed)
-            return model(self.clips(), weights=LossConfig(), generator=generator)[0].item()
+            return Objective(model)(self.clips(), weights=LossConfig(), generator=generator)[0].item()
 
         assert loss(0) == loss(0)
         assert loss(0) != loss(1)
@@ -961,7 +958,7 @@ class TestCheckpoints:
         def full(_: int) -> None:
             raise OSError("No space left on device")
 
-        monkeypatch.setattr("lamdemo.models.checkpoint.os.fsync", full)
+        monkeypatch.setattr("lamdemo.core.files.os.fsync", full)
         with pytest.raises(OSError, match="No space"):
             save_checkpoint(shaken(model), tmp_path / "kept")
         assert {p.name: p.read_bytes() for p in (tmp_path / "kept").iterdir()} == before

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.packs import is_pack, read_pack, write_pack
 from lamdemo.data.videos import Recording
-from lamdemo.errors import LamdemoError
 
 
 def recordings():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import time
@@ -12,26 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import ROOT, WAIT, chromiums, served
+from pages import ROOT, WAIT, chromiums, served, violations
+from PIL import Image
 
-from lamdemo.errors import LamdemoError
-from lamdemo.pipeline import LatentActions, TransferPipeline, save_latents
-from lamdemo.pipeline.compare import Progress
-from lamdemo.ui.models import DEFAULT, Models, load
-from lamdemo.ui.opening import read, write
+from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import LatentActions, TransferPipeline, save_latents
+from lamdemo.jobs.compare import Progress
+from lamdemo.ui.inputs import BETWEEN, SourceView, look_at_source, read_target
+from lamdemo.ui.models import Models, load
+from lamdemo.ui.prepared import poster, read, write
 from lamdemo.ui.sessions import Sessions
 from lamdemo.ui.views import Example
-from lamdemo.ui.work import (
-    BETWEEN,
-    Compared,
-    Finished,
-    Live,
-    Order,
-    look_at_source,
-    make,
-    make_comparison,
-    read_target,
-)
+from lamdemo.ui.work import Compared, Finished, Live, Order, Writing, make, make_comparison
 from lamdemo.video import probe, read_clip, write_image, write_video
 
 LEAD = "#lam-result-view video[data-lam-loop=lead]"
@@ -46,7 +38,9 @@ def pipeline(tiny_checkpoint: Path) -> TransferPipeline:
 
 
 def _make(pipeline: TransferPipeline, order: Order, folder: Path, **more: Any) -> tuple[list[Live], Finished]:
-    *frames, done = make(pipeline, order, folder, **more)
+    *told, done = make(pipeline, order, folder, **more)
+    frames = [news for news in told if not isinstance(news, Writing)]
+    assert len(told) - len(frames) == 5 and told[-5:] == [news for news in told if isinstance(news, Writing)]
     assert isinstance(done, Finished) and all(isinstance(frame, Live) for frame in frames)
     return frames, done
 
@@ -152,16 +146,22 @@ def test_bad_input_is_one_sentence(
 def test_a_session_keeps_two_results_and_takes_all_with_it() -> None:
     sessions = Sessions()
     session = sessions.get("one")
+    stops = [session.stop("result"), session.stop("plan")]
     for number in range(4):
         with session.place("result") as folder:
             (folder / "transfer.mp4").write_bytes(bytes([number]))
+
+    def kept() -> list[int]:
+        return [(k / "transfer.mp4").read_bytes()[0] for k in sorted(session.folder.iterdir())]
+
+    assert kept() == [2, 3]
+    # Making the next lets go of the older one; where it fails, the last one stays.
     with pytest.raises(LamdemoError), session.place("result"):
         raise LamdemoError("It failed.")
-    kept = sorted(session.folder.iterdir())
-    assert [(k / "transfer.mp4").read_bytes()[0] for k in kept] == [3]
+    assert kept() == [3]
     assert sessions.get("one") is session and sessions.get("two") is not session
     sessions.end("one")
-    assert session.stop.is_set() and not session.folder.exists()
+    assert all(stop.is_set() for stop in stops) and not session.folder.exists()
     shutil.rmtree(sessions.root)
 
 
@@ -183,11 +183,11 @@ def test_a_model_is_loaded_once(pipeline: TransferPipeline) -> None:
         return pipeline
 
     models = Models(loader)
-    for name in (DEFAULT, "a/b", DEFAULT, "a/b", "c/d", DEFAULT):
+    for name in (DEFAULT_CHECKPOINT, "a/b", DEFAULT_CHECKPOINT, "a/b", "c/d", DEFAULT_CHECKPOINT):
         models.get(name)
-    assert asked == [DEFAULT, "a/b", "c/d"]
+    assert asked == [DEFAULT_CHECKPOINT, "a/b", "c/d"]
     models.get("a/b")  # two are kept, and the default is always one of them
-    assert asked == [DEFAULT, "a/b", "c/d", "a/b"]
+    assert asked == [DEFAULT_CHECKPOINT, "a/b", "c/d", "a/b"]
 
 
 def test_a_public_page_opens_no_folder(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,22 +243,41 @@ def test_a_stopped_comparison_keeps_two_or_says_there_is_nothing(
         assert isinstance(done, Compared) and done.stopped == ("c",) and len(done.rows) == 2
 
 
-def test_the_opening_is_read_as_it_was_written(
+def test_a_prepared_example_is_read_as_it_was_written(
     tiny_checkpoint: Path, small_clip: Path, photo: Path, tmp_path: Path
 ) -> None:
     pair = Example("square", tmp_path / "clips" / "square.mp4", tmp_path / "photos" / "scene.png")
     for file, original in ((pair.clip, small_clip), (pair.photo, photo)):
         file.parent.mkdir()
         shutil.copy(original, file)
-    assert read(tmp_path) is None
+    assert read(tmp_path, pair) is None and poster(tmp_path, pair) is None
     done = write(tmp_path, pair, str(tiny_checkpoint))
-    opening = read(tmp_path)
-    assert opening is not None and opening.done == done
-    assert len(opening.source.sizes) == 8 and opening.source.path == str(pair.clip)
-    assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "opening").glob("*.json"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "opening", "photos"]
+    prepared = read(tmp_path, pair)
+    assert prepared is not None and prepared.done == done and poster(tmp_path, pair) is not None
+    assert len(prepared.source.sizes) == 8 and prepared.source.path == str(pair.clip)
+    assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "prepared").glob("*/*.json"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "photos", "prepared"]
     done.transfer.unlink()
-    assert read(tmp_path) is None
+    assert read(tmp_path, pair) is None
+
+
+def test_the_range_begins_at_the_liveliest_steps(tmp_path: Path) -> None:
+    quiet, lively = (0.1,) * 20, (5.0,) * 6
+    view = SourceView("clip.mp4", 0.0, 10.0, 4.0, quiet + lively + quiet, 1.0, tmp_path, tmp_path)
+    first, last = view.liveliest
+    assert last - first == 16 and first <= 20 and last >= 26
+    short = SourceView("clip.mp4", 0.0, 1.0, 4.0, (1.0, 2.0), 1.0, tmp_path, tmp_path)
+    assert short.liveliest == (0, 2)
+
+
+def test_a_result_can_be_kept_as_gif_and_card(
+    pipeline: TransferPipeline, small_clip: Path, photo: Path, tmp_path: Path
+) -> None:
+    _, done = _make(pipeline, Order(str(small_clip), str(photo)), tmp_path)
+    with Image.open(done.gif) as moving, Image.open(done.card) as card:
+        assert moving.n_frames == 13  # every other of 25
+        assert moving.info["loop"] == 0 and moving.info["duration"] == pytest.approx(1000 / 6, abs=10)
+        assert card.width > 300 and card.height > 600
 
 
 # The page itself.
@@ -276,7 +295,7 @@ def address(
 ) -> Iterator[tuple[str, Path]]:
     """The page as ``python app.py`` opens it, with the folder that its temporary files are in."""
     bundled = tmp_path_factory.mktemp("bundled")
-    for name in (DEFAULT, "sparse"):
+    for name in (DEFAULT_CHECKPOINT, "sparse"):
         shutil.copytree(tiny_checkpoint, bundled / name)
     # To this one all that moves is new.
     save_latents(bundled / "sparse", np.random.default_rng(0).normal(0, 1e-4, (200, 16)))
@@ -303,12 +322,7 @@ def page(browser: Any, address: tuple[str, Path]) -> Iterator[Any]:
 
 
 def _upload(page: Any, where: str, file: Path) -> None:
-    clear = page.locator(f"#lam-{where}-file button[aria-label='Clear']")
-    if clear.count():
-        clear.first.click()
-    box = page.locator(f"#lam-{where}-file input[type=file]")
-    box.wait_for(state="attached")
-    box.set_input_files(str(file))
+    page.locator(f"#lam-{where} .lam-own input[type=file]").set_input_files(str(file))
 
 
 def _transfer(page: Any) -> None:
@@ -345,6 +359,7 @@ def test_from_upload_to_a_playing_result(
     assert all(loop and muted for _, loop, muted, _ in loops)
     durations = [seconds for *_, seconds in loops if seconds]
     assert max(durations) - min(durations) < 0.1
+    page.click("#lam-measures summary")
     assert "mean length of the latent actions" in page.inner_text("#lam-measures")
     with page.expect_download() as download:
         page.click("#lam-get-side-by-side")
@@ -352,13 +367,121 @@ def test_from_upload_to_a_playing_result(
     assert probe(tmp_path / "got.mp4").seconds == pytest.approx(durations[0], abs=0.1)
 
 
-def test_the_range_chooses_the_steps(page: Any) -> None:
-    page.locator("#lam-first input[type=number]").fill("3")
-    page.locator("#lam-last input[type=number]").fill("5")
-    page.locator("#lam-last input[type=number]").press("Enter")
-    page.wait_for_function("document.querySelectorAll('.lam-bars span.on').length === 3")
+STALE = "#lam-result-view .lam-is-stale"
+MADE = "#lam-result-view [data-lam-made]"
+
+
+def _opened(browser: Any, url: str) -> Any:
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(url)
+    page.wait_for_selector("#lam-go:not([disabled])")
+    return page
+
+
+def _wait_made(page: Any, made: str) -> None:
+    page.wait_for_function(f"made => document.querySelector('{MADE}')?.dataset.lamMade === made", arg=made)
+    page.wait_for_selector("#lam-go:not([disabled])")
+
+
+def test_uploads_and_their_result_outlive_a_reload(
+    browser: Any, address: tuple[str, Path], small_clip: Path, photo: Path
+) -> None:
+    page = _opened(browser, address[0])
+    page.wait_for_function("window.lamBack")
+    _upload(page, "source", small_clip)
+    page.wait_for_function("document.querySelectorAll('.lam-bars span').length === 8")
+    _upload(page, "target", photo)
+    page.wait_for_function("!document.querySelector('#lam-target-view img').src.includes('prepared')")
+    page.locator(".lam-handle[data-end=last]").press("ArrowLeft")
+    page.wait_for_function(
+        "document.querySelector('#lam-source-view [data-lam-input]').dataset.lamInput.endsWith(':7')"
+    )
+    _transfer(page)
+    made = page.get_attribute(MADE, "data-lam-made")
+    page.wait_for_timeout(500)  # what is kept is written by then
+    page.reload()
+    _wait_made(page, made)
+    assert "prepared" not in page.get_attribute(LEAD, "src")
+    assert page.locator(".lam-bars span.on").count() == 7 and page.locator(STALE).count() == 0
+    # It is the visitor's alone.
+    page.click("#lam-link")
+    page.wait_for_selector(".toast-body")
+    assert "Your own clip" in page.inner_text(".toast-body")
+    page.context.close()
+
+
+def test_a_link_makes_the_same_again_elsewhere(browser: Any, address: tuple[str, Path]) -> None:
+    page = _opened(browser, address[0])
+    page.wait_for_function("window.lamBack")
+    before = page.get_attribute(LEAD, "src")
+    page.click("button[data-example='1']")
+    page.wait_for_function(f"old => document.querySelector('{LEAD}').getAttribute('src') !== old", arg=before)
+    page.locator(".lam-handle[data-end=first]").press("ArrowRight")
+    page.wait_for_selector(STALE)
+    _transfer(page)
+    made = page.get_attribute(MADE, "data-lam-made")
+    page.click("#lam-link")
+    place = "#lam-link-text textarea, #lam-link-text input"
+    page.wait_for_function(f"document.querySelector('{place}')?.value.includes('/?clip=')")
+    link = page.locator(place).first.input_value()
+    guest = _opened(browser, link)
+    _wait_made(guest, made)
+    assert guest.url == address[0]
+    page.context.close()
+    guest.context.close()
+
+
+def test_the_range_is_dragged_and_a_result_made_before_is_marked(page: Any) -> None:
+    assert page.locator(STALE).count() == 0
+    page.locator("#lam-source-view .lam-range").scroll_into_view_if_needed()
+    box = page.locator("#lam-source-view .lam-range").bounding_box()
+    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 2.1 / 8, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+    page.wait_for_function("document.querySelectorAll('.lam-bars span.on').length === 6")
+    page.wait_for_selector(STALE)
+    assert page.locator(".lam-stale").is_visible()
+    # And with the keyboard alone.
+    last = page.locator(".lam-handle[data-end=last]")
+    for _ in range(3):
+        last.press("ArrowLeft")
+    page.wait_for_function(
+        "document.querySelector('#lam-source-view [data-lam-input]').dataset.lamInput.endsWith(':2:5')"
+    )
     _transfer(page)
     assert page.inner_text("#lam-result-view .lam-tag") == "3 steps"
+    page.wait_for_selector(STALE, state="detached")
+
+
+def test_strength_and_repeat_do_what_they_say(page: Any) -> None:
+    page.locator("#lam-repeat input[type=number]").fill("4")
+    page.locator("#lam-repeat input[type=number]").press("Enter")
+    page.wait_for_selector(STALE)
+    _transfer(page)
+    assert page.inner_text("#lam-result-view .lam-tag") == "12 steps"
+    page.locator("#lam-repeat input[type=number]").fill("1")
+    page.locator("#lam-repeat input[type=number]").press("Enter")
+
+
+def test_a_file_can_be_dropped_on_what_it_replaces(page: Any, small_clip: Path) -> None:
+    import base64
+
+    page.evaluate(
+        """([data, name]) => {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            const carried = new DataTransfer();
+            carried.items.add(new File([bytes], name, { type: 'video/mp4' }));
+            const stage = document.querySelector('#lam-source .lam-stage');
+            for (const kind of ['dragover', 'drop']) {
+              stage.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: carried }));
+            }
+        }""",
+        [base64.b64encode(small_clip.read_bytes()).decode(), "dropped.mp4"],
+    )
+    page.wait_for_function("document.querySelectorAll('.lam-bars span.on').length === 8")
+    assert page.locator(".lam-over").count() == 0
 
 
 def test_a_bad_upload_is_a_sentence_and_nothing_is_lost(page: Any, small_clip: Path, tmp_path: Path) -> None:
@@ -374,9 +497,22 @@ def test_a_bad_upload_is_a_sentence_and_nothing_is_lost(page: Any, small_clip: P
     page.locator(".toast-close").first.click()
 
 
-def test_an_example_runs_with_one_click_and_can_be_stopped(page: Any, address: tuple[str, Path]) -> None:
+def test_an_example_is_there_at_once(page: Any) -> None:
     before = page.get_attribute(LEAD, "src")
     page.click("button[data-example='0']")
+    page.wait_for_function(
+        f"old => {{ const v = document.querySelector('{LEAD}'); return v && v.getAttribute('src') !== old; }}",
+        arg=before,
+    )
+    assert "made beforehand" in page.inner_text("#lam-result-view")
+    assert page.locator("#lam-target-view img").count() == 1
+    assert _advances(page)
+    assert page.locator(STALE).count() == 0
+
+
+def test_a_transfer_can_be_stopped(page: Any) -> None:
+    before = page.get_attribute(LEAD, "src")
+    page.click("#lam-go")
     page.wait_for_selector("#lam-stop:not([disabled])")
     page.wait_for_function("/^step/.test(document.querySelector('#lam-result-view .lam-tag')?.innerText ?? '')")
     page.click("#lam-stop")
@@ -384,11 +520,7 @@ def test_an_example_runs_with_one_click_and_can_be_stopped(page: Any, address: t
         f"old => {{ const v = document.querySelector('{LEAD}'); return v && v.getAttribute('src') !== old; }}",
         arg=before,
     )
-    first = json.loads((Path(__file__).resolve().parents[1] / "examples" / "pairs.json").read_text())[0]
-    assert page.inner_text("#lam-source-file").count(Path(first["clip"]).stem) == 1
-    assert page.locator("#lam-target-view img").count() == 1
     assert "stopped there" in page.inner_text("#lam-result-view .lam-tag")
-    assert _advances(page)
     page.wait_for_selector("#lam-go:not([disabled])")
 
 
@@ -406,7 +538,7 @@ def test_checkpoints_are_compared_side_by_side(page: Any, small_clip: Path, phot
     page.wait_for_selector("#lam-compare-view video")
     page.wait_for_function("document.querySelector('#lam-compare-view video').currentTime > 0.2")
     table = page.inner_text("#lam-compare-view table")
-    assert "noisy" in table and "sparse" in table and "8 of 8" in table and "not known" in table
+    assert DEFAULT_CHECKPOINT in table and "sparse" in table and "8 of 8" in table and "not known" in table
     assert "not correctness" in table
     assert "sparse: 8 of 8 steps lie outside" in page.inner_text("#lam-compare-view .lam-warn")
     assert page.locator("#lam-compare-view thead th[scope=col]").count() == 3
@@ -427,29 +559,54 @@ def test_checkpoints_are_compared_side_by_side(page: Any, small_clip: Path, phot
 
 def test_a_source_unlike_training_is_told_before_the_transfer(page: Any) -> None:
     page.click("#lam-more > button")
-    page.get_by_label("Checkpoint", exact=True).click()
+    page.get_by_label("Model", exact=True).click()
     page.get_by_role("option", name="sparse").click()
     page.wait_for_selector("#lam-source-view .lam-warn")
     assert "8 of 8 steps lie outside" in page.inner_text("#lam-source-view .lam-warn")
     assert page.locator(".lam-bars span.far").count() == 8
     _transfer(page)
     page.wait_for_selector("#lam-result-view .lam-warn")
+    page.click("#lam-measures summary")
     assert "Unfamiliar steps" in page.inner_text("#lam-measures")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_tab_is_accessible(browser: Any, address: tuple[str, Path], scheme: str) -> None:
+    page = browser.new_context(viewport={"width": 1366, "height": 768}, color_scheme=scheme).new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(address[0])
+    page.wait_for_selector("#lam-go:not([disabled])")
+    page.click("#lam-more > button")
+    for tab, there in (
+        ("Transfer", "#lam-go"),
+        ("Action space", "#lam-space-view img"),
+        ("Drive", "#lam-drive-view .lam-stage"),
+        ("Plan", "#lam-plan-ends img"),
+    ):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_selector(there)
+        assert violations(page) == [], tab
+    page.context.close()
 
 
 def test_nothing_is_fetched_from_elsewhere(page: Any) -> None:
     assert page.strangers == []
 
 
-def test_columns_stack_on_a_phone(browser: Any, address: tuple[str, Path]) -> None:
+def test_a_phone_shows_all_at_once(browser: Any, address: tuple[str, Path]) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
     page = context.new_page()
     page.set_default_timeout(WAIT)
     page.goto(address[0])
     page.wait_for_selector("#lam-go")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    tops = [page.locator(f"#lam-{name}").bounding_box() for name in ("source", "target", "result")]
-    assert all(a["y"] + a["height"] <= b["y"] for a, b in itertools.pairwise(tops))
+    source, target, result = (page.locator(f"#lam-{name}").bounding_box() for name in ("source", "target", "result"))
+    assert source["y"] == target["y"] and source["x"] + source["width"] <= target["x"]
+    assert max(b["y"] + b["height"] for b in (source, target)) <= result["y"]
+    # All of them and the button are on the first screen.
+    for part in ("#lam-go", "#lam-own-clip", "#lam-own-picture", "#lam-result-view .lam-stage"):
+        box = page.locator(part).first.bounding_box()
+        assert box["y"] + box["height"] <= 844, part
     # Every control has a name for those who do not see it.
     nameless = page.evaluate(
         "[...document.querySelectorAll('button, input:not([type=file])')].filter(e => e.offsetParent && "
@@ -471,11 +628,11 @@ def test_a_program_can_call_it(
     with pytest.raises(AppError, match="single picture"):
         client.predict(handle_file(str(photo)), handle_file(str(photo)), api_name="/transfer")
     inputs = handle_file(str(small_clip)), handle_file(str(photo))
-    video, report = client.predict(*inputs, "noisy, sparse", 1.0, False, 1, api_name="/compare")
+    video, report = client.predict(*inputs, f"{DEFAULT_CHECKPOINT}, sparse", 1.0, False, 1, api_name="/compare")
     assert len(read_clip(video)) == 8 * (BETWEEN + 1) + 1
-    assert [c["name"] for c in report["checkpoints"]] == ["noisy", "sparse"]
+    assert [c["name"] for c in report["checkpoints"]] == [DEFAULT_CHECKPOINT, "sparse"]
     with pytest.raises(AppError, match="two different"):
-        client.predict(*inputs, "noisy", 1.0, False, 1, api_name="/compare")
+        client.predict(*inputs, DEFAULT_CHECKPOINT, 1.0, False, 1, api_name="/compare")
     assert client.predict(inputs[0], "sparse", api_name="/familiarity")["far_steps"] == 8
     assert client.predict(inputs[0], "", api_name="/familiarity") is None
     client.close()

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import TINY, moving_square
 
-from lamdemo.errors import LamdemoError
-from lamdemo.models import LatentActionModel, save_checkpoint
-from lamdemo.pipeline import (
+from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import (
     MAX_STEPS,
     ActionEdit,
     LatentActions,
@@ -23,6 +23,8 @@ from lamdemo.pipeline import (
     resolve_checkpoint,
     sharpness,
 )
+from lamdemo.engine.pretrained import hardly_trained
+from lamdemo.models import LatentActionModel, save_checkpoint
 
 FRAMES = moving_square(5)
 Z = TINY.bottleneck.channels
@@ -83,6 +85,22 @@ class TestInfer:
     def test_what_is_no_clip_is_refused(self, pipeline: TransferPipeline, frames: np.ndarray) -> None:
         with pytest.raises(LamdemoError):
             pipeline.infer(frames)
+
+    def test_a_long_clip_is_taken_a_piece_at_a_time(
+        self, pipeline: TransferPipeline, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clip = np.random.default_rng(0).integers(0, 256, (150, 16, 16, 3)).astype(np.uint8)
+        infer, pieces = pipeline.model.infer, []
+
+        def told(states: torch.Tensor, **more: object) -> torch.Tensor:
+            pieces.append(states.shape[1] - 1)
+            return infer(states, **more)
+
+        whole = infer(pipeline.encode(clip)[None], temperature=1.0, generator=torch.Generator().manual_seed(3))[0]
+        monkeypatch.setattr(pipeline.model, "infer", told)
+        found = pipeline.infer(clip, temperature=1.0, seed=3)
+        assert pieces == [64, 64, 21]
+        np.testing.assert_allclose(found.z, whole.numpy(), atol=1e-5)
 
     def test_read_only_frames_will_do(self, pipeline: TransferPipeline) -> None:
         locked = FRAMES.copy()
@@ -345,13 +363,13 @@ class TestCheckpointsByName:
         assert bundled_checkpoints() == {}
         with pytest.raises(LamdemoError, match="No bundled checkpoint"):
             resolve_checkpoint()
-        for name in ("discrete", "noisy", "sparse"):
+        for name in ("discrete", DEFAULT_CHECKPOINT, "sparse"):
             shutil.copytree(tiny_checkpoint, tmp_path / name)
-        assert list(bundled_checkpoints()) == ["noisy", "discrete", "sparse"]
-        assert resolve_checkpoint() == resolve_checkpoint("") == tmp_path / "noisy"
+        assert list(bundled_checkpoints()) == [DEFAULT_CHECKPOINT, "discrete", "sparse"]
+        assert resolve_checkpoint() == resolve_checkpoint("") == tmp_path / DEFAULT_CHECKPOINT
         assert resolve_checkpoint("sparse") == tmp_path / "sparse"
         assert resolve_checkpoint(tiny_checkpoint) == tiny_checkpoint
-        with pytest.raises(LamdemoError, match="noisy, discrete, sparse"):
+        with pytest.raises(LamdemoError, match=f"{DEFAULT_CHECKPOINT}, discrete, sparse"):
             resolve_checkpoint("quiet")
         with pytest.raises(LamdemoError) as caught:
             resolve_checkpoint(tmp_path / "deep" / "er" / "quiet")
@@ -362,7 +380,7 @@ class TestCheckpointsByName:
         for family, dial, about in (
             ("noisy", 1e-5, {"steps": 4100, "nats": 23.456}),
             ("sparse", 0.05, {"steps": "many", "nats": float("nan")}),
-            ("discrete", 4096, {}),
+            ("discrete", 4096, {"steps": 3}),
         ):
             latent = dataclasses.replace(TINY.bottleneck, family=family, capacity=dial)
             model = LatentActionModel(dataclasses.replace(TINY, bottleneck=latent))
@@ -371,7 +389,10 @@ class TestCheckpointsByName:
             told[family] = str(describe_checkpoint(tmp_path / family))
         assert told["noisy"] == "noisy — noisy latents, β 1e-05 — 4,100 training steps, 23.5 nats a step"
         assert told["sparse"] == "sparse — sparse latents, λ 0.05"
-        assert told["discrete"] == "discrete — discrete latents, 4,096 codes"
+        assert told["discrete"] == "discrete — discrete latents, 4,096 codes — 3 training steps, hardly trained"
+        # What goes on from another's weights for a few steps is as good as that one.
+        assert "3 steps" in hardly_trained({"steps": 3})
+        assert hardly_trained({"steps": 3, "began_with": {"name": "noisy"}}) == hardly_trained({}) == ""
         with pytest.raises(LamdemoError):
             describe_checkpoint(tmp_path / "nothing")
 

@@ -18,16 +18,19 @@ from pages import WAIT, chromiums, running
 from plan_page import PlanPage, ToySimulators
 from toy_simulator import TOY, Toy
 
-from lamdemo.data.episodes.format import ActionSpec, Channel
-from lamdemo.errors import LamdemoError
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.out_of_distribution import save_latents
+from lamdemo.jobs.background import in_background
+from lamdemo.jobs.turns import PAUSE
 from lamdemo.models import checkpoint_hash
 from lamdemo.models.controller import Controller, ControllerConfig, save_controller
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.pipeline.familiarity import save_latents
 from lamdemo.simulators.tasks import make_task
 from lamdemo.ui.plan import figures, views
 from lamdemo.ui.plan.ends import OWN, Ends, Footage, Library, between, of_task, own_goal
-from lamdemo.ui.plan.work import LATENT, Found, Order, Progress, Ran, Searcher, Step, execute, in_background
+from lamdemo.ui.plan.records import LATENT, Found, Order, Progress, Ran, Step
+from lamdemo.ui.plan.work import Searcher, execute
 from lamdemo.video import read_clip, write_image, write_video
 
 SMALL = Order(what="toy", samples=12, iterations=3, horizon=2, seed=3)
@@ -69,8 +72,13 @@ def task(simulators: ToySimulators) -> Ends:
     return of_task(simulators, "toy", 10_001, 2)
 
 
+def news_of(work: Iterator[Any]) -> list[Any]:
+    """What a handler tells, without the pauses in which others have their turns."""
+    return [news for news in work if news is not PAUSE]
+
+
 def search(pipeline: TransferPipeline, order: Order, ends: Ends, folder: Path) -> tuple[list[Progress], Found]:
-    *told, found = Searcher(pipeline, order, ends).search(folder, threading.Event())
+    *told, found = news_of(Searcher(pipeline, order, ends).search(folder, threading.Event()))
     assert isinstance(found, Found) and all(isinstance(news, Progress) for news in told)
     return told, found
 
@@ -124,7 +132,7 @@ def test_the_library_reads_at_the_models_pace_and_only_what_it_offers(small_clip
 
 
 def test_bundled_episodes_bring_their_actions() -> None:
-    from lamdemo.ui.page import EXAMPLES
+    from lamdemo.ui.prepared import EXAMPLES
 
     library = Library(EXAMPLES)
     keys = [key for _, key in library.choices() if key.startswith("episode:")]
@@ -196,6 +204,8 @@ def test_stop_ends_a_search_with_the_best_so_far(pipeline: TransferPipeline, tas
     stop = threading.Event()
     told = []
     for news in Searcher(pipeline, Order("toy", "cem", 12, 1000, 2), task).search(tmp_path, stop):
+        if news is PAUSE:
+            continue
         told.append(news)
         if len(told) == 2:
             stop.set()
@@ -215,6 +225,40 @@ def test_who_leaves_ends_the_search(pipeline: TransferPipeline, task: Ends, tmp_
             break
         time.sleep(0.1)
     assert not any(thread.name == "lamdemo-plan" for thread in threading.enumerate())
+
+
+def test_the_background_goes_on_only_while_it_is_waited_for() -> None:
+    done: list[int] = []
+
+    def counts(tell: Any) -> str:
+        for k in range(3):
+            done.append(k)
+            tell(k)
+        return "the end"
+
+    news = in_background(counts)
+    assert next(news) == 0 and next(news) == 1
+    for _ in range(3):
+        time.sleep(0.02)
+        assert done == [0, 1]
+    assert list(news) == [2, "the end"]
+
+
+def test_a_search_lets_others_go_between_parts_of_its_candidates(
+    pipeline: TransferPipeline, task: Ends, tmp_path: Path
+) -> None:
+    small, large = (Searcher(pipeline, Order("toy", "cem", count, 2, 1), task) for count in (8, 100))
+    # Chunks are of 16 or 75 candidates, and the figures do not depend on the parts.
+    size = (large.planner.draft or large.planner.judge).chunk * torch.get_num_threads()
+    told = list(large.search(tmp_path, threading.Event()))
+    pauses = [k for k, news in enumerate(told) if news is PAUSE]
+    assert len(pauses) >= 2 * ((100 - 1) // size)
+    assert sum(news is PAUSE for news in small.search(tmp_path, threading.Event())) <= 1
+    whole = type(large.planner).objective(large.planner, large.planner.judge, large.problem)
+    u = torch.randn(1, 3 * size + 1, 1, large.space.width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        parts = large.planner.objective(large.planner.judge, large.problem)(u)
+        torch.testing.assert_close(parts, whole(u), rtol=1e-4, atol=1e-5)
 
 
 def test_an_error_in_the_background_comes_to_who_waits() -> None:
@@ -306,7 +350,7 @@ def test_an_execution_shows_what_happened_and_how_far_the_goal_is(
     pipeline: TransferPipeline, simulators: ToySimulators, task: Ends, tmp_path: Path, what: str
 ) -> None:
     searcher = Searcher(pipeline, Order(what, "random", 8, 1, 1), task)
-    *steps, ran = execute(searcher, simulators, 3, tmp_path, threading.Event())
+    *steps, ran = news_of(execute(searcher, simulators, 3, tmp_path, threading.Event()))
     assert isinstance(ran, Ran) and all(isinstance(step, Step) for step in steps)
     assert [step.index for step in steps] == list(range(len(ran.distances)))
     assert [step.distance for step in steps] == ran.distances
@@ -319,6 +363,18 @@ def test_an_execution_shows_what_happened_and_how_far_the_goal_is(
         assert steps[0].distance == toy.distance(made.start_truth, made.goal_truth)
 
 
+def test_others_use_the_simulator_between_two_steps_of_an_execution(simulators: ToySimulators, task: Ends) -> None:
+    made = simulators.using("toy", lambda toy: make_task(toy, 10_001, steps=2))
+    alone = simulators.lend("toy")
+    action = np.array([0.1, 0.0, 0.0], np.float32)[: alone.spec.width]
+    seen = [alone.restore(made.start), alone.step(action), alone.step(action)]
+    beside = simulators.lend("toy")
+    beside.restore(made.start)
+    for k in (1, 2):
+        of_task(simulators, "toy", 10_002, 1)  # another visitor opens a task
+        np.testing.assert_array_equal(beside.step(action).frame, seen[k].frame)
+
+
 def test_an_execution_stops_when_it_is_told(
     pipeline: TransferPipeline, simulators: ToySimulators, task: Ends, tmp_path: Path
 ) -> None:
@@ -328,7 +384,7 @@ def test_an_execution_stops_when_it_is_told(
     for news in execute(searcher, simulators, 400, tmp_path, stop):
         if isinstance(news, Ran):
             ran = news
-        elif news.index == 1:
+        elif isinstance(news, Step) and news.index == 1:
             stop.set()
     assert ran is not None and ran.stopped and len(ran.distances) < 60
 
@@ -359,7 +415,7 @@ def given(page: PlanPage, **more: Any) -> dict[Any, Any]:
     data = {
         **{tab.source: "clip", tab.clip: OWN, tab.first: 1, tab.last: 4, tab.simulator: "toy", tab.task: 1},
         **{tab.task_steps: 2, tab.what: LATENT, tab.solver: "cem", tab.samples: 8, tab.iterations: 2},
-        **{tab.horizon: 2, tab.seed: 0, tab.run_steps: 2, page.name: "tiny", page.hub: ""},
+        **{tab.horizon: 2, tab.seed: 0, tab.run.steps: 2, page.name: "tiny", page.hub: ""},
     }
     return data | {getattr(tab, key): value for key, value in more.items()}
 
@@ -377,7 +433,9 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_visitors_clip_becomes_start_and_goal(page: PlanPage, small_clip: Path, warned: list[str]) -> None:
     tab, who = page.plan, ask("own")
-    shown = tab._take_own(given(page) | {tab.own: str(small_clip)}, who)
+    # A controller that was chosen for the clip before says nothing of this one.
+    shown = tab._take_own(given(page, what="toy") | {tab.own: str(small_clip)}, who)
+    assert shown[tab.what].value == LATENT
     assert shown[tab.last].value == 4 and shown[tab.horizon] == 3 and not warned
     assert "frame 4, 0.75 s" in shown[tab.ends_view]
     frames = read_clip(small_clip, fps=4.0).frames
@@ -392,7 +450,7 @@ def test_a_task_chooses_the_controller_of_its_body_and_can_be_carried_out(page: 
     tab = page.plan
     shown = tab._change_source(given(page, source="simulator"), ask("task"))
     assert shown[tab.what].value == "toy" and shown[tab.horizon] == 2
-    assert shown[tab.execution].visible and not shown[tab.of_clip].visible
+    assert shown[tab.run.column].visible and not shown[tab.of_clip].visible
 
 
 def test_a_plan_of_another_start_and_goal_is_told_to_be_one(
@@ -400,17 +458,51 @@ def test_a_plan_of_another_start_and_goal_is_told_to_be_one(
 ) -> None:
     tab, who = page.plan, ask("old")
     assert tab._take_own(given(page) | {tab.own: str(small_clip)}, who)[tab.old] == ""  # there is no plan yet
-    *_, shown, _ = tab._plan(given(page), who)
+    same = given(page, horizon=3)
+    *_, shown, _ = news_of(tab._plan(same, who))
     assert shown[tab.old] == ""
     moved = tab._change_frames(given(page, first=2), who)
-    assert "start and goal before" in moved[tab.old] and moved[tab.run_view] == views.run_empty()
+    assert "start and goal before" in moved[tab.old] and moved[tab.run.view] == views.run_empty()
     # Back at the plan's own ends, or when the tab is opened again there, it is no other's.
-    assert tab._change_frames(given(page), who)[tab.old] == ""
-    opened = tab._open(given(page), who)
-    assert opened[tab.old] == "" and tab.run_view not in opened
+    assert tab._change_frames(same, who)[tab.old] == ""
+    opened = tab._open(same, who)
+    assert opened[tab.old] == "" and tab.run.view not in opened
     tab._change_frames(given(page, first=2), who)
-    *_, shown, _ = tab._plan(given(page, first=2), who)
+    *_, shown, _ = news_of(tab._plan(given(page, first=2), who))
     assert shown[tab.old] == "" and not warned
+
+
+def test_a_plan_of_other_settings_or_of_another_checkpoint_is_told_to_be_one(
+    page: PlanPage, small_clip: Path, warned: list[str]
+) -> None:
+    tab, who = page.plan, ask("settings")
+    same = given(page, horizon=3)
+    tab._take_own(same | {tab.own: str(small_clip)}, who)
+    assert tab._mark(given(page, seed=1), who) == ""  # there is no plan yet
+    tab._mark(same, who)
+    *_, shown, _ = news_of(tab._plan(same, who))
+    assert shown[tab.old] == ""
+    for key, value in (("seed", 1), ("samples", 12), ("solver", "random"), ("horizon", 2), ("what", "toy")):
+        assert "other settings" in tab._mark(given(page, **{"horizon": 3, key: value}), who)
+        assert tab._mark(same, who) == ""
+    page.session(who).plan.checkpoint = "of another"  # type: ignore[union-attr]
+    assert "checkpoint before" in tab._mark(same, who)
+    # What was changed while it was searched is told when it is there.
+    search = (news for news in tab._plan(same, who) if news is not PAUSE)
+    next(search)
+    next(search)
+    tab._mark(given(page, horizon=3, seed=5), who)
+    *_, shown, _ = search
+    assert "other settings" in shown[tab.old] and not warned
+
+
+def test_a_controller_stays_for_other_frames_of_a_clip(page: PlanPage, small_clip: Path) -> None:
+    tab, who = page.plan, ask("stays")
+    tab._take_own(given(page) | {tab.own: str(small_clip)}, who)
+    assert tab._change_frames(given(page, what="toy", first=2), who)[tab.what].value == "toy"
+    # Of a clip that is chosen next it does not.
+    clip = next(key for _, key in tab.library.choices() if key.startswith("clip:"))
+    assert tab._change_clip(given(page, what="toy", clip=clip), who)[tab.what].value == LATENT
 
 
 def test_a_place_of_the_clip_before_is_let_go(page: PlanPage, small_clip: Path, warned: list[str]) -> None:
@@ -428,8 +520,8 @@ def test_a_search_on_the_page_leaves_its_buttons_as_they_were(
 ) -> None:
     tab, who = page.plan, ask("search")
     tab._take_own(given(page) | {tab.own: str(small_clip)}, who)
-    *_, shown, last = tab._plan(given(page), who)
-    assert "<video" in shown[tab.plan_view] and "data-figure" in last[tab.energy_view] and not warned
+    *_, shown, last = news_of(tab._plan(given(page), who))
+    assert "<video" in shown[tab.plan_view] and "data-figure" in last[tab.energy.view] and not warned
     assert last[tab.go].interactive and not last[tab.stop].interactive
     # An error puts back what was there, and the buttons.
     *_, last = tab._plan(given(page, what="car"), who)
@@ -439,11 +531,11 @@ def test_a_search_on_the_page_leaves_its_buttons_as_they_were(
 def test_only_a_simulators_task_is_carried_out(page: PlanPage, small_clip: Path, warned: list[str]) -> None:
     tab, who = page.plan, ask("run")
     tab._take_own(given(page) | {tab.own: str(small_clip)}, who)
-    *_, last = tab._execute(given(page), who)
-    assert "Only a simulator's task" in warned[0] and last[tab.run_go].interactive
+    *_, last = tab.run._execute(given(page), who)
+    assert "Only a simulator's task" in warned[0] and last[tab.run.go].interactive
     tab._change_source(given(page, source="simulator"), who)
-    *_, last = tab._execute(given(page, source="simulator", what="toy"), who)
-    assert len(warned) == 1 and "lam-plan-told" in last[tab.run_view]
+    *_, last = tab.run._execute(given(page, source="simulator", what="toy"), who)
+    assert len(warned) == 1 and "lam-plan-told" in last[tab.run.view]
 
 
 def test_presets_are_the_budgets_of_the_chosen_solver(page: PlanPage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ import torch
 from conftest import TINY, moving_square
 from torch import Tensor
 
-from lamdemo.data.episodes.format import ActionSpec, Channel
-from lamdemo.errors import LamdemoError
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import LatentActions, TransferPipeline
+from lamdemo.engine.controls import KnownController
+from lamdemo.models.action_conditioned import ActionConditioned, ActionConditionedConfig
 from lamdemo.models.controller import Controller, ControllerConfig
-from lamdemo.models.draft import Draft, DraftConfig
-from lamdemo.models.twin import Twin, TwinConfig
+from lamdemo.models.distilled import DistilledConfig, DistilledModel
 from lamdemo.models.world_model import WorldModelConfig
-from lamdemo.pipeline import LatentActions, TransferPipeline
-from lamdemo.pipeline.control import KnownController
 from lamdemo.planning import (
     SOLVERS,
     ByController,
@@ -39,8 +40,8 @@ from lamdemo.planning import (
     build_solver,
 )
 from lamdemo.planning.dynamics import CoarseLook
-from lamdemo.planning.parallel import beside
-from lamdemo.planning.solver import Noise
+from lamdemo.planning.parallel import in_parallel
+from lamdemo.planning.solver import Noise, Solver, SolverConfig, around, setting, take
 
 D, GRID, Z = TINY.encoder.channels, TINY.encoder.grid, TINY.bottleneck.channels
 SPEC = ActionSpec(
@@ -84,9 +85,9 @@ def known() -> KnownController:
 
 
 @pytest.fixture(scope="module")
-def draft(pipeline: TransferPipeline) -> Draft:
+def draft(pipeline: TransferPipeline) -> DistilledModel:
     small = WorldModelConfig(width=32, depth=1, heads=2, patch=2, map_channels=8, head_width=16)
-    made = shaken(Draft(DraftConfig(pool=2, channels=12, world_model=small), D, Z, GRID))
+    made = shaken(DistilledModel(DistilledConfig(pool=2, channels=12, world_model=small), D, Z, GRID))
     made.fit(pipeline.encode(FRAMES))
     return made
 
@@ -154,6 +155,36 @@ class TestSolvers:
         second = solver.solve(bowl(targets()), SHAPE, seed=2, start=start)
         cold = solver.solve(bowl(targets()), SHAPE, seed=2)
         assert second.cost.sum() < cold.cost.sum()
+
+    def test_one_more_is_added_by_its_name(
+        self, pipeline: TransferPipeline, known: KnownController, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An example: all that a new solver takes. In the package it has a file of its own beside `cem.py`."""
+
+        @dataclasses.dataclass(frozen=True)
+        class NarrowingConfig(SolverConfig):
+            solver = "narrowing"
+            samples: int = setting(200, 2, 100_000)
+            elites: int = setting(1, 1, "samples")
+            iterations: int = setting(20, 1, 1000)
+
+        class Narrowing(Solver):
+            """Looks around the best candidate, less far each time."""
+
+            def propose(self, state: SolverState, noise: Noise, index: int) -> Tensor:
+                return around(state.mean, state.std, noise.normal(self.config.samples, *state.mean.shape[1:]))
+
+            def learn(self, state: SolverState, candidates: Tensor, costs: Tensor, elites: Tensor) -> SolverState:
+                return SolverState(take(candidates, elites)[:, 0], 0.75 * state.std)
+
+        monkeypatch.setitem(SOLVERS, "narrowing", (NarrowingConfig, Narrowing))
+        goal = targets()
+        found, tried = (build_solver(n).solve(bowl(goal), SHAPE, seed=3) for n in ("narrowing", "random"))
+        assert (found.cost < 0.5 * tried.cost).all()
+        planner = build_planner(pipeline, controller=known, solver="narrowing", samples=6, iterations=2, horizon=2)
+        assert planner.plan(FRAMES[0], FRAMES[3]).actions.shape == (2, 2)  # type: ignore[union-attr]
+        with pytest.raises(LamdemoError, match="narrowing takes as samples a whole number from 2 to 100000, not 1"):
+            build_solver("narrowing", samples=1)
 
     def test_a_shifted_state_drops_what_is_done(self) -> None:
         mean = torch.arange(6.0).reshape(1, 3, 2)
@@ -332,7 +363,7 @@ class TestDynamics:
         np.testing.assert_allclose(rolled[0, 0].numpy(), np.stack(states).reshape(3, -1), atol=2e-4)
 
     def test_chunks_and_batches_change_nothing(
-        self, pipeline: TransferPipeline, known: KnownController, draft: Draft
+        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
     ) -> None:
         states, actions = pipeline.encode(FRAMES[:2]), torch.randn(2, 7, 3, 2)
         history = torch.randn(2, 2, 2)
@@ -345,7 +376,7 @@ class TestDynamics:
         torch.testing.assert_close(alone[0], together[1], rtol=1e-4, atol=1e-4)
         assert not torch.allclose(together[0], together[1])
 
-    def test_half_precision_is_near_the_full(self, pipeline: TransferPipeline, draft: Draft) -> None:
+    def test_half_precision_is_near_the_full(self, pipeline: TransferPipeline, draft: DistilledModel) -> None:
         from lamdemo.planning import ByLatents
 
         z, states = torch.randn(1, 8, 3, Z), pipeline.encode(FRAMES[:1])
@@ -357,14 +388,14 @@ class TestDynamics:
         moved = (exact - full.goal(states)[:, None, None]).norm()
         assert 0 < (exact - rough).norm() < 0.1 * moved
 
-    def test_a_coarse_look_is_a_look_at_the_lifted_state(self, known: KnownController, draft: Draft) -> None:
+    def test_a_coarse_look_is_a_look_at_the_lifted_state(self, known: KnownController, draft: DistilledModel) -> None:
         coarse = torch.randn(5, draft.side**2, draft.config.channels)
         with torch.no_grad():
             expected = known.controller.memory(draft.lift(coarse))
             torch.testing.assert_close(CoarseLook(known.controller, draft)(coarse), expected, rtol=1e-4, atol=1e-4)
 
     def test_a_controller_that_looks_each_time_sees_what_changed(
-        self, pipeline: TransferPipeline, known: KnownController, draft: Draft
+        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
     ) -> None:
         states, actions = pipeline.encode(FRAMES[:1]), torch.randn(1, 4, 3, 2)
         each, once = (
@@ -378,7 +409,7 @@ class TestDynamics:
         assert not torch.allclose(a[:, :, 1:], b[:, :, 1:], atol=1e-3)
 
     def test_gradients_are_those_of_small_changes(
-        self, pipeline: TransferPipeline, known: KnownController, draft: Draft
+        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
     ) -> None:
         dynamics = ModelDynamics(
             ByController(known.controller), Imagination.draft(draft), actions=2, dtype=torch.float32
@@ -436,7 +467,7 @@ class TestPlans:
             planner.plan(state, FRAMES[3]).frames()
 
     def test_a_seed_gives_the_same_plan_bit_for_bit(
-        self, pipeline: TransferPipeline, known: KnownController, draft: Draft
+        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
     ) -> None:
         made = []
         for _ in range(2):
@@ -450,7 +481,7 @@ class TestPlans:
         assert not np.array_equal(made[0].actions, other.actions)
 
     def test_the_full_model_decides_among_what_the_draft_found(
-        self, pipeline: TransferPipeline, known: KnownController, draft: Draft
+        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
     ) -> None:
         one, many = (
             build_planner(pipeline, controller=known, draft=draft, refine=r, dtype=torch.float32, **SMALL).plan(
@@ -506,7 +537,7 @@ class TestPlans:
         assert idle.cost == pytest.approx(plan.idle_cost)
 
     def test_by_gradients_improve_on_where_they_began(
-        self, pipeline: TransferPipeline, known: KnownController, draft: Draft
+        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
     ) -> None:
         planner = build_planner(
             pipeline, controller=known, draft=draft, solver="gradient", samples=4, iterations=10, dtype=torch.float32
@@ -515,7 +546,12 @@ class TestPlans:
         assert plan.costs[-1] < plan.costs[0]
 
     def test_through_the_twin(self, pipeline: TransferPipeline, known: KnownController) -> None:
-        twin = shaken(Twin(TwinConfig({"car": 2}, history=2, hidden=16, world_model=TINY.world_model), D, Z, GRID), 4)
+        twin = shaken(
+            ActionConditioned(
+                ActionConditionedConfig({"car": 2}, history=2, hidden=16, world_model=TINY.world_model), D, Z, GRID
+            ),
+            4,
+        )
         planner = build_planner(pipeline, controller=known, twin=twin, **SMALL)
         actions = np.array([[0.5, 1.0], [0.2, 0.0], [0.0, 0.0]], np.float32)
         imagined = planner.imagine(planner.problem(FRAMES[0], FRAMES[3]), actions)
@@ -589,7 +625,24 @@ class TestAlongTheWay:
         assert along[0, 0] == 0 and along[0, 1] == pytest.approx((10 + 10 + 0) / 3)
 
 
-class TestBeside:
+class TestInParallel:
+    def test_other_threads_keep_all_of_torchs_threads(self) -> None:
+        before, seen = torch.get_num_threads(), []
+        torch.set_num_threads(2)
+        try:
+
+            def asks(part: Tensor) -> Tensor:
+                other = Thread(target=lambda: seen.append(torch.get_num_threads()))
+                other.start()
+                other.join()
+                return part + torch.get_num_threads()
+
+            with torch.inference_mode():
+                assert [float(f) for f in in_parallel(asks, [torch.zeros(1)] * 3)] == [1.0] * 3
+            assert seen == [2, 2, 2]
+        finally:
+            torch.set_num_threads(before)
+
     @pytest.mark.parametrize("threads", [1, 2])
     def test_parts_come_in_order_and_torch_keeps_its_threads(self, threads: int) -> None:
         before = torch.get_num_threads()
@@ -597,7 +650,7 @@ class TestBeside:
         try:
             with torch.inference_mode():
                 parts = [torch.full((2,), float(i)) for i in range(5)]
-                found = beside(lambda part: part * 2, parts)
+                found = in_parallel(lambda part: part * 2, parts)
             assert [f.tolist() for f in found] == [[2.0 * i] * 2 for i in range(5)]
             assert torch.get_num_threads() == threads
         finally:
@@ -608,14 +661,14 @@ class TestBeside:
         torch.set_num_threads(2)
         try:
             x = torch.ones(2, requires_grad=True)
-            torch.cat(beside(lambda part: part * 3, [x, x])).sum().backward()
+            torch.cat(in_parallel(lambda part: part * 3, [x, x])).sum().backward()
             assert x.grad is not None and x.grad.tolist() == [6.0, 6.0]
 
             def fails(part: Tensor) -> Tensor:
                 raise LamdemoError("no")
 
             with torch.inference_mode(), pytest.raises(LamdemoError):
-                beside(fails, [torch.ones(1), torch.ones(1)])
+                in_parallel(fails, [torch.ones(1), torch.ones(1)])
             assert torch.get_num_threads() == 2
         finally:
             torch.set_num_threads(before)

@@ -14,16 +14,17 @@ import torch
 from conftest import TINY, moving_square
 
 from lamdemo.cli import main
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.statistics import interval
 from lamdemo.data.videos import AugmentConfig, Recording
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.clips import Window
 from lamdemo.evaluation.priors import _step, judge_prior
 from lamdemo.evaluation.report import plain
-from lamdemo.evaluation.videos import Window
-from lamdemo.latent_space.prior import FlowPrior, FlowPriorConfig, load_prior, pool_states, save_prior
-from lamdemo.latent_space.prior_training import Pairs, PairsConfig, PriorTrainConfig, collect_pairs, train_prior
-from lamdemo.latent_space.sampling import closer, draw, finite_codes, two_sample
+from lamdemo.latent_space.sampling import bootstrap_energy, draw, finite_codes, two_sample
 from lamdemo.models import LatentActionModel, ModelConfig, checkpoint_hash, load_checkpoint, save_checkpoint
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.models.prior import FlowPrior, FlowPriorConfig, load_prior, pool_states, save_prior
+from lamdemo.training.prior import Pairs, PairsConfig, PriorTrainConfig, collect_pairs, train_prior
 from lamdemo.video import write_video
 
 SMALL = FlowPriorConfig(
@@ -60,7 +61,7 @@ def toy_pairs(count: int = 2048) -> Pairs:
 @pytest.fixture(scope="module")
 def learned() -> FlowPrior:
     config = PriorTrainConfig(steps=700, batch=128, learning_rate=5e-3, ema=0.98, look=100)
-    trained = train_prior(toy_pairs(), SMALL, config, progress=False)
+    trained = train_prior(toy_pairs(), SMALL, config)
     assert trained is not None
     return trained[0]
 
@@ -160,9 +161,9 @@ class TestTraining:
 
     def test_a_stopped_run_goes_on_bit_for_bit(self, tmp_path: Path) -> None:
         pairs = toy_pairs(256)
-        whole = train_prior(pairs, SMALL, self.CONFIG, progress=False)
+        whole = train_prior(pairs, SMALL, self.CONFIG)
         stopped = 0
-        while (one := train_prior(pairs, SMALL, self.CONFIG, state=tmp_path, stop_after=0, progress=False)) is None:
+        while (one := train_prior(pairs, SMALL, self.CONFIG, state=tmp_path, stop_after=0)) is None:
             stopped += 1
         assert stopped == 5 and whole is not None
         for name, tensor in whole[0].state_dict().items():
@@ -171,12 +172,12 @@ class TestTraining:
 
     def test_a_state_of_other_settings_or_no_state_is_refused(self, tmp_path: Path) -> None:
         pairs = toy_pairs(256)
-        train_prior(pairs, SMALL, self.CONFIG, state=tmp_path, stop_after=0, progress=False)
+        train_prior(pairs, SMALL, self.CONFIG, state=tmp_path, stop_after=0)
         with pytest.raises(LamdemoError, match="other settings"):
-            train_prior(pairs, SMALL, dataclasses.replace(self.CONFIG, batch=8), state=tmp_path, progress=False)
+            train_prior(pairs, SMALL, dataclasses.replace(self.CONFIG, batch=8), state=tmp_path)
         (tmp_path / "state.safetensors").write_bytes(b"nonsense")
-        with pytest.raises(LamdemoError, match=r"state\.safetensors is damaged"):
-            train_prior(pairs, SMALL, self.CONFIG, state=tmp_path, progress=False)
+        with pytest.raises(LamdemoError, match=r"state\.safetensors of .* is damaged"):
+            train_prior(pairs, SMALL, self.CONFIG, state=tmp_path)
 
     def test_the_best_average_is_kept_and_not_the_last(self) -> None:
         # Latents that say nothing about new recordings: the longer it trains, the worse it is on those watched.
@@ -184,7 +185,7 @@ class TestTraining:
         states = torch.randn(64, 4, 3, generator=g)
         pairs = Pairs(states, torch.randn(64, 4, generator=g), torch.arange(64), torch.zeros(64, dtype=torch.bool))
         config = PriorTrainConfig(steps=240, batch=64, learning_rate=1e-2, ema=0.5, watch=0.3, look=20)
-        trained = train_prior(pairs, dataclasses.replace(SMALL, noise=0.0, forget=0.0), config, progress=False)
+        trained = train_prior(pairs, dataclasses.replace(SMALL, noise=0.0, forget=0.0), config)
         assert trained is not None and trained[1]["best_step"] < 240
 
 
@@ -380,22 +381,26 @@ class TestTwoSample:
             two_sample(np.zeros((3, 2)), np.zeros((3, 2)), groups_y=[0])
 
 
-class TestCloser:
+class TestBootstrap:
     def test_the_better_of_two_is_found_and_a_tie_is_a_tie(self) -> None:
         rng = np.random.default_rng(4)
-        names = np.repeat(np.arange(20), 6)
+        names = np.repeat(np.arange(20), 6).tolist()
         place = np.repeat(3 * rng.normal(size=(20, 4)), 6, 0)
         inferred = place + 0.3 * rng.normal(size=(120, 4))
         good = place[:, None] + 0.3 * rng.normal(size=(120, 2, 4))
         bad = rng.normal(size=(120, 4))
-        found = closer(bad, good, inferred, names)
-        assert found.closer and found.difference.low < found.difference.value < found.difference.high
-        assert found.fixed.value - found.learned.value == pytest.approx(found.difference.value)
-        assert found.learned.value == pytest.approx(0, abs=0.15)
-        assert not closer(good[:, 0], good[:, 1], inferred, names).closer
-        assert not closer(good, bad, inferred, names).closer
+
+        def closer(fixed: np.ndarray, learned: np.ndarray) -> dict[str, float]:
+            """How much closer the second is to the inferred latents than the first."""
+            values, draws = bootstrap_energy([fixed, learned], inferred, names)
+            assert values[1] == pytest.approx(0, abs=0.15) or learned is bad
+            return interval(values[0] - values[1], draws[:, 0] - draws[:, 1])
+
+        found = closer(bad, good)
+        assert 0 < found["low"] < found["value"] < found["high"]
+        assert closer(good[:, 0], good[:, 1])["low"] <= 0 and closer(good, bad)["low"] <= 0
         with pytest.raises(ValueError, match="samples must be"):
-            closer(bad[:5], good, inferred, names)
+            closer(bad[:5], good)
 
 
 def _with_channels(config: ModelConfig, channels: int) -> ModelConfig:

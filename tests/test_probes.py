@@ -7,21 +7,17 @@ import numpy as np
 import pytest
 from conftest import moving_square
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.known_actions import IndexedClip, KnownActions, find_known_actions, read_known_actions
 from lamdemo.data.scenes import Script
 from lamdemo.data.splits import Split
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation import probes
-from lamdemo.evaluation.probes import (
-    camera_velocity,
-    components,
-    evaluate_probes,
-    fit_mlp,
-    fit_ridge,
-    r_squared,
-)
-from lamdemo.evaluation.together import infer_all, same_encoders
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation import known_steps, probes
+from lamdemo.evaluation.encoding import infer_all, same_encoders
+from lamdemo.evaluation.known_steps import LAGS, clip_examples, plan_stretches
+from lamdemo.evaluation.probe_maps import components, fit_mlp, fit_ridge, r_squared
+from lamdemo.evaluation.probes import evaluate_probes
+from lamdemo.evaluation.scenes import camera_velocity
 from lamdemo.video import write_image, write_video
 
 
@@ -208,7 +204,7 @@ def test_equal_encoders_are_used_once(pipeline, tiny_checkpoint, monkeypatch):
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "TRAIN_SCENES", 24)
     monkeypatch.setattr(probes, "TEST_SCENES", 16)
-    monkeypatch.setattr(probes, "STEPS", 4)
+    monkeypatch.setattr(known_steps, "STEPS", 4)
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +244,7 @@ def test_probes_of_two_checkpoints_share_all_but_the_latents(pipeline, tiny_chec
     steering = across["targets"]["steering"]
     assert set(steering) == {"z", "z_shuffled", "mean", "difference", "pooled"}
     assert steering["mean"]["linear"]["value"] <= 0
-    assert steering["z"]["linear"]["lag"][0] in probes.LAGS
+    assert steering["z"]["linear"]["lag"][0] in LAGS
     # A throttle that never changes has no R².
     assert across["targets"]["throttle"]["z"]["linear"]["value"] is None
     assert result["headline"]["steering_across"] == steering["z"]["linear"]
@@ -267,19 +263,19 @@ def test_probes_need_no_videos_but_photographs(pipeline, photos, small, tmp_path
 def test_known_windows_line_up_with_the_frames(pipeline, drives, small, monkeypatch):
     """The difference of frames follows the command of the very step: no lag may creep in between."""
     clips = [(c, "all") for c in find_known_actions(drives)]
-    stretches, skipped = probes._plan(drives, clips, "all", pipeline.fps, 0)
+    stretches, skipped = plan_stretches(drives, clips, "all", pipeline.fps, 0)
     assert not skipped and all(s.stride == 2 for s in stretches)
     seen = []
 
-    class Watch(probes._Encoded):
+    class Watch(known_steps.Encoded):
         def add(self, frames: np.ndarray, rows: np.ndarray) -> None:
             yellow = np.clip(frames[..., 0].astype(float) - 100, 0, None)  # brighter than the ground
             x = (yellow * np.arange(frames.shape[2])).sum((1, 2)) / yellow.sum((1, 2))
             seen.append(np.diff(x)[rows] * 160 / frames.shape[2])
             super().add(frames, rows)
 
-    monkeypatch.setattr(probes, "_Encoded", Watch)
-    examples = probes._real_examples({"t": pipeline}, [["t"]], drives, stretches, "nav", [], False)
+    monkeypatch.setattr(known_steps, "Encoded", Watch)
+    examples = clip_examples({"t": pipeline}, [["t"]], drives, stretches, "nav", [], False)
     moved = np.concatenate(seen)
     by_lag = {lag: np.corrcoef(moved, k[:, 0])[0, 1] for lag, k in examples.known.items()}
     assert by_lag["now"] > 0.98

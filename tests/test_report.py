@@ -16,11 +16,18 @@ from conftest import TINY
 from test_evaluation import panned, texture
 
 from lamdemo.cli import main
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation import SuiteConfig, plots, run_suite
-from lamdemo.evaluation.plots import COLOURS, PLOTS, make_plots, write_plots
-from lamdemo.evaluation.results import (
-    BESIDE,
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation import SuiteConfig, run_suite
+from lamdemo.evaluation.statistics import ratio_of_means
+from lamdemo.evaluation.suite import PARTS
+from lamdemo.models import LatentActionModel, checkpoint_hash, save_checkpoint
+from lamdemo.reporting import drawing
+from lamdemo.reporting.drawing import write_plots
+from lamdemo.reporting.page import PAGE, chosen_of, fill, fill_card, results_text, write_results
+from lamdemo.reporting.plots import COLOURS, PLOTS, make_plots
+from lamdemo.reporting.reports import (
+    OTHER_PARTS,
     Figure,
     figure_of,
     over_copied_flow,
@@ -29,11 +36,9 @@ from lamdemo.evaluation.results import (
     probed,
     read_reports,
 )
-from lamdemo.evaluation.statistics import ratio_of_means
-from lamdemo.evaluation.suite import PARTS
-from lamdemo.evaluation.tables import NOT_MEASURED, TABLES, View, fill, make_table, marks, relative
-from lamdemo.models import LatentActionModel, checkpoint_hash, save_checkpoint
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.reporting.tables import TABLES, make_table
+from lamdemo.reporting.targets import NOT_MEASURED, marks
+from lamdemo.reporting.view import View, relative
 from lamdemo.video import read_image, write_video
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +110,29 @@ def transfers(motion: float) -> dict[str, Any]:
         "all": summary(9),
         "kinds": {k: summary(1) for k in KINDS},
         "cases": rows,
+    }
+
+
+def second_hand() -> dict[str, Any]:
+    methods = {"model": 0.38, "zero": 1.0, "shuffled": 1.4, "copied_flow": 0.8, "true_flow": 0.2}
+
+    def figures(share: float) -> dict[str, Any]:
+        motion = {m: interval(share * v) for m, v in methods.items()}
+        layers = {k: {m: interval(v) for m, v in methods.items()} for k in ("on_thing_last", "in_hole_last")}
+        return {"cases": 4, "motion_over_copy": motion, "layers": layers}
+
+    kinds = {k: figures(s) for k, s in (("move", 1.0), ("enter", 2.5), ("pan", 1.0))}
+    entering = {
+        m: {"likeness": interval(v), "likeness_last": interval(v), "place": interval(v)} for m, v in methods.items()
+    }
+    kinds["enter"]["entering"] = {**entering, "copy": {k: interval(0.0, 0.0) for k in entering["model"]}}
+    return {
+        "evaluation": "pairs",
+        "settings": {"max_clips": None, "seed": 0},
+        "clips": {"folder": "other", "files": 36, "sha256": "ef"},
+        "mean_of_kinds": {**figures(1.5), "iou": interval(0.7)},
+        "all": {"cases": 12},
+        "kinds": kinds,
     }
 
 
@@ -292,6 +320,7 @@ def every_part(family: str, error: float, nats: float) -> dict[str, Any]:
     return {
         "videos": videos(error, 2.5 if family != "discrete" else 1.9, 1.1),
         "pairs": transfers(0.3),
+        "secondhand": second_hand(),
         "rollouts": rollouts(error),
         "latents": latents(family, nats),
         "probes": probes(0.97),
@@ -470,6 +499,16 @@ class TestTables:
         assert [r[0] for r in loops[1:]] == ["fetch (metres)"] * 6 and "50" in make_table("controlloops", view)
         assert "car 60 of 30 recordings" in make_table("control", view)
 
+    def test_what_a_second_hands_cases_were_to_reach(self, view: View) -> None:
+        tables = make_table("secondhand", view).split("\n\n")
+        rows, entering = rows_of(tables[0]), rows_of(tables[1])
+        assert [r[0] for r in rows[1:]] == ["move", "enter", "pan", "**mean of kinds**"]
+        assert [r[2] for r in rows[1:]] == ["0.40", "0.80", "0.25", "0.50"]
+        assert [r[3][-1] for r in rows[1:]] == ["✓", "✗", "✗", "✗"]
+        assert rows[-1][1] == "12" and [c[-1] for c in rows[-1][-3:]] == ["✓", "✓", "✗"]
+        assert entering[1][:4] == ["likeness of what enters at the end", "0.50", "0.38 [0.36, 0.40] ✗", "0.00"]
+        assert "12 transfers" in tables[2]
+
     def test_rows_on_other_data_are_told(self, nine: Path) -> None:
         results = videos(0.5, 2, 1)
         results["clips"]["sha256"] = "of other clips"
@@ -511,7 +550,7 @@ class TestSuite:
         (one,) = written.reports
         assert set(one.results) == set(PARTS) and one.family == TINY.bottleneck.family
         # Those of reports that the suite does not write are left out.
-        for name in TABLES.keys() - {"priors", "controlplans", "controlloops", *BESIDE}:
+        for name in TABLES.keys() - {"priors", "controlplans", "controlloops", *OTHER_PARTS}:
             made = make_table(name, written)
             assert "Not measured" not in made and re.search(r"\d\.\d", made), name
         unmeasured = [m.what for m in marks(written) if m.measured == NOT_MEASURED]
@@ -563,6 +602,27 @@ class TestMarks:
         found = marks(View(read_reports(tmp_path), "noisy"))
         assert len(found) == 16
         assert all(m.measured == NOT_MEASURED and m.reached is None and not m.source for m in found)
+
+
+class TestCommitted:
+    """What stands in the repository is what its reports say, byte for byte, and needs no network."""
+
+    MODELS = ("discrete", "layers", "noisy", "sparse")
+    CARDS = ("README.md", "docs/guide.md", *(f"checkpoints/{name}/README.md" for name in MODELS))
+
+    @pytest.mark.parametrize("card", CARDS)
+    def test_marked_places(self, card: str) -> None:
+        found = read_reports(ROOT / "reports", ROOT / "checkpoints")
+        assert fill_card(ROOT / card, found, chosen_of(found)) == (ROOT / card).read_text(encoding="utf-8")
+
+    def test_results(self, tmp_path: Path) -> None:
+        found = read_reports(ROOT / "reports", ROOT / "checkpoints")
+        folder = ROOT / "docs/results"
+        write_results(found, chosen_of(found), tmp_path, folder, png=False)
+        assert results_text(found, chosen_of(found), folder, pictures=True) == (folder / PAGE).read_text("utf-8")
+        for page in tmp_path.glob("*.html"):
+            assert page.read_bytes() == (folder / page.name).read_bytes()
+            assert f'src="{page.stem}.png"' in page.read_text("utf-8") and (folder / f"{page.stem}.png").is_file()
 
 
 class TestFilling:
@@ -629,10 +689,10 @@ class TestPlots:
         assert {p.name for p in tmp_path.glob("*.*")} == {"plotly.min.js", *(f"{n}.html" for n in figures)}
         for page in tmp_path.glob("*.html"):
             sources = re.findall(r'(?:src|href)="([^"]*)"', page.read_text())
-            assert sources == ["plotly.min.js"]
+            assert sources == ["plotly.min.js", f"{page.stem}.png"]
 
     def test_without_kaleido(self, view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(plots, "find_spec", lambda name: None)
+        monkeypatch.setattr(drawing, "find_spec", lambda name: None)
         why = write_plots({"use": make_plots(view)["use"]}, tmp_path)
         assert "kaleido is not installed" in why and (tmp_path / "use.html").is_file()
 
@@ -657,8 +717,8 @@ class TestPlots:
         self, view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
     ) -> None:
         pytest.importorskip("kaleido")
-        monkeypatch.setattr(plots, "_DRAW", script)
-        monkeypatch.setattr(plots, "_LONGEST", 2.0 if "sleep" in script else 60.0)
+        monkeypatch.setattr(drawing, "_DRAW", script)
+        monkeypatch.setattr(drawing, "_LONGEST", 2.0 if "sleep" in script else 60.0)
         (tmp_path / "use.png").write_bytes(b"half")
         figures = {name: make_plots(view)[name] for name in ("use", "leakage")}
         assert words in write_plots(figures, tmp_path)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import TINY, moving_square
 
-from lamdemo.errors import LamdemoError
-from lamdemo.pipeline import LatentActions, Rollout, TransferPipeline, TransferStep
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import LatentActions, Rollout, TransferPipeline, TransferStep
 
 FRAMES = moving_square(6)
 Z = TINY.bottleneck.channels
@@ -147,7 +147,7 @@ def _held(rollout: Rollout) -> int:
     """Bytes of all tensors that a rollout alone keeps alive."""
     seen: dict[int, int] = {}
     stack: list[object] = [vars(rollout)]
-    model = rollout.pipeline.model
+    model = rollout.inference.model
     while stack:
         thing = stack.pop()
         if isinstance(thing, torch.Tensor):
@@ -157,7 +157,7 @@ def _held(rollout: Rollout) -> int:
             stack += list(thing.values())
         elif hasattr(thing, "__iter__") and not isinstance(thing, (str, np.ndarray)):
             stack += list(thing)
-        elif hasattr(thing, "__dict__") and thing is not rollout.pipeline and thing is not model:
+        elif hasattr(thing, "__dict__") and thing is not rollout.inference and thing is not model:
             stack.append(vars(thing))
     return sum(seen.values())
 

@@ -3,15 +3,17 @@
 import importlib.util
 import math
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lamdemo.data.episodes.format import ActionSpec, Channel
-from lamdemo.errors import LamdemoError
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
 from lamdemo.simulators import Observation, Simulator, available, make, names
 from lamdemo.simulators.doom_maps import RADIUS, DoomMap, build
+from lamdemo.simulators.pool import SimulatorPool
 from lamdemo.simulators.recording import BEHAVIOURS, noise, part_of, record, record_many, seeds
 from lamdemo.simulators.tasks import TaskConfig, make_task
 
@@ -109,6 +111,32 @@ def test_sizes_and_seeds_out_of_range_are_told(wrong):
 
 
 # --- Recording and tasks, in any simulator -------------------------------------------------------------------------
+
+
+def test_a_pool_runs_one_engine_of_a_name_in_one_thread_and_tells_whose_it_was():
+    made, first, second = [], object(), object()
+
+    def one(name, seed):
+        made.append((name, seed))
+        return Plane()
+
+    pool = SimulatorPool(one)
+    lent = [pool.do(lambda who=who: pool.engine("plane", who, 3)[1]) for who in (first, first, second, first)]
+    assert lent == [True, False, True, True] and made == [("plane", 3)]
+    threads = {pool.using("plane", lambda _: threading.get_ident()) for _ in range(3)}
+    assert len(threads) == 1 and threading.get_ident() not in threads
+    with pytest.raises(ZeroDivisionError):
+        pool.using("plane", lambda _: 1 / 0)  # what fails is the caller's, and the pool goes on
+    assert pool.do(lambda: pool.look("plane").name) == "plane"
+    # What is lent call by call goes on as if nobody had used the engine in between.
+    alone, lent = Plane(), pool.lend("plane")
+    alone.reset(5), lent.reset(5)
+    for _ in range(3):
+        pool.using("plane", lambda sim: sim.reset(9))
+        np.testing.assert_array_equal(lent.step(np.full(2, 0.3)).frame, alone.step(np.full(2, 0.3)).frame)
+    pool.close()
+    assert pool.do(lambda: pool.engine("plane", first)[0].name) == "plane" and len(made) == 2
+    pool.close()
 
 
 def test_the_parts_share_no_scene():

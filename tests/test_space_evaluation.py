@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Photographs, SceneConfig, combine, write_script
 from lamdemo.data.splits import Split
 from lamdemo.data.videos import photographs_in
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.rollout import Rollout
 from lamdemo.evaluation.arithmetic import (
     FACTORS,
     PAIRS,
@@ -32,8 +34,6 @@ from lamdemo.evaluation.neighbours import (
 )
 from lamdemo.evaluation.pictures import motion
 from lamdemo.evaluation.space import evaluate_space, zero_figures
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.pipeline.rollout import Rollout
 from lamdemo.video import write_image, write_video
 
 

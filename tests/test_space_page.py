@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import WAIT, chromiums, served
+from pages import WAIT, chromiums, served, troubles
 from space_files import space_checkpoint
 
+from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.engine import LatentActions
 from lamdemo.latent_space.composition import Block, Composition
 from lamdemo.latent_space.naming import NameBook
 from lamdemo.models import checkpoint_hash, load_checkpoint, save_checkpoint
-from lamdemo.pipeline import LatentActions
-from lamdemo.ui.models import DEFAULT
 from lamdemo.video import probe
 
 STAGE = "#lam-space-view"
@@ -36,7 +36,7 @@ def browser() -> Iterator[Any]:
 def bundled(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints of different weights: one with a latent space, one without, one to spoil."""
     folder = tmp_path_factory.mktemp("bundled")
-    space_checkpoint(tiny_checkpoint, folder / DEFAULT)
+    space_checkpoint(tiny_checkpoint, folder / DEFAULT_CHECKPOINT)
     model = load_checkpoint(tiny_checkpoint)
     for parameter in model.world_model.parameters():
         parameter.data.mul_(1.01)
@@ -52,7 +52,7 @@ def address(browser: Any, bundled: Path, tmp_path_factory: pytest.TempPathFactor
     scratch = tmp_path_factory.mktemp("scratch")
     with served(bundled, scratch) as url:
         yield url
-        said = (scratch / "server.log").read_text()
+        said = troubles(scratch)
         assert "Traceback" not in said, said
 
 
@@ -73,7 +73,19 @@ def opened(context: Any, url: str) -> Any:
 
 def to_space(page: Any) -> None:
     page.get_by_role("tab", name="Action space").click()
-    page.wait_for_function("window.lamMap && window.lamMap.state().ready")
+    # The map is drawn when it is seen; on a phone it is further down, and what comes above it moves it.
+    seen = "document.querySelector('#lam-space-plot').scrollIntoView({ block: 'nearest' })"
+    page.wait_for_function(f"({seen}, window.lamMap && window.lamMap.state().ready)")
+    page.evaluate("scrollTo(0, 0)")
+
+
+def unfold(page: Any, name: str) -> None:
+    """Open one of the folded parts."""
+    fold = page.locator(f"#lam-space-fold-{name}")
+    button = fold.locator("button").first
+    button.wait_for()
+    if fold.evaluate("e => e.getBoundingClientRect().height") < 80:
+        button.press("Enter")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +163,7 @@ def test_a_click_on_the_map_plays_and_shows_the_same_elsewhere(page: Any) -> Non
     click_point(page, index)
     page.wait_for_function(f"document.querySelector('{PLAYED}').currentTime > 0.2")
     assert page.inner_text(f"{STAGE} .lam-tag") == "8 steps"
-    assert "Zero means that nothing happens" in page.inner_text("#lam-space-zero")
+    assert page.locator("#lam-space-timeline").count() == 0  # folded until it is wanted
     page.wait_for_selector("#lam-space-near-view [data-act=point]")
     near = page.locator("#lam-space-near-view [data-act=point]")
     assert near.count() == 8
@@ -182,6 +194,11 @@ def test_a_lasso_takes_the_mean_and_an_empty_one_is_a_sentence(page: Any) -> Non
 
 
 def test_arithmetic_on_the_timeline(page: Any) -> None:
+    unfold(page, "timeline")
+    page.wait_for_selector("#lam-space-then")
+    assert "Zero means that nothing happens" in page.inner_text("#lam-space-zero")
+    names = [page.inner_text(f"#lam-space-{key}") for key in ("then", "plus", "between")]
+    assert names == ["Append", "Combine", "Append a blend"]
     press(page, "#lam-space-then", 1)
     before = source_of(page)
     page.locator("#lam-space-near-view [data-act=point]").first.click()
@@ -209,6 +226,33 @@ def test_arithmetic_on_the_timeline(page: Any) -> None:
     press(page, "#lam-space-apply")
     wait_for_other(page, before)
     assert page.inner_text(f"{STAGE} .lam-caption b") == "the timeline of 3 blocks"
+    # Changed after it was played, it is said to be another; as it was, it is not.
+    assert page.locator("#lam-space-old .lam-old").count() == 0
+    page.locator("#lam-block-strength input[type=number]").fill("-1.5")
+    page.locator("#lam-block-strength input[type=number]").press("Enter")
+    page.wait_for_selector("#lam-space-old .lam-old")
+    assert "Apply the timeline" in page.inner_text("#lam-space-old")
+    before = source_of(page)
+    press(page, "#lam-space-apply")
+    wait_for_other(page, before)
+    page.wait_for_selector("#lam-space-old .lam-old", state="detached")
+    page.locator("#lam-block-strength input[type=number]").fill("-2")
+    page.locator("#lam-block-strength input[type=number]").press("Enter")
+    page.wait_for_selector("#lam-space-old .lam-old")
+
+
+def test_what_is_on_the_stage_is_marked_when_its_settings_change(page: Any) -> None:
+    before = source_of(page)
+    page.locator("#lam-space-near-view [data-act=point]").nth(1).click()
+    wait_for_other(page, before)
+    assert page.locator("#lam-space-old .lam-old").count() == 0
+    strength = page.locator("#lam-space-strength input[type=number]")
+    for value, marked in (("0.5", True), ("1", False)):
+        strength.fill(value)
+        strength.press("Enter")
+        page.wait_for_selector("#lam-space-old .lam-old", state="attached" if marked else "detached")
+        if marked:
+            assert "strength 1 and 8 steps" in page.inner_text("#lam-space-old")
 
 
 def test_what_is_saved_can_be_loaded(page: Any, tmp_path: Path, bundled: Path) -> None:
@@ -218,7 +262,7 @@ def test_what_is_saved_can_be_loaded(page: Any, tmp_path: Path, bundled: Path) -
     download.value.save_as(file)
     made = Composition.load(file)
     assert len(made.blocks) == 3 and made.blocks[1].strength == -2
-    assert made.checkpoint == checkpoint_hash(bundled / DEFAULT)
+    assert made.checkpoint == checkpoint_hash(bundled / DEFAULT_CHECKPOINT)
     labels = blocks(page)
     press(page, "#lam-space-clear", 0)
     upload(page, "#lam-space-load", file)
@@ -244,9 +288,11 @@ def test_a_file_of_another_model_is_a_sentence_and_nothing_is_lost(
 
 def test_a_reload_keeps_the_timeline_and_the_settings(page: Any) -> None:
     labels = blocks(page)
+    kept = "localStorage.getItem('lamdemo-space')"
+    before = page.evaluate(kept)
     page.locator("#lam-space-steps input[type=number]").fill("5")
     page.locator("#lam-space-steps input[type=number]").press("Enter")
-    page.wait_for_timeout(700)
+    page.wait_for_function(f"old => {kept} !== old", arg=before)
     page.reload()
     page.wait_for_function("document.querySelectorAll('#lam-space-timeline [data-block]').length === 3")
     assert blocks(page) == labels
@@ -254,18 +300,96 @@ def test_a_reload_keeps_the_timeline_and_the_settings(page: Any) -> None:
     page.wait_for_function("window.lamMap && window.lamMap.state().ready")
 
 
-def test_a_link_opens_the_timeline_elsewhere(page: Any, browser: Any, address: str) -> None:
+def shared(page: Any) -> str:
+    """The link to what is on the stage, and what is said of it."""
     press(page, "#lam-space-link")
     page.wait_for_function(
         "document.querySelector('#lam-space-link-text textarea, #lam-space-link-text input')?.value.includes('://')"
     )
-    link = page.locator("#lam-space-link-text").locator("textarea, input").first.input_value()
-    assert link.startswith(address + "?actions=")
+    return str(page.locator("#lam-space-link-text").locator("textarea, input").first.input_value())
+
+
+def test_nothing_on_the_stage_is_no_link(page: Any) -> None:
+    press(page, "#lam-space-link")
+    assert "no result to share" in sentence(page)
+
+
+def test_a_link_opens_what_is_on_the_stage_elsewhere_and_plays_it(page: Any, browser: Any, address: str) -> None:
+    page.locator("#lam-space-photos [data-photo='6']").press("Enter")
+    page.wait_for_selector("#lam-space-photos [data-photo='6'].on")
+    unfold(page, "timeline")
+    before = source_of(page)
+    press(page, "#lam-space-apply")
+    wait_for_other(page, before)
+    link = shared(page)
+    assert link.startswith(address + "?actions=") and link.endswith("&picture=treadmill_person")
     other = browser.new_context(viewport={"width": 1280, "height": 900})
     guest = opened(other, link)
+    # The tab, the timeline and the picture are there, and it plays without a click.
+    guest.wait_for_selector(PLAYED)
     guest.wait_for_function("document.querySelectorAll('#lam-space-timeline [data-block]').length === 3")
     assert blocks(guest) == blocks(page)
-    assert "actions=" not in guest.url
+    assert guest.inner_text(f"{STAGE} .lam-caption b") == "the timeline of 3 blocks"
+    guest.wait_for_selector("#lam-space-photos [data-photo='6'].on")
+    assert "actions=" not in guest.url and guest.locator(".toast-body").count() == 0
+    guest.wait_for_function(f"document.querySelector('{PLAYED}').currentTime > 0.2")
+    other.close()
+
+
+def test_a_link_to_a_motion_restores_its_strength_and_steps_and_tells_of_a_private_picture(
+    page: Any, browser: Any, address: str, photo: Path
+) -> None:
+    before = page.get_attribute(f"{STAGE} video", "src")
+    upload(page, "#lam-space-target", photo)
+    page.wait_for_selector("#lam-space-photos .on", state="detached")
+    for control, value in (("strength", "-0.5"), ("steps", "3")):
+        page.locator(f"#lam-space-{control} input[type=number]").fill(value)
+        page.locator(f"#lam-space-{control} input[type=number]").press("Enter")
+    page.evaluate("window.lamMap.select(11)")
+    page.wait_for_function(
+        f"old => document.querySelector('{PLAYED}') && document.querySelector('{PLAYED}').getAttribute('src') !== old",
+        arg=before,
+    )
+    page.wait_for_function(f"document.querySelector('{STAGE} .lam-tag').innerText === '3 steps'")
+    link = shared(page)
+    assert link.endswith("&picture=own") and photo.stem not in link
+    assert "not part of the link" in page.inner_text("#lam-space-link-text")
+    other = browser.new_context(viewport={"width": 1280, "height": 900})
+    guest = opened(other, link)
+    guest.wait_for_selector(".toast-body")
+    assert "sender's own" in guest.inner_text(".toast-body")
+    guest.wait_for_selector(PLAYED)
+    assert guest.inner_text(f"{STAGE} .lam-tag") == "3 steps"
+    for control, value in (("strength", "-0.5"), ("steps", "3")):
+        assert guest.locator(f"#lam-space-{control} input[type=number]").input_value() == value
+    # It is on the stage as if it had been clicked there.
+    before = source_of(guest)
+    press(guest, "#lam-space-again")
+    wait_for_other(guest, before)
+    other.close()
+    for control, value in (("strength", "1"), ("steps", "8")):
+        page.locator(f"#lam-space-{control} input[type=number]").fill(value)
+        page.locator(f"#lam-space-{control} input[type=number]").press("Enter")
+
+
+def test_a_reload_opens_the_same_tab_without_the_server_and_a_click_goes_before_it(browser: Any, address: str) -> None:
+    other = browser.new_context(viewport={"width": 1280, "height": 900})
+    guest = opened(other, address)
+    to_space(guest)
+    held: list[Any] = []
+    holding = [True]  # the server says nothing for now
+    guest.route("**/queue/join*", lambda route: held.append(route) if holding else route.continue_())
+    guest.reload()
+    guest.wait_for_selector("[data-tab-id=space][aria-selected=true]")
+    guest.get_by_role("tab", name="Transfer").click()
+    guest.wait_for_selector("[data-tab-id=transfer][aria-selected=true]")
+    assert held
+    holding.clear()
+    for route in held:
+        route.continue_()
+    guest.wait_for_selector("#lam-go:not([disabled])")
+    guest.wait_for_timeout(2000)  # whatever came of what was held
+    assert guest.locator("[data-tab-id=transfer][aria-selected=true]").count() == 1
     other.close()
 
 
@@ -282,12 +406,14 @@ def test_links_do_not_cost_a_visitor_the_own_timeline(page: Any, address: str, b
     """Neither one of nonsense nor, as long as it is not edited, a good one."""
     own = blocks(page)
     z = np.eye(1, 16, dtype=np.float32)
-    good = Composition((Block.of(z, "a friend's"),), 4.0, checkpoint_hash(bundled / DEFAULT)).encode()
+    good = Composition((Block.of(z, "a friend's"),), 4.0, checkpoint_hash(bundled / DEFAULT_CHECKPOINT)).encode()
     for link, count in (("1.nonsense", len(own)), (good, 1)):
         page.goto(address + "?actions=" + link)
         page.wait_for_function(f"document.querySelectorAll('#lam-space-timeline [data-block]').length === {count}")
         if count > 1:
             assert "link" in sentence(page)
+        else:
+            page.wait_for_selector(PLAYED)
         page.wait_for_timeout(300)
         page.goto(address)
         page.wait_for_function(f"document.querySelectorAll('#lam-space-timeline [data-block]').length === {len(own)}")
@@ -327,17 +453,17 @@ def test_play_by_keys_and_undo(page: Any, photo: Path) -> None:
         f"old => {{ const i = document.querySelector('{STAGE} img'); return i && i.getAttribute('src') !== old; }}",
         arg=before,
     )
-    page.get_by_role("tab", name="Play", exact=True).click()
+    page.get_by_role("tab", name="Steer", exact=True).click()
     page.locator("#lam-play-start").press("Enter")
     page.wait_for_selector("#lam-play-view img")
     tag = "document.querySelector('#lam-play-view .lam-tag').innerText"
     page.wait_for_function(f"{tag} === 'the target'")
     start = page.get_attribute("#lam-play-view [data-frames]", "data-frames")
-    pad = page.locator("#lam-play-pad [data-key=ArrowLeft]")
-    pad.focus()
+    # The keys work at once, without another click; and where nothing has the focus.
     for count in (1, 2):
         page.keyboard.press("ArrowLeft")
         page.wait_for_function(f"{tag} === 'after {count} step{'s' if count > 1 else ''}'")
+        page.evaluate("document.activeElement.blur()")
     assert "camera pans left, camera pans left" in page.inner_text("#lam-play-view .lam-trail")
     moved = json.loads(page.get_attribute("#lam-play-view [data-frames]", "data-frames"))
     assert len(moved) == 4 and moved[-1] != json.loads(start)[-1]
@@ -346,12 +472,25 @@ def test_play_by_keys_and_undo(page: Any, photo: Path) -> None:
         page.wait_for_function(f"{tag} === '{words}'")
     assert json.loads(page.get_attribute("#lam-play-view [data-frames]", "data-frames"))[-1] == json.loads(start)[-1]
     assert page.locator("#lam-play-pad [data-act=undo]").is_disabled()
+    # Where one types they are letters, and on another tab they are nobody's.
+    gain = page.locator("#lam-play-gain input[type=number]")
+    gain.focus()
+    page.keyboard.press("ArrowUp")
+    page.get_by_role("tab", name="Directions", exact=True).click()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("tab", name="Steer", exact=True).click()
+    page.wait_for_timeout(500)
+    assert page.evaluate(tag) == "the target"
 
 
 def test_directions_play_and_can_be_renamed(page: Any, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Directions", exact=True).click()
-    page.locator("#lam-directions-kind input[value=probe]").check()
     page.wait_for_selector("[data-act=direction][data-key=pan-right]")
+    unfold(page, "names")
+    for kind, key in (("cluster", "cluster0"), ("probe", "pan-right")):
+        page.locator(f"#lam-directions-kind input[value={kind}]").check()
+        page.wait_for_selector(f"[data-act=direction][data-key={key}]")
     assert "camera pans right" in page.inner_text("#lam-directions-view")
     before = source_of(page)
     page.locator("[data-act=direction][data-key=zoom-in]").press("Enter")
@@ -371,7 +510,7 @@ def test_directions_play_and_can_be_renamed(page: Any, tmp_path: Path) -> None:
 
 
 def test_samples_lie_on_the_map_and_play(page: Any) -> None:
-    page.get_by_role("tab", name="Sampling", exact=True).click()
+    unfold(page, "sampling")
     page.locator("#lam-sample-draw").press("Enter")
     page.wait_for_function("document.querySelectorAll('#lam-sample-view li').length === 2")
     told = page.inner_text("#lam-sample-view")
@@ -380,13 +519,18 @@ def test_samples_lie_on_the_map_and_play(page: Any) -> None:
     before = source_of(page)
     page.evaluate("window.lamMap.select({kind: 'sample', group: 1, index: 2})")
     wait_for_other(page, before)
-    assert "learned prior, given the target, sample 3" in page.inner_text(f"{STAGE} .lam-caption b")
+    assert "learned, this picture, sample 3" in page.inner_text(f"{STAGE} .lam-caption b")
+    # Of another picture they are said to be the one before's.
+    page.locator("#lam-space-photos [data-photo='2']").press("Enter")
+    page.wait_for_selector("#lam-sample-old .lam-old")
 
 
 def test_the_state_is_shown_in_colours(page: Any) -> None:
-    page.get_by_role("tab", name="What the model sees").click()
+    unfold(page, "sight")
     page.locator("#lam-sight-look").press("Enter")
     page.wait_for_function("document.querySelectorAll('#lam-sight-view img').length === 3")
+    page.locator("#lam-space-photos [data-photo='3']").press("Enter")
+    page.wait_for_function("document.querySelectorAll('#lam-sight-view img').length === 0")
 
 
 def test_the_visitors_own_clip_is_a_path(page: Any, small_clip: Path) -> None:
@@ -405,35 +549,66 @@ def test_a_checkpoint_without_a_map_says_how_to_make_one(page: Any) -> None:
     page.wait_for_function("document.querySelector('#lam-space-plot').innerText.includes('lamdemo atlas')")
     assert blocks(page) == []
     page.locator("#lam-space-checkpoint input").click()
-    page.get_by_role("option", name=re.compile("^noisy")).click()
+    page.get_by_role("option", name=re.compile(f"^{DEFAULT_CHECKPOINT}")).click()
+    # It is drawn when it is seen, and what chooses a checkpoint stands below it.
+    page.locator("#lam-space-plot").scroll_into_view_if_needed()
     page.wait_for_function("window.lamMap && window.lamMap.state().ready")
     # Each checkpoint's timeline is kept for itself.
     page.wait_for_function("document.querySelectorAll('#lam-space-timeline [data-block]').length === 3")
 
 
 def test_an_atlas_of_another_model_is_a_sentence_and_the_rest_works(page: Any, bundled: Path) -> None:
-    shutil.copy(bundled / DEFAULT / "atlas.safetensors", bundled / "other")
+    shutil.copy(bundled / DEFAULT_CHECKPOINT / "atlas.safetensors", bundled / "other")
     page.locator("#lam-space-checkpoint input").click()
     page.get_by_role("option", name=re.compile("^other")).click()
     assert "another checkpoint" in sentence(page)
     page.wait_for_function("document.querySelector('#lam-space-plot').innerText.includes('another checkpoint')")
-    page.get_by_role("tab", name="Timeline", exact=True).click()
+    unfold(page, "timeline")
     press(page, "#lam-space-apply")
     assert "empty" in sentence(page)
     page.locator("#lam-space-checkpoint input").click()
-    page.get_by_role("option", name=re.compile("^noisy")).click()
+    page.get_by_role("option", name=re.compile(f"^{DEFAULT_CHECKPOINT}")).click()
+    # It is drawn when it is seen, and what chooses a checkpoint stands below it.
+    page.locator("#lam-space-plot").scroll_into_view_if_needed()
     page.wait_for_function("window.lamMap && window.lamMap.state().ready")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(browser: Any, address: str, scheme: str) -> None:
+def test_it_fits_a_phone_and_the_picture_stays_in_sight(browser: Any, address: str, scheme: str) -> None:
     phone = browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True, is_mobile=True
     )
     page = opened(phone, address)
     to_space(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 391
+    assert shown_from_afar(page, 844)
     phone.close()
+
+
+def shown_from_afar(page: Any, tall: int) -> bool:
+    """Play a direction, then a step far down the page; whether the stage was in sight whole each time."""
+    seen = []
+    for button in ("[data-act=direction][data-key=zoom-in]", "#lam-space-near-view [data-act=point] >> nth=-1"):
+        before = source_of(page)
+        page.locator(button).scroll_into_view_if_needed()
+        page.evaluate("s => document.querySelector(s.split(' >> ')[0]).scrollIntoView({block: 'center'})", button)
+        page.locator(button).click()
+        wait_for_other(page, before)
+        box = page.locator(f"{STAGE} .lam-stage").first.bounding_box()
+        seen.append(box["y"] >= -1 and box["y"] + box["height"] <= tall)
+    return all(seen)
+
+
+def test_what_plays_is_in_sight_beside_what_was_clicked(page: Any) -> None:
+    page.set_viewport_size({"width": 1366, "height": 768})
+    assert shown_from_afar(page, 768)
+    # What a stranger sees first: the sentence, the named motions, the first dots, the stage.
+    page.evaluate("scrollTo(0, 0)")
+    for part in ("#lam-space-intro h2", "[data-act=direction][data-key=zoom-in]", f"{STAGE} .lam-stage >> nth=0"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= 768, part
+    assert page.locator(".lam-map-stage").bounding_box()["y"] < 768
+    page.set_viewport_size({"width": 1280, "height": 1000})
 
 
 def test_programs_apply_actions_too(address: str, bundled: Path, photo: Path, page: Any, tmp_path: Path) -> None:
@@ -442,7 +617,7 @@ def test_programs_apply_actions_too(address: str, bundled: Path, photo: Path, pa
 
     client = Client(address, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
     z = np.eye(2, 16, dtype=np.float32)
-    made = Composition((Block.of(z, "both", repeat=2),), 4.0, checkpoint_hash(bundled / DEFAULT))
+    made = Composition((Block.of(z, "both", repeat=2),), 4.0, checkpoint_hash(bundled / DEFAULT_CHECKPOINT))
     file = made.save(tmp_path / "actions.npz")
     for latents, link in ((handle_file(file), ""), (None, address + "?actions=" + made.encode())):
         video = client.predict(latents, link, handle_file(photo), api_name="/apply")

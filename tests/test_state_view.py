@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import TINY, moving_square
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
 from lamdemo.latent_space import state_view
 from lamdemo.latent_space.state_view import (
     StateColours,
@@ -16,7 +17,6 @@ from lamdemo.latent_space.state_view import (
     state_colours,
     step_heat,
 )
-from lamdemo.pipeline import TransferPipeline
 
 FRAMES = moving_square(4)
 Z, D = TINY.bottleneck.channels, TINY.encoder.channels

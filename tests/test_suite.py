@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from test_evaluation import panned, texture
 from torch import Tensor
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline, sharpness
 from lamdemo.evaluation import (
     SuiteConfig,
     evaluate_latents,
@@ -27,7 +28,6 @@ from lamdemo.evaluation import (
     load_checkpoints,
     run_suite,
 )
-from lamdemo.evaluation import lpips as lpips_module
 from lamdemo.evaluation import suite as suite_module
 from lamdemo.evaluation.latents import (
     TOLERANCE,
@@ -43,7 +43,6 @@ from lamdemo.evaluation.suite import PARTS, checkpoint_names
 from lamdemo.models import LatentActionModel, save_checkpoint
 from lamdemo.models.bottleneck import BottleneckConfig, DiscreteBottleneck
 from lamdemo.models.world_model import Prediction
-from lamdemo.pipeline import TransferPipeline, sharpness
 from lamdemo.video import read_clip, write_image, write_video
 
 DIALS = {"noisy": 2e-4, "sparse": 0.05, "discrete": 8.0}
@@ -238,18 +237,32 @@ class TestRollouts:
 
 
 class TestLpips:
-    @pytest.fixture
-    def weights(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
-        """Random weights of a VGG16 with two channels in each layer, under the names in use."""
-        blocks = tuple((2, places) for _, places in lpips_module._BLOCKS)
-        monkeypatch.setattr(lpips_module, "_BLOCKS", blocks)
-        generator = torch.Generator().manual_seed(0)
-        weights, inputs = {}, 3
-        for k, (channels, places) in enumerate(blocks):
-            for place in places:
-                weights[f"features.{place}.weight"] = torch.randn(channels, inputs, 3, 3, generator=generator)
-                weights[f"features.{place}.bias"] = torch.ones(channels)
+    # VGG16 (Simonyan and Zisserman, configuration D): channels of its convolutions, None where it pools.
+    VGG16 = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512)
+
+    @pytest.fixture(scope="class")
+    def network(self) -> torch.nn.Sequential:
+        """The convolutions of VGG16, whole and in torchvision's order, with random weights."""
+        layers: list[torch.nn.Module] = []
+        inputs = 3
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for channels in self.VGG16:
+                if channels is None:
+                    layers.append(torch.nn.MaxPool2d(2))
+                    continue
+                convolution = torch.nn.Conv2d(inputs, channels, 3, padding=1)
+                torch.nn.init.kaiming_normal_(convolution.weight)
+                layers += [convolution, torch.nn.ReLU()]
                 inputs = channels
+        return torch.nn.Sequential(*layers).requires_grad_(False)
+
+    @pytest.fixture
+    def weights(self, network: torch.nn.Sequential) -> dict[str, Tensor]:
+        """Its weights and random ones of LPIPS' layers, under the names in use."""
+        generator = torch.Generator().manual_seed(0)
+        weights = {f"features.{name}": tensor for name, tensor in network.state_dict().items()}
+        for k, channels in enumerate((64, 128, 256, 512, 512)):
             weights[f"lin{k}.model.1.weight"] = torch.rand(1, channels, 1, 1, generator=generator)
         return weights
 
@@ -265,24 +278,24 @@ class TestLpips:
         np.testing.assert_allclose(same, 0)
         assert other[0] == pytest.approx(other[2]) and other[0] > 0
 
-    def test_first_layer_by_hand(self, weights: dict[str, Tensor], frames: np.ndarray) -> None:
-        for k in range(1, 5):
-            weights[f"lin{k}.model.1.weight"] = torch.zeros(1, 2, 1, 1)
+    def test_against_the_whole_network(
+        self, network: torch.nn.Sequential, weights: dict[str, Tensor], frames: np.ndarray
+    ) -> None:
+        mean, std = torch.tensor([[-0.03, -0.088, -0.188], [0.458, 0.448, 0.45]])[:, None, :, None, None]
+        x = (torch.from_numpy(frames[:2]).permute(0, 3, 1, 2) / 255 * 2 - 1 - mean) / std
+        apart = 0.0
+        for place, layer in enumerate(network):
+            x = layer(x)
+            # The last activation of each of the five blocks, before pooling.
+            if place in (taken := (3, 8, 15, 22, 29)):
+                one, other = x / (x.norm(dim=1, keepdim=True) + 1e-10)
+                apart += float(
+                    ((one - other) ** 2 * weights[f"lin{taken.index(place)}.model.1.weight"][0]).sum(0).mean()
+                )
         metric = Lpips(weights)
-        expected = []
-        for frame in frames[:2]:
-            x = torch.from_numpy(frame).permute(2, 0, 1)[None] / 255 * 2 - 1
-            x = (x - torch.tensor([-0.03, -0.088, -0.188])[:, None, None]) / torch.tensor([0.458, 0.448, 0.45])[
-                :, None, None
-            ]
-            for place in (0, 2):
-                x = torch.conv2d(x, weights[f"features.{place}.weight"], weights[f"features.{place}.bias"], padding=1)
-                x = x.relu()
-            expected.append(x / (x.norm(dim=1, keepdim=True) + 1e-10))
-        apart = ((expected[0] - expected[1]) ** 2 * weights["lin0.model.1.weight"]).sum(1).mean()
         maps = metric.features(frames[:2])
         got = metric.distance([m[:1] for m in maps], [m[1:] for m in maps])
-        assert got[0] == pytest.approx(float(apart), rel=1e-4)
+        assert got[0] == pytest.approx(apart, rel=1e-4)
 
     def test_weights_are_found_in_the_cache(
         self, weights: dict[str, Tensor], family: dict[str, TransferPipeline], tmp_path: Path, frames: np.ndarray
@@ -326,7 +339,7 @@ class Linear(torch.nn.Module):
 
     def forward(self, states: Tensor, latents: Tensor) -> Prediction:
         after = states + (latents @ self.weight).reshape(states.shape)
-        return Prediction(after, after, after)
+        return Prediction(after, *7 * (after,))
 
 
 def linear_world(extra: int = 0, mix: Tensor | None = None) -> tuple[Linear, Tensor, Tensor]:
@@ -541,7 +554,12 @@ class TestSuite:
         assert json.loads((out / "sparse" / "pairs.json").read_text())["results"]["evaluation"] == "pairs"
 
     def test_what_is_finished_is_kept(
-        self, pipelines: dict[str, TransferPipeline], clips: Path, tmp_path: Path, judged: list
+        self,
+        pipelines: dict[str, TransferPipeline],
+        clips: Path,
+        tmp_path: Path,
+        judged: list,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         said: list[str] = []
         config = SuiteConfig(videos=clips, only=("videos", "latents"))
@@ -555,6 +573,9 @@ class TestSuite:
         both = ("noisy", "sparse")
         assert run(config) == [("videos", *both), ("latents", *both)]
         assert run(config) == [] and len(said) == 4
+        with monkeypatch.context() as older:
+            older.setattr(suite_module, "code_hash", lambda: "of other code")
+            assert run(config) == [("videos", *both), ("latents", *both)]
         (tmp_path / "noisy" / "latents.json").write_text("{")  # cut short
         assert run(config) == [("latents", "noisy")]
         assert run(replace(config, again=True)) == [("videos", *both), ("latents", *both)]

@@ -2,10 +2,12 @@
 
 import copy
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,21 +15,22 @@ from conftest import TINY, moving_square
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lamdemo.data.scenes import KINDS, SceneConfig
-from lamdemo.data.splits import Split
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.scenes import THING_KINDS, SceneBank, ThingSceneConfig, read_bank
+from lamdemo.data.splits import Split, pictures_in
 from lamdemo.data.videos import CacheConfig, Recording
-from lamdemo.errors import LamdemoError
-from lamdemo.models import BottleneckConfig, LossConfig, load_checkpoint, read_config
+from lamdemo.models import BottleneckConfig, checkpoint_hash, load_checkpoint, read_config
 from lamdemo.models.encoder import build_encoder, imagenet_weights
-from lamdemo.training import TrainConfig, Trainer, train, trainer
+from lamdemo.training import SceneSources, TrainConfig, Trainer, train, trainer
+from lamdemo.training.batches import Batch
 from lamdemo.training.config import BatchConfig, OptimizerConfig
-from lamdemo.training.trainer import Batch
+from lamdemo.training.objective import LossConfig
 from lamdemo.video import write_image, write_video
 
 RECIPE = TrainConfig(
     model=TINY,
     optimizer=OptimizerConfig(steps=6, learning_rate=2e-3, warmup=0.5, ema=0.9),
-    batch=BatchConfig(clips=2, pairs=1, frames=3, photographs=3),
+    batch=BatchConfig(clips=2, pairs=1, frames=3, photographs=3, workers=0),
     cache=CacheConfig(height=48, fps=8.0),
     bf16=False,
     save_minutes=60.0,
@@ -46,19 +49,25 @@ def recordings() -> list[Recording]:
     ]
 
 
-def photographs() -> Tensor:
-    return torch.randint(0, 256, (3, 3, 40, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+@functools.cache
+def bank() -> SceneBank:
+    """The bundled cut-outs over three pictures of noise."""
+    return read_bank(frames=list(np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), np.uint8)))
 
 
 def build(recipe: TrainConfig = RECIPE) -> Trainer:
-    return Trainer(recipe, recordings(), photographs())
+    return Trainer(recipe, recordings(), bank())
 
 
 def copied(of: Trainer) -> Trainer:
     """A trainer in the same state that shares no tensor with it."""
-    assert of._next is None
-    # The thread that draws batches ahead cannot be copied; it keeps nothing and may be shared.
-    return copy.deepcopy(of, {id(of._maker): of._maker})
+    assert of._ready is None
+    return copy.deepcopy(of, {id(bank()): bank()})
+
+
+def change(of: Trainer, recipe: TrainConfig) -> None:
+    """Let a trainer go on by another recipe."""
+    of.config = of.maker.config = recipe
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +117,9 @@ class TestResume:
         logs = [straight.train_step() for _ in range(6)]
         for _ in range(3):
             first.train_step()
-        first.save_state(tmp_path)
+        first.save(tmp_path)
         second = build(recipe)
-        second.load_state(tmp_path)
+        second.resume(tmp_path)
         assert second.step == 3
         assert_same(everything(first), everything(second))
         resumed = [second.train_step() for _ in range(3)]
@@ -128,17 +137,17 @@ class TestResume:
         assert not torch.equal(running.average[name], different.average[name])
 
     def test_the_state_of_another_model_is_refused(self, running: Trainer, tmp_path: Path) -> None:
-        running.save_state(tmp_path)
+        running.save(tmp_path)
         running.config = dataclasses.replace(RECIPE, model=dataclasses.replace(TINY, fps=5.0))
         with pytest.raises(LamdemoError, match="another model"):
-            running.load_state(tmp_path)
+            running.resume(tmp_path)
 
     def test_the_schedule_may_change(self, running: Trainer, tmp_path: Path) -> None:
         slower = copied(running)
         running.train_step()
-        running.save_state(tmp_path)
+        running.save(tmp_path)
         slower.config = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=1e-5))
-        slower.load_state(tmp_path)
+        slower.resume(tmp_path)
         assert slower.train_step()["learning_rate"] < 2e-5
 
     @pytest.mark.parametrize("content", [None, b"", b"not a state at all, whatever it is"])
@@ -146,25 +155,25 @@ class TestResume:
         if content is not None:
             (tmp_path / "state.safetensors").write_bytes(content)
         with pytest.raises(LamdemoError, match="no state of training") as caught:
-            untouched.load_state(tmp_path)
+            untouched.resume(tmp_path)
         assert str(tmp_path) not in str(caught.value)
 
     def test_weights_and_step_are_of_one_moment(self, running: Trainer, tmp_path: Path) -> None:
         fresh = copied(running)
         running.train_step()
-        running.save_state(tmp_path)
+        running.save(tmp_path)
         progress = json.loads((tmp_path / "progress.json").read_text())
         assert progress["step"] == 1
         # The one file that is read holds both, so nothing can come between them.
         (tmp_path / "progress.json").unlink()
-        fresh.load_state(tmp_path)
+        fresh.resume(tmp_path)
         assert fresh.step == 1
 
 
 def flat(batch: Batch) -> list[torch.Tensor]:
     """All tensors of a batch."""
-    assert batch.motion is not None
-    return [batch.pictures, batch.donors, *batch.motion]
+    assert batch.truth is not None
+    return [batch.pictures, batch.swap, *batch.truth]
 
 
 class TestBatch:
@@ -183,7 +192,7 @@ class TestBatch:
     @pytest.mark.parametrize("swapped", [0.0, 0.5, 1.0])
     def test_only_pairs_exchange_their_latents(self, running: Trainer, swapped: float) -> None:
         batch = dataclasses.replace(RECIPE.batch, clips=1, pairs=2, swapped=swapped)
-        running.config = dataclasses.replace(RECIPE, batch=batch)
+        change(running, dataclasses.replace(RECIPE, batch=batch))
         exchanged = []
         for step in range(12):
             donors = running.batch(step)[1].tolist()
@@ -200,6 +209,17 @@ class TestBatch:
         batch = dataclasses.replace(RECIPE.batch, clips=clips, pairs=pairs)
         running = build(dataclasses.replace(RECIPE, batch=batch))
         assert len(running.batch(0)[0]) == clips + 2 * pairs
+        assert np.isfinite(running.train_step()["loss"])
+
+    def test_made_ahead_by_another_process_it_is_the_same(self, running: Trainer) -> None:
+        recipe = dataclasses.replace(RECIPE, batch=dataclasses.replace(RECIPE.batch, workers=1))
+        change(running, recipe)
+        ahead = running.maker.prefetch(1, 3)
+        for step in (1, 2):
+            for a, b in zip(flat(next(ahead)), flat(running.maker[step]), strict=True):
+                assert torch.equal(a, b)
+        with pytest.raises(StopIteration):
+            next(ahead)
         assert np.isfinite(running.train_step()["loss"])
 
 
@@ -258,7 +278,7 @@ class TestStep:
             RECIPE, bottleneck_warmup=0.5, optimizer=dataclasses.replace(RECIPE.optimizer, steps=8)
         )
         strengths, losses = [], []
-        original = running._loss
+        original = running._forward
 
         def noted(*args: Tensor, strength: float, **options: object) -> tuple[Tensor, dict[str, Tensor]]:
             strengths.append(strength)
@@ -266,7 +286,7 @@ class TestStep:
             losses.append(float(logs["bottleneck"]))
             return loss, logs
 
-        monkeypatch.setattr(running, "_loss", noted)
+        monkeypatch.setattr(running, "_forward", noted)
         for _ in range(6):
             running.train_step()
         assert strengths == pytest.approx([0, 1 / 16, 1 / 4, 9 / 16, 1, 1])
@@ -308,13 +328,14 @@ class TestStep:
         assert losses[0] != losses[1]
 
     def test_a_few_clips_can_be_learned(self, running: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-        kinds = tuple(float(k == "pan") for k in KINDS)
-        running.config = dataclasses.replace(
+        kinds = tuple(float(k == "pan") for k in THING_KINDS)
+        recipe = dataclasses.replace(
             RECIPE,
             optimizer=OptimizerConfig(steps=60, learning_rate=5e-3, warmup=0.1),
             loss=LossConfig(noise=0.0, feedback=0.0),
-            scenes=SceneConfig(pan=(0.05, 0.06), weights=kinds),
+            scenes=ThingSceneConfig(pan=(0.05, 0.06), weights=kinds),
         )
+        change(running, recipe)
         batch = running.batch(0)
         monkeypatch.setattr(running, "batch", lambda step: batch)
         logs = [running.train_step() for _ in range(45)]
@@ -323,7 +344,7 @@ class TestStep:
         assert first["state_over_copy"] == pytest.approx(1.0, rel=0.05)
         assert last["state_over_copy"] < 0.9
         assert last["loss"] < 0.9 * first["loss"]
-        assert last["drawn"] < first["drawn"]
+        assert last["decoder"] < first["decoder"]
 
 
 class TestNotFinite:
@@ -331,7 +352,7 @@ class TestNotFinite:
     def test_stops_and_leaves_the_weights(self, what: str, running: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
         running.train_step()
         before = everything(running)
-        original = running._loss
+        original = running._forward
 
         def poisoned(*args: Tensor, **options: object) -> tuple[Tensor, dict[str, Tensor]]:
             loss, logs = original(*args, **options)
@@ -340,12 +361,12 @@ class TestNotFinite:
             weight = running.model.world_model.tokens.bias
             return loss + ((weight - weight.detach()).abs() * 0).sqrt().sum(), logs  # 0, with a slope of NaN
 
-        monkeypatch.setattr(running, "_loss", poisoned)
+        monkeypatch.setattr(running, "_forward", poisoned)
         with pytest.raises(FloatingPointError, match="step 1"):
             running.train_step()
         assert running.step == 1
         assert_same(before, everything(running))
-        monkeypatch.setattr(running, "_loss", original)
+        monkeypatch.setattr(running, "_forward", original)
         assert np.isfinite(running.train_step()["loss"])
 
 
@@ -401,17 +422,17 @@ class TestTrain:
 
     def test_a_run_can_begin_with_a_checkpoint(self, footage: Path, whole: Path, tmp_path: Path) -> None:
         cache, given = whole.parent / "cache", load_file(whole / "checkpoint" / "model.safetensors")
-        begun = Trainer(RECIPE, recordings(), photographs(), start_from=whole / "checkpoint")
+        begun = Trainer(RECIPE, recordings(), bank(), start_from=whole / "checkpoint")
         for name, value in begun.average.items():
             assert torch.equal(value, given[name].float())
         assert torch.equal(begun.model.encoder.basis, given["encoder.basis"])
         train(SHORT, footage, tmp_path / "on", cache=cache, start_from=whole / "checkpoint", max_steps=1)
-        assert read_config(tmp_path / "on" / "checkpoint")[1]["steps"] == 1
+        told = read_config(tmp_path / "on" / "checkpoint")[1]
+        assert told["steps"] == 1
+        assert told["began_with"] == {"name": "checkpoint", "sha256": checkpoint_hash(whole / "checkpoint")}
         other = dataclasses.replace(TINY, bottleneck=BottleneckConfig("noisy", TINY.bottleneck.channels * 2, 1e-3))
         with pytest.raises(LamdemoError, match="other sizes"):
-            Trainer(
-                dataclasses.replace(RECIPE, model=other), recordings(), photographs(), start_from=whole / "checkpoint"
-            )
+            Trainer(dataclasses.replace(RECIPE, model=other), recordings(), bank(), start_from=whole / "checkpoint")
 
     def test_the_checkpoint_holds_the_average(self, whole: Path) -> None:
         state = load_file(whole / "state" / "state.safetensors")
@@ -448,26 +469,58 @@ class TestTrain:
         if not changing:
             assert read_config(saved)[1]["steps"] == 1
 
-    def test_takes_only_the_training_part_and_the_photographs_given(
+    def test_a_model_with_layers_begins_with_one_without(self, footage: Path, whole: Path, tmp_path: Path) -> None:
+        layered = dataclasses.replace(TINY, world_model=dataclasses.replace(TINY.world_model, layers=True))
+        recipe = dataclasses.replace(
+            SHORT, model=layered, optimizer=dataclasses.replace(SHORT.optimizer, fresh=3.0, steps=4)
+        )
+        begun = Trainer(recipe, recordings(), bank(), start_from=whole / "checkpoint")
+        assert begun.fresh and all(n.startswith(trainer.FRESH) for n in begun.fresh)
+        old = load_file(whole / "checkpoint" / "model.safetensors")
+        assert set(begun.model.state_dict()) == set(old) | set(begun.fresh)
+        begun.train_step()
+        rates = {g["scale"]: g["lr"] for g in begun.optimizers[0].param_groups}
+        assert rates[3.0] == pytest.approx(3 * rates[1.0])
+        # Stopped and gone on with, also without the checkpoint it started from, it ends as if it had not been.
+        cache = whole.parent / "cache"
+        train(recipe, footage, tmp_path / "straight", cache=cache, start_from=whole / "checkpoint")
+        train(recipe, footage, tmp_path / "cut", cache=cache, start_from=whole / "checkpoint", max_steps=2)
+        train(recipe, footage, tmp_path / "cut", cache=cache, resume=True)
+        one, other = (tmp_path / name / "checkpoint" / "model.safetensors" for name in ("straight", "cut"))
+        assert one.read_bytes() == other.read_bytes()
+        began = [read_config(path.parent)[1]["began_with"] for path in (one, other)]
+        assert began[0] == began[1] != {}
+
+    def test_takes_only_the_training_part_and_the_pictures_given(
         self, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        photos = tmp_path / "photos"
-        photos.mkdir()
-        write_image(photos / "red.png", np.full((30, 40, 3), (255, 0, 0), np.uint8))
-        seen: list[Tensor] = []
+        places, things = tmp_path / "places", tmp_path / "things"
+        places.mkdir()
+        things.mkdir()
+        # Enough of them that some are held out.
+        for i in range(24):
+            write_image(places / f"{i}.png", np.full((30, 40, 3), (255, 0, 0), np.uint8))
+            cutout = np.zeros((40, 40, 4), np.uint8)
+            cutout[5:35, 5:35] = (10, 200, 30, 255)
+            cv2.imwrite(str(things / f"{i}.png"), cutout)
+        seen: list[SceneBank] = []
         original = trainer.Trainer
 
-        def noted(recipe: TrainConfig, clips: list[Recording], pictures: Tensor, **options: object) -> Trainer:
+        def noted(recipe: TrainConfig, clips: list[Recording], pictures: SceneBank, **options: object) -> Trainer:
             assert [r.name for r in clips] == ["wild/left.mp4", "wild/right.mp4"]
             seen.append(pictures)
             return original(recipe, clips, pictures, **options)
 
         monkeypatch.setattr(trainer, "Trainer", noted)
         split = Split(validation=("down*",))
-        train(SHORT, footage, tmp_path / "run", split=split, photos=photos, max_steps=1)
-        (pictures,) = seen
-        assert len(pictures) == 4
-        assert [bool((p[0] == 255).all() and not p[1:].any()) for p in pictures] == [False] * 3 + [True]
+        sources = SceneSources((things,), (places,))
+        train(SHORT, footage, tmp_path / "run", split=split, sources=sources, max_steps=1)
+        (made,) = seen
+        kept = len(pictures_in(things, (".png",), "train"))
+        assert 12 < kept < 24
+        assert len(made) == kept
+        red = [bool((p == (255, 0, 0)).all()) for p in made.photographs]
+        assert red == [False] * 3 + [True] * len(pictures_in(places, (".png",), "train"))
         assert read_config(tmp_path / "run" / "checkpoint")[1]["videos"] == 2
 
     def test_nothing_to_resume_is_said(self, footage: Path, tmp_path: Path) -> None:

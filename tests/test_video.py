@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from video_files import LOSSLESS, colour, colour_of, counted, ffmpeg, index_of, still, tiled_heic
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 from lamdemo.video import (
     Clip,
     ReadLimits,
@@ -441,7 +441,8 @@ def test_a_photograph_of_tiles_is_put_together(quarters: int, tmp_path: Path):
     assert (info.is_image, info.height, info.width) == (True, *turned.shape[:2])
     assert picture.shape == turned.shape
     assert np.abs(picture.astype(int) - turned).mean() < 2
-    assert "150×100" in refusal(probe, path, limits=ReadLimits(max_pixels=14_999))
+    height, width = turned.shape[:2]
+    assert f"{width}×{height}" in refusal(probe, path, limits=ReadLimits(max_pixels=14_999))
 
 
 def test_gray_and_palette_pictures(tmp_path: Path):
@@ -525,7 +526,7 @@ def test_a_length_that_lies_is_not_believed(tmp_path: Path):
     data = path.read_bytes()
     at = data.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a double of milliseconds
     path.write_bytes(data[:at] + struct.pack(">d", 200.0) + data[at + 8 :])
-    assert probe(path).seconds == pytest.approx(0.2)
+    assert probe(path).seconds == pytest.approx(5)
     assert len(read_clip(path)) == 125
     assert "more than the 1 seconds" in refusal(read_clip, path, limits=ReadLimits(max_seconds=1))
 

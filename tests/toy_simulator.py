@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from lamdemo.data.episodes.format import ActionSpec, Channel
+from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.simulators import Observation
 from lamdemo.simulators import simulator as registry
 

@@ -5,6 +5,9 @@ Whatever computes is imported when a command runs, so that ``lamdemo --help`` an
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import os
 import signal
 import sys
@@ -17,19 +20,25 @@ from typer.exceptions import TyperException
 
 from lamdemo import __version__
 from lamdemo.cli.atlas import atlas
+from lamdemo.cli.companions import companions
 from lamdemo.cli.compare import compare
 from lamdemo.cli.compose import compose
 from lamdemo.cli.controller import train_controller
 from lamdemo.cli.episodes import episodes
 from lamdemo.cli.evaluation import evaluate, scenes
+from lamdemo.cli.look import look
 from lamdemo.cli.page import page
 from lamdemo.cli.plan import plan
 from lamdemo.cli.prior import prior
 from lamdemo.cli.report import report
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
-from lamdemo.cli.twin import train_draft, train_twin
-from lamdemo.errors import LamdemoError
+from lamdemo.cli.verdict import verdict
+from lamdemo.cli.world_models import train_draft, train_twin
+from lamdemo.core.errors import LamdemoError, as_text, reason, shown_name
+
+# What the system answers where a place cannot be used, whatever the command was about to do there.
+_PLACES = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EROFS, errno.ENOSPC}
 
 cli = typer.Typer(
     name="lamdemo",
@@ -48,9 +57,12 @@ for command, name in (
     (train_controller, "train-controller"),
     (train_twin, "train-twin"),
     (train_draft, "train-draft"),
+    (companions, "companions"),
     (pack, "pack"),
     (evaluate, "evaluate"),
+    (verdict, "verdict"),
     (report, "report"),
+    (look, "look"),
     (plan, "plan"),
     (scenes, "scenes"),
     (prior, "prior"),
@@ -92,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # So that a stopped job cleans up after itself just as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _be_quiet()
+    _be_printable()
     raise SystemExit(_run(arguments))
 
 
@@ -108,6 +121,24 @@ def _be_quiet() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+def _be_printable() -> None:
+    """See that no line that cannot be printed as it is costs a finished result."""
+
+    def printable(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)  # the bytes that a name is of
+        except UnicodeError:
+            return codecs.lookup_error("replace")(error)
+
+    codecs.register_error("lamdemo", printable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="lamdemo")
+    # A terminal of no width, as some runners of jobs say, would be an error of the library that sets lines.
+    if not os.environ.get("COLUMNS", "80").isdecimal() or os.environ.get("COLUMNS", "80").strip("0") == "":
+        del os.environ["COLUMNS"]
+
+
 def _run(arguments: list[str]) -> int:
     """Run a command; returns the exit code."""
     try:
@@ -121,16 +152,25 @@ def _run(arguments: list[str]) -> int:
     except TyperException as error:
         words = error.format_message().rstrip(".")
         return _say(f"{words}; see lamdemo {_command_in(arguments)}--help.", error.exit_code)
+    except OSError as error:
+        if error.errno not in _PLACES or not error.filename:
+            return _unexpected(error)
+        name = shown_name(os.fsdecode(error.filename))
+        return _say(f"{name} cannot be used, {reason(error).lower()}; choose another place or mend its rights.", 2)
     except Exception as error:
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return _say(f"unexpected {what[:300]} (run it again with LAMDEMO_DEBUG=1 for the trace)", 1)
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _say(f"unexpected {what[:300]} (run it again with LAMDEMO_DEBUG=1 for the trace)", 1)
 
 
 def _say(words: str, code: int) -> int:
     """Put one line on stderr; returns the code, for brevity."""
     if os.environ.get("LAMDEMO_DEBUG") and code in (1, 2):
         traceback.print_exc()
-    print("lamdemo:", " ".join(words.split()), file=sys.stderr)
+    print("lamdemo:", " ".join(as_text(words).split()), file=sys.stderr)
     return code
 
 

@@ -12,8 +12,8 @@ from lamdemo.cli.common import (
     Device,
     Photos,
     Threads,
-    checked_device,
     checked_place,
+    loaded,
     remove_if_empty,
     some_path,
 )
@@ -59,14 +59,14 @@ def atlas(
     """
     import torch
 
-    from lamdemo.latent_space.building import AtlasConfig, build_atlas
-    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.latent_space.building import build_atlas
+    from lamdemo.latent_space.recordings import AtlasConfig
 
     checked_place(out, folder=False)
     config = AtlasConfig(steps=steps, recordings=max_recordings, seed=seed, umap=not no_umap)
     if threads is not None:
         torch.set_num_threads(threads)
-    pipeline = TransferPipeline.from_pretrained(checkpoint, device=checked_device(device))
+    pipeline = loaded(checkpoint, device)
     made = [p for p in out.absolute().parents if not p.exists()]
     try:
         found = build_atlas(

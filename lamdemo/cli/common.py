@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -11,18 +12,37 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError, reason, shown_name
+
+if TYPE_CHECKING:
+    from lamdemo.engine import TransferPipeline
 
 
 def some_path(text: str) -> Path:
-    """A path as an argument; an empty one is most often a variable of the shell that is not set."""
+    """A path as an argument; an empty one is most often a variable of the shell that is not set.
+
+    What cannot even be asked for is refused here: a name too long, a folder that is closed, links in a circle.
+    """
     if not text.strip():
         raise typer.BadParameter("it is empty, give a name")
-    return Path(text)
+    if re.match(r"(https?|ftp|s3|gs)://", text):
+        raise typer.BadParameter("addresses are not opened, download it and give the file")
+    path = Path(text)
+    with suppress(RuntimeError):  # there is no such home
+        path = path.expanduser()
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except ValueError as error:
+        raise typer.BadParameter("it holds a character that no name can, give another") from error
+    except OSError as error:
+        raise typer.BadParameter(f"{shown_name(path)} cannot be used, {reason(error).lower()}") from error
+    return path
 
 
 def some_text(text: str) -> str:
@@ -42,6 +62,22 @@ Checkpoint = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
+Things = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=some_path,
+        metavar="DIR",
+        help="Folder of cut-outs with alpha (PNG, WebP) that act in scenes; the bundled ones without it. Repeatable.",
+    ),
+]
+Backgrounds = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=some_path,
+        metavar="DIR",
+        help="Folder of photographs of places for scenes, beside frames of the videos. May be repeated.",
+    ),
+]
 Photos = Annotated[
     Path | None,
     typer.Option(parser=some_path, metavar="DIR", help="Photographs for the procedural scenes."),
@@ -53,6 +89,9 @@ Cache = Annotated[
 HeldOut = Annotated[
     Path | None,
     typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips not to train on; all without it."),
+]
+StopAfter = Annotated[
+    float | None, typer.Option(min=0, metavar="MIN", help="Stop training after so many minutes; call again.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads to compute with on a CPU.")]
 
@@ -108,6 +147,24 @@ Temperature = Annotated[
 ]
 
 
+def loaded(checkpoint: str | Path | None, device: str) -> TransferPipeline:
+    """The pipeline of a checkpoint, with a warning where its training has only begun.
+
+    Raises:
+        LamdemoError: there is no such checkpoint or device, or the checkpoint is damaged.
+    """
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.engine.pretrained import hardly_trained, resolve_checkpoint
+    from lamdemo.models.checkpoint import read_config
+
+    folder = resolve_checkpoint(checkpoint)
+    pipeline = TransferPipeline.from_pretrained(folder, device=checked_device(device))
+    pipeline.name = str(checkpoint) if checkpoint is not None and not Path(checkpoint).is_absolute() else folder.name
+    if words := hardly_trained(read_config(folder)[1]):
+        typer.echo(f"lamdemo: {words}", err=True)
+    return pipeline
+
+
 def checked_device(name: str) -> str:
     """The device's name, if this machine has it.
 
@@ -117,8 +174,9 @@ def checked_device(name: str) -> str:
     import torch
 
     try:
-        torch.zeros((), device=name)
-    except (RuntimeError, AssertionError) as error:
+        # And back: there are devices that torch knows and that hold no numbers.
+        torch.zeros((), device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise LamdemoError(f"There is no device {name!r} here; leave out --device to use the CPU.") from error
     return name
 
@@ -133,15 +191,15 @@ def checked_place(out: Path, *, folder: bool) -> None:
     Raises:
         LamdemoError: they cannot.
     """
-    name = out.name or "The output"
-    if folder and out.exists() and not out.is_dir():
+    name = shown_name(out) if out.name else "The output"
+    if folder and os.path.exists(out) and not os.path.isdir(out):
         raise LamdemoError(f"{name} is a file; give a folder for the results.")
-    if not folder and out.is_dir():
+    if not folder and os.path.isdir(out):
         raise LamdemoError(f"{name} is a folder; give the name of a file.")
-    parent = out.absolute() if folder else out.absolute().parent
-    while not parent.exists() and parent != parent.parent:
+    parent = out.absolute() if folder else Path(os.path.realpath(out)).parent
+    while not os.path.exists(parent) and parent != parent.parent:
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    if not os.path.isdir(parent) or not os.access(parent, os.W_OK | os.X_OK):
         raise LamdemoError(f"{name} cannot be written there; give a place that you may write to.")
 
 
@@ -149,28 +207,32 @@ def checked_place(out: Path, *, folder: bool) -> None:
 def appearing_whole(out: Path) -> Iterator[Path]:
     """A folder to write results to, which are moved to ``out`` once all are there, or removed on any error.
 
-    Files of the same names in ``out`` are replaced, others stay. Folders above ``out`` are made.
+    Files of the same names in ``out`` are replaced, others stay. Folders above ``out`` are made. The folder is in
+    ``out``, the one place that is known to be writable and on the disk that the results belong to.
     """
-    made = [p for p in (out, *out.absolute().parents) if not p.exists()]
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.absolute().parent / f".{secrets.token_hex(8)}.part"
+    made = missing_folders(out)
+    temporary = out / f".{secrets.token_hex(8)}.part"
     done = False
     try:
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
         yield temporary
-        if out.exists():
-            for file in sorted(temporary.iterdir()):
+        for file in sorted(temporary.iterdir()):
+            if (out / file.name).is_symlink():
+                shutil.copyfile(file, out / file.name)  # what a link leads to is replaced, and the link stays
+            else:
                 os.replace(file, out / file.name)
-        else:
-            os.rename(temporary, out)
         done = True
     except OSError as error:
-        reason = error.strerror or "unknown reason"
-        raise LamdemoError(f"{out.name} cannot be written: {reason}; choose another place.") from error
+        raise LamdemoError(f"{shown_name(out)} cannot be written: {reason(error)}; choose another place.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not done:
             remove_if_empty(made)
+
+
+def missing_folders(*folders: Path) -> list[Path]:
+    """Those of these folders, and of those above the last one, that are not there yet; innermost first."""
+    return [folder for folder in (*folders, *folders[-1].absolute().parents) if not os.path.exists(folder)]
 
 
 def remove_if_empty(folders: Sequence[Path]) -> None:

@@ -25,7 +25,7 @@ from lamdemo.cli.common import (
     some_text,
 )
 from lamdemo.cli.transfer import Target, about, aim, watched
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError, as_text
 
 Checkpoints = Annotated[
     list[str],
@@ -73,19 +73,19 @@ def compare(
     """
     from tqdm import tqdm
 
-    from lamdemo.models import read_config
-    from lamdemo.pipeline import ActionEdit, TransferPipeline, resolve_checkpoint
-    from lamdemo.pipeline.compare import (
+    from lamdemo.engine import ActionEdit, TransferPipeline, resolve_checkpoint
+    from lamdemo.jobs.compare import (
         COMPARE_SIDE,
         MEASURES,
         Entry,
-        Trial,
         check_names,
         check_pace,
         grid_columns,
         write_grid,
     )
-    from lamdemo.pipeline.compare import compare as run
+    from lamdemo.jobs.compare import compare as run
+    from lamdemo.jobs.transfer import TransferRequest
+    from lamdemo.models import read_config
 
     begun = time.monotonic()
     checked_place(out, folder=True)
@@ -106,23 +106,23 @@ def compare(
         check_pace(shown[name], config.fps, fps)
     frames, available = watched(source, fps, source_range, max_steps, smooth)
     past = aim(target, target_time, fps, max(c.world_model.context for c in configs), COMPARE_SIDE)
-    trial = Trial(frames, past, fps, edit, smooth, max_steps, temperature, seed)
+    request = TransferRequest(frames, past, fps, edit, smooth, max_steps, temperature, seed)
 
     def load(label: str) -> TransferPipeline:
         name = next(n for n in names if shown[n] == label)
         return TransferPipeline.from_pretrained(folders[name], device=device)
 
     entries: list[Entry] = []
-    with tqdm(total=len(names) * trial.steps, desc="compare", unit="step", leave=False, disable=None) as bar:
-        for news in run(trial, list(shown.values()), load):
+    with tqdm(total=len(names) * request.steps, desc="compare", unit="step", leave=False, disable=None) as bar:
+        for news in run(request, list(shown.values()), load):
             if isinstance(news, Entry):
                 entries.append(news)
             elif news.step is not None:
                 bar.set_postfix_str(news.name)
-                bar.update(news.index * trial.steps + news.step - bar.n)
+                bar.update(news.index * request.steps + news.step - bar.n)
 
     with appearing_whole(out) as folder:
-        write_grid(folder / "compare.mp4", trial, entries)
+        write_grid(folder / "compare.mp4", request, entries)
         height, width = entries[0].panel.shape[1:3]
         report: dict[str, Any] = {
             "inputs": {
@@ -143,7 +143,7 @@ def compare(
                 "smooth": smooth,
                 "device": device,
             },
-            "steps": {"available": available, "used": trial.span, "made": trial.steps},
+            "steps": {"available": available, "used": request.span, "made": request.steps},
             "size": {"width": past.shape[2], "height": past.shape[1]},
             "panels": ["source", *(e.name for e in entries)],
             "columns": grid_columns(len(entries) + 1, width / height),
@@ -153,8 +153,10 @@ def compare(
             **about(ctx.obj or []),
         }
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        (folder / "report.json").write_text(text, encoding="utf-8")
-    typer.echo(f"{out / 'compare.mp4'} ({len(entries)} checkpoints, {trial.steps} steps)")
+        (folder / "report.json").write_text(as_text(text), encoding="utf-8")
+    typer.echo(f"{out / 'compare.mp4'} ({len(entries)} checkpoints, {request.steps} steps)")
     for entry in entries:
-        if entry.familiarity is not None and entry.familiarity.warning:
-            typer.echo(f"warning: {entry.name}: {entry.familiarity.warning}")
+        if entry.verdict is not None:
+            typer.echo(f"{entry.name}: {entry.verdict.sentence}")
+        if entry.out_of_distribution is not None and entry.out_of_distribution.warning:
+            typer.echo(f"warning: {entry.name}: {entry.out_of_distribution.warning}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lamdemo.cli.common import Checkpoint, Repeat, Reverse, Strength, some_path
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
     from lamdemo.latent_space.atlas import Atlas
@@ -58,10 +58,10 @@ def compose(
 
     [cyan]lamdemo compose walk/latents.npz '0.5*zoom-in' --how add --out walk_in.npz[/]
     """
+    from lamdemo.engine import resolve_checkpoint
     from lamdemo.latent_space.atlas import Atlas
     from lamdemo.latent_space.composition import Block, Composition
     from lamdemo.models import checkpoint_hash, read_config
-    from lamdemo.pipeline import resolve_checkpoint
 
     folder = resolve_checkpoint(checkpoint)
     config, _ = read_config(folder)
@@ -74,8 +74,7 @@ def compose(
         raise LamdemoError("Say with --out where to write the actions.")
     made = Composition((), config.fps, mine)
     if link is not None:
-        text = link.rsplit("actions=", 1)[-1].strip()
-        made = Composition.decode(text, checkpoint=mine, channels=config.bottleneck.channels)
+        made = Composition.decode(link, checkpoint=mine, channels=config.bottleneck.channels)
     blocks = [_block(item, atlas, made, config.bottleneck.channels) for item in items or ()]
     if how == "between":
         if len(blocks) != 2:
@@ -123,7 +122,7 @@ def _block(item: str, atlas: Atlas | None, whole: Composition, channels: int) ->
     what = found["what"]
     label = what
     if what.lower().endswith(".npz"):
-        from lamdemo.pipeline import LatentActions
+        from lamdemo.engine import LatentActions
 
         loaded = LatentActions.load(what)
         name, checkpoint = Path(what).name, whole.checkpoint

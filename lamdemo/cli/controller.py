@@ -10,6 +10,7 @@ import typer
 from lamdemo.cli.common import (
     Cache,
     Device,
+    StopAfter,
     Threads,
     checked_device,
     checked_place,
@@ -17,64 +18,70 @@ from lamdemo.cli.common import (
     some_path,
     some_text,
 )
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
     from lamdemo.data.episodes import Episodes
 
 
+CheckpointName = Annotated[
+    str,
+    typer.Argument(parser=some_text, metavar="CHECKPOINT", help="A folder, a bundled name or a Hub id."),
+]
+EpisodeSource = Annotated[
+    str,
+    typer.Option(
+        parser=some_text,
+        metavar="DIR",
+        help="Episodes with actions: of `lamdemo episodes`, a LeRobot dataset (or hf:owner/name), or a folder "
+        "with an INDEX.tsv.",
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(parser=some_path, metavar="DIR", help="Gets controllers/NAME.json and .safetensors."),
+]
+Part = Annotated[
+    str | None, typer.Option(parser=some_text, metavar="PART", help="Of a folder with an index: car, arm.")
+]
+Camera = Annotated[
+    list[str] | None, typer.Option(parser=some_text, metavar="NAME", help="Of several cameras only these.")
+]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips to measure on and to leave out."),
+]
+ValidationSource = Annotated[
+    str | None, typer.Option(parser=some_text, metavar="DIR", help="Other episodes to measure on.")
+]
+Ablation = Annotated[bool, typer.Option("--ablation", help="See the commands alone and not the state, for comparison.")]
+Mirror = Annotated[
+    bool, typer.Option(help="Learn from flipped pictures too, where it is known what commands do there.")
+]
+Reverse = Annotated[bool, typer.Option(help="Learn from episodes backwards too, where all commands are changes.")]
+
+
 def train_controller(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(parser=some_text, metavar="CHECKPOINT", help="A folder, a bundled name or a Hub id."),
-    ],
-    episodes: Annotated[
-        str,
-        typer.Option(
-            parser=some_text,
-            metavar="DIR",
-            help="Episodes with actions: of `lamdemo episodes`, a LeRobot dataset (or hf:owner/name), or a folder "
-            "with an INDEX.tsv.",
-        ),
-    ],
+    checkpoint: CheckpointName,
+    episodes: EpisodeSource,
     name: Annotated[str, typer.Option(parser=some_text, metavar="NAME", help="Of the controller: car, arm, ...")],
-    out: Annotated[
-        Path,
-        typer.Option(parser=some_path, metavar="DIR", help="Gets controllers/NAME.json and .safetensors."),
-    ],
-    part: Annotated[
-        str | None, typer.Option(parser=some_text, metavar="PART", help="Of a folder with an index: car, arm.")
-    ] = None,
-    camera: Annotated[
-        list[str] | None, typer.Option(parser=some_text, metavar="NAME", help="Of several cameras only these.")
-    ] = None,
-    split: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips to measure on and to leave out."),
-    ] = None,
-    validation: Annotated[
-        str | None, typer.Option(parser=some_text, metavar="DIR", help="Other episodes to measure on.")
-    ] = None,
+    out: Out,
+    part: Part = None,
+    camera: Camera = None,
+    split: SplitFile = None,
+    validation: ValidationSource = None,
     cache: Cache = None,
-    ablation: Annotated[
-        bool, typer.Option("--ablation", help="See the commands alone and not the state, for comparison.")
-    ] = False,
+    ablation: Ablation = False,
     install: Annotated[bool, typer.Option("--install", help="Put it beside the checkpoint too.")] = False,
     history: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Commands that are seen at a step.")] = 2,
     width: Annotated[int, typer.Option(min=8, max=1024, metavar="N", help="Of its tokens.")] = 128,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, metavar="X", help="Share that is left out.")] = 0.1,
     noise: Annotated[float, typer.Option(min=0, max=5, metavar="X", help="On states, in training.")] = 0.2,
-    mirror: Annotated[
-        bool, typer.Option(help="Learn from flipped pictures too, where it is known what commands do there.")
-    ] = True,
-    reverse: Annotated[
-        bool, typer.Option(help="Learn from episodes backwards too, where all commands are changes.")
-    ] = True,
+    mirror: Mirror = True,
+    reverse: Reverse = True,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of training.")] = 3000,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of episodes in each.")] = 64,
-    stop_after: Annotated[
-        float | None, typer.Option(min=0, metavar="MIN", help="Stop training after so many minutes; call again.")
-    ] = None,
+    stop_after: StopAfter = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
     device: Device = "cpu",
     threads: Threads = None,
@@ -91,11 +98,11 @@ def train_controller(
     """
     import torch
 
+    from lamdemo.companions.making import Work, make_controller, token_patch
     from lamdemo.data.splits import Split
-    from lamdemo.models.controller import ControllerConfig, checked_name, save_controller
-    from lamdemo.pipeline import TransferPipeline, resolve_checkpoint
-    from lamdemo.training.controller import ControllerTrainingConfig, collect_steps
-    from lamdemo.training.controller import train_controller as train
+    from lamdemo.engine import TransferPipeline, resolve_checkpoint
+    from lamdemo.models.controller import ControllerConfig, checked_name
+    from lamdemo.training.controller import ControllerTrainingConfig
 
     checked_name(name)
     heads = ControllerConfig(1).heads
@@ -121,40 +128,17 @@ def train_controller(
         history=history,
         width=width,
         dropout=dropout,
-        patch=_patch(pipeline.model.config.encoder.grid),
+        patch=token_patch(pipeline.model.config.encoder.grid),
     )
     training = ControllerTrainingConfig(steps=steps, batch=batch, noise=noise, seed=seed)
-    made = [place for place in (out / "cache", out, *out.absolute().parents) if not place.exists()]
+    work = Work(pipeline, folder, out, install, cache, stop_after, typer.echo)
+    about = {"source": Path(episodes).name, "part": part, "split": split.name if split else None}
+    made = [place for place in (work.kept, out, *out.absolute().parents) if not place.exists()]
     try:
-        place = cache or out / "cache"
-        seen = collect_steps(pipeline, found, place, mirror=mirror, reverse=reverse)
-        judged = collect_steps(pipeline, others, place) if others is not None and len(others) else None
-        known = train(
-            pipeline,
-            seen,
-            judged,
-            config,
-            training,
-            name=name,
-            state=out / f"{name}.training.safetensors",
-            stop_after=stop_after,
-        )
-        if known is None:
+        if not make_controller(
+            work, name, found, others, config, training, mirror=mirror, reverse=reverse, about=about
+        ):
             typer.echo(f"{name} is not finished; call it again to go on.")
-            return
-        about = {**known.about, "source": Path(episodes).name, "part": part, "split": split.name if split else None}
-        for where in (out, folder) if install else (out,):
-            path = save_controller(
-                known.controller,
-                where,
-                name,
-                checkpoint=pipeline.checkpoint,
-                spec=known.spec.to_json(),
-                about=about,
-            )
-            typer.echo(path)
-        for which, figures in known.about["figures"].items():
-            typer.echo(f"{which}: R2 {figures['r2']:.3f}, error {figures['ratio']:.3f}, {figures['steps']} steps")
     finally:
         remove_if_empty(made)
 
@@ -163,8 +147,3 @@ def _opened(source: str, part: str | None, cameras: list[str] | None) -> Episode
     from lamdemo.data.episodes import open_episodes
 
     return open_episodes(source, part=part, cameras=cameras or None)
-
-
-def _patch(grid: int) -> int:
-    """Cells a side of a token: four tokens a side, or as near to it as the grid allows."""
-    return next(p for p in range(max(grid // 4, 1), 0, -1) if grid % p == 0)

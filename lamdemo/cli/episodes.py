@@ -9,10 +9,11 @@ import typer
 from tqdm import tqdm
 
 from lamdemo.cli.common import checked_place, remove_if_empty, some_path, some_text
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
-    from lamdemo.data.episodes import Episodes, Kind
+    from lamdemo.core.actions import Kind
+    from lamdemo.data.episodes import Episodes
     from lamdemo.data.splits import Part
 
 episodes = typer.Typer(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,11 +14,15 @@ from lamdemo.cli.common import (
     checked_device,
     checked_place,
     command_line,
+    loaded,
     remove_if_empty,
     some_path,
     some_text,
 )
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+
+if TYPE_CHECKING:
+    from lamdemo.engine import TransferPipeline
 
 # As `lamdemo.evaluation.suite.PARTS`, which is not imported to print a help.
 PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
@@ -160,28 +165,49 @@ def evaluate(
         return
     if split is not None and videos is None:
         raise LamdemoError("A split is of clips; leave out --split, or give --videos.")
+
+    def judge(pipelines: Mapping[str, TransferPipeline], **told: Any) -> None:
+        from lamdemo.evaluation import SuiteConfig, run_suite
+
+        config = SuiteConfig(videos, pairs, split, part, photos, max_clips, seed, tuple(only or ()), again)
+        run_suite(pipelines, out, config, **told)
+
+    _evaluate_all(ctx, out, checkpoints, (videos, pairs, photos), device, judge)
+
+
+def _evaluate_all(
+    ctx: typer.Context,
+    out: Path,
+    checkpoints: list[str],
+    folders: Sequence[Path | None],
+    device: str,
+    judge: Callable[..., None],
+) -> None:
+    """Write a suite's reports and tell what they say.
+
+    Args:
+        ctx: of the command.
+        out: folder of the reports.
+        checkpoints: those that are judged; the default without any.
+        folders: with data, which must be there.
+        device: where to compute.
+        judge: the suite, given pipelines by name, the command line and what to tell progress with.
+    """
     checked_place(out, folder=True)
-    for folder in (videos, pairs, photos):
+    for folder in folders:
         if folder is not None and not folder.is_dir():
             raise LamdemoError(f"There is no folder {folder.name}; give one that is there.")
 
-    from lamdemo.evaluation import SuiteConfig, load_checkpoints, run_suite
-    from lamdemo.pipeline.hub import DEFAULT_CHECKPOINT
+    from lamdemo import DEFAULT_CHECKPOINT
+    from lamdemo.evaluation import load_checkpoints
 
     pipelines = load_checkpoints(checkpoints or [DEFAULT_CHECKPOINT], checked_device(device))
-    config = SuiteConfig(videos, pairs, split, part, photos, max_clips, seed, tuple(only or ()), again)
     made = [p for p in (out, *out.absolute().parents) if not p.exists()]
     try:
-        run_suite(
-            pipelines,
-            out,
-            config,
-            command=command_line(ctx.obj or []),
-            say=lambda words: typer.echo(words, err=True),
-        )
+        judge(pipelines, command=command_line(ctx.obj or []), say=lambda words: typer.echo(words, err=True))
     finally:
         remove_if_empty(made)
-    typer.echo(out)
+    _tell(out)
 
 
 def _evaluate_control(
@@ -198,30 +224,15 @@ def _evaluate_control(
     device: str,
 ) -> None:
     """Reports on known actions and plans."""
-    checked_place(out, folder=True)
-    for folder in folders:
-        if folder is not None and not folder.is_dir():
-            raise LamdemoError(f"There is no folder {folder.name}; give one that is there.")
-
-    from lamdemo.evaluation import load_checkpoints
-    from lamdemo.evaluation.control import ControlConfig, run_control
-    from lamdemo.pipeline.hub import DEFAULT_CHECKPOINT
-
-    pipelines = load_checkpoints(checkpoints or [DEFAULT_CHECKPOINT], checked_device(device))
     (root, twin, ablations), (only, bodies) = folders, chosen
-    config = ControlConfig(root, split, part, max_episodes, seed, only, bodies, again, twin, ablations)
-    made = [p for p in (out, *out.absolute().parents) if not p.exists()]
-    try:
-        run_control(
-            pipelines,
-            out,
-            config,
-            command=command_line(ctx.obj or []),
-            say=lambda words: typer.echo(words, err=True),
-        )
-    finally:
-        remove_if_empty(made)
-    typer.echo(out)
+
+    def judge(pipelines: Mapping[str, TransferPipeline], **told: Any) -> None:
+        from lamdemo.evaluation.control import ControlConfig, run_control
+
+        config = ControlConfig(root, split, part, max_episodes, seed, only, bodies, again, twin, ablations)
+        run_control(pipelines, out, config, **told)
+
+    _evaluate_all(ctx, out, checkpoints, folders, device, judge)
 
 
 def _evaluate_one(
@@ -246,9 +257,8 @@ def _evaluate_one(
     checked_place(out, folder=False)
 
     from lamdemo.evaluation import evaluate_pairs, evaluate_videos, write_report
-    from lamdemo.pipeline import TransferPipeline
 
-    pipeline = TransferPipeline.from_pretrained(checkpoint, device=checked_device(device))
+    pipeline = loaded(checkpoint, device)
     result: dict[str, Any]
     if videos is not None:
         result = evaluate_videos(pipeline, videos, split=split, part=part, max_clips=max_clips, seed=seed)
@@ -263,6 +273,18 @@ def _evaluate_one(
         write_report(out, result, command=command, pipeline=pipeline, seed=seed, data=data)
     finally:
         remove_if_empty(made)
+    _tell(out)
+
+
+def _tell(out: Path) -> None:
+    """The figures of a report, or of a folder of them, and where it is."""
+    from lamdemo.reporting.reports import read_report, read_reports
+    from lamdemo.reporting.tables import tables_of
+
+    try:
+        typer.echo(f"{tables_of(read_reports(out) if out.is_dir() else [read_report(out)])}\n")
+    except LamdemoError as error:
+        typer.echo(f"lamdemo: {error}", err=True)  # of a report that was there before: these are written
     typer.echo(out)
 
 
@@ -270,32 +292,81 @@ def scenes(
     out: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder for the cases, new or empty.")],
     cases: Annotated[int, typer.Option(min=1, max=9999, metavar="N", help="How many.")],
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything; same seed, same cases.")] = 0,
+    hand: Annotated[
+        Literal["training", "other"],
+        typer.Option(
+            help="Who draws: the training's own generator, or code that shares nothing with it, from pictures that "
+            "are held out from training."
+        ),
+    ] = "training",
     photos: Annotated[
         Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Photographs to use; bundled ones without it."),
+        typer.Option(parser=some_path, metavar="DIR", help="Photographs for --hand training; bundled ones without it."),
     ] = None,
+    things: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=some_path, metavar="DIR", help="Cut-outs for --hand other; may be repeated. Bundled ones without it."
+        ),
+    ] = None,
+    backgrounds: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=some_path,
+            metavar="DIR",
+            help="Photographs of places for --hand other; may be repeated. Bundled ones without it.",
+        ),
+    ] = None,
+    part: Annotated[
+        Literal["train", "test"],
+        typer.Option(help="Of the pictures for --hand other, by their sources: test are those held out from training."),
+    ] = "test",
     kind: Annotated[
         str | None,
         typer.Option(parser=some_text, metavar="K", help="pan, zoom, roll, move, turn, ...; all in turns without it."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Steps of each action.")] = 8,
-    size: Annotated[int, typer.Option(min=32, max=1024, metavar="PX", help="Side of the pictures.")] = 256,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, metavar="N", help="Steps of each action; 8, with --hand other 7."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=32, max=1024, metavar="PX", help="Height of the sources.")] = 256,
 ) -> None:
     """Make transfers whose truth is known: the same action in two scenes made of photographs.
 
-    Each case is a folder with source.mp4, target.png, truth.mp4 and case.json.
+    Each case is a folder with source.mp4, target.png, truth.mp4 and case.json; by the other hand also layers.npz.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
     [cyan]lamdemo scenes --out cases --cases 64 --seed 1[/]
+
+    [cyan]lamdemo scenes --hand other --things cutouts --backgrounds places --out cases --cases 144[/]
     """
     checked_place(out, folder=True)
     if out.is_dir() and any(out.iterdir()):
         raise LamdemoError(f"{out.name} is not an empty folder; choose a new one.")
+    if hand == "other" and photos is not None:
+        raise LamdemoError("--photos is for --hand training; give --things and --backgrounds.")
+    if hand == "training" and (things or backgrounds or part != "test"):
+        raise LamdemoError("--things, --backgrounds and --part are for --hand other; add it or leave them out.")
 
-    from lamdemo.evaluation import write_cases
+    from lamdemo.evaluation import write_cases, write_second_hand
 
     with appearing_whole(out) as folder:
         # The name of the kind is checked there.
-        made = write_cases(folder, cases, seed, photos=photos, steps=steps, size=size, kind=kind)  # type: ignore[arg-type]
+        if hand == "other":
+            made = write_second_hand(
+                folder,
+                cases,
+                seed,
+                things=things or None,
+                backgrounds=backgrounds or None,
+                part=part,
+                steps=steps or 7,
+                size=size,
+                kind=kind,  # type: ignore[arg-type]
+            )
+        else:
+            made = write_cases(
+                folder, cases, seed, photos=photos, steps=steps or 8, size=size, kind=kind  # type: ignore[arg-type]
+            )  # fmt: skip
     typer.echo(f"{out} ({len(made)} cases)")

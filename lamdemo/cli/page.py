@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 from typing import Annotated
 
 import typer
 
 from lamdemo.cli.common import Checkpoint, some_text
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 
 def page(
@@ -35,28 +34,16 @@ def page(
 
     [cyan]lamdemo app --checkpoint runs/first/checkpoint[/]
     """
-    taken = f"Port {port or 'for the page'} is taken or may not be used; give another with --port."
-    if port is not None:
-        # Gradio would find out, too, but seconds later.
-        try:
-            socket.create_server((host or "127.0.0.1", port)).close()
-        except OSError as error:
-            raise LamdemoError(taken) from error
     if importlib.util.find_spec("gradio") is None:
         raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[ui]'.")
-    from lamdemo.ui import serve
+    from lamdemo.ui import LOOPBACK, serve
 
     pipeline = None
     if checkpoint is not None:
-        from lamdemo.pipeline import TransferPipeline
+        from lamdemo.engine import TransferPipeline
 
         pipeline = TransferPipeline.from_pretrained(checkpoint)
-    if host is not None and host not in ("127.0.0.1", "::1", "localhost"):
+    if host is not None and host not in LOOPBACK:
         # Tells the page, too, that its visitors are not at this machine and must not be shown its folders.
         os.environ["LAMDEMO_HOST"] = host
-    try:
-        serve(pipeline, host=host, port=port)
-    except OSError as error:
-        if "port" not in str(error):
-            raise
-        raise LamdemoError(taken) from error
+    serve(pipeline, host=host, port=port)

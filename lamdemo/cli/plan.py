@@ -10,14 +10,14 @@ import typer
 from lamdemo.cli.common import (
     Checkpoint,
     Device,
-    checked_device,
     checked_place,
     command_line,
+    loaded,
     remove_if_empty,
     some_path,
     some_text,
 )
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 
 def plan(
@@ -87,9 +87,8 @@ def plan(
 
     from lamdemo.evaluation.control.planning import PlanningConfig, evaluate_planning
     from lamdemo.evaluation.report import write_report
-    from lamdemo.pipeline import TransferPipeline
 
-    pipeline = TransferPipeline.from_pretrained(checkpoint, device=checked_device(device))
+    pipeline = loaded(checkpoint, device)
     config = PlanningConfig(
         env=env,
         episodes=episodes,

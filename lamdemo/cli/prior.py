@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +11,7 @@ from lamdemo.cli.common import (
     Cache,
     Device,
     HeldOut,
+    StopAfter,
     Threads,
     checked_device,
     checked_place,
@@ -21,10 +20,7 @@ from lamdemo.cli.common import (
     some_path,
     some_text,
 )
-from lamdemo.errors import LamdemoError
-
-if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
+from lamdemo.core.errors import LamdemoError
 
 
 def prior(
@@ -63,9 +59,7 @@ def prior(
     max_clips: Annotated[
         int | None, typer.Option(min=5, metavar="N", help="Clips to judge on at most; all without it.")
     ] = None,
-    stop_after: Annotated[
-        float | None, typer.Option(min=0, metavar="MIN", help="Stop training after so many minutes; call again.")
-    ] = None,
+    stop_after: StopAfter = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
     device: Device = "cpu",
     threads: Threads = None,
@@ -82,7 +76,9 @@ def prior(
     """
     import torch
 
-    from lamdemo.pipeline import TransferPipeline, resolve_checkpoint
+    from lamdemo.companions.making import Work, make_priors
+    from lamdemo.engine import TransferPipeline, resolve_checkpoint
+    from lamdemo.evaluation.priors import judge_priors
 
     checked_place(out, folder=True)
     if not videos.is_dir():
@@ -97,94 +93,17 @@ def prior(
     made = [folder for folder in (out / "cache", out, *out.absolute().parents) if not folder.exists()]
     try:
         if judge:
-            _judge(pipelines, folders, videos, out, split, part, max_clips, seed, command_line(ctx.obj or []))
+            command = command_line(ctx.obj or [])
+            judged = judge_priors(
+                pipelines, folders, videos, out, command, split=split, part=part, max_clips=max_clips, seed=seed
+            )
+            for path in judged:
+                typer.echo(path)
         else:
-            _train(pipelines, folders, videos, out, split, cache, clips, steps, install, stop_after, seed)
+            works = {
+                name: Work(pipelines[name], folder, out, install, cache, stop_after, typer.echo)
+                for name, folder in folders.items()
+            }
+            make_priors(works, videos, split, clips=clips, steps=steps, seed=seed)
     finally:
         remove_if_empty(made)
-
-
-def _judge(
-    pipelines: Mapping[str, TransferPipeline],
-    folders: Mapping[str, Path],
-    videos: Path,
-    out: Path,
-    split: Path | None,
-    part: Literal["train", "validation", "test", "all"],
-    max_clips: int | None,
-    seed: int,
-    command: str,
-) -> None:
-    """Write a report on each checkpoint's prior."""
-    from lamdemo.evaluation import write_report
-    from lamdemo.evaluation.priors import evaluate_priors
-    from lamdemo.latent_space.prior import load_prior
-
-    priors = {}
-    for name, folder in folders.items():
-        found = load_prior(folder, pipelines[name].model.device)
-        if found is None:
-            raise LamdemoError(f"The checkpoint {name} brings no prior to judge; train one without --judge.")
-        priors[name] = found
-    results = evaluate_priors(pipelines, priors, videos, split=split, part=part, max_clips=max_clips, seed=seed)
-    for name, result in results.items():
-        path = write_report(
-            out / name / "prior.json",
-            result,
-            command=command,
-            pipeline=pipelines[name],
-            seed=seed,
-            data=result["clips"],
-        )
-        typer.echo(path)
-
-
-def _train(
-    pipelines: Mapping[str, TransferPipeline],
-    folders: Mapping[str, Path],
-    videos: Path,
-    out: Path,
-    split: Path | None,
-    cache: Path | None,
-    clips: int,
-    steps: int,
-    install: bool,
-    stop_after: float | None,
-    seed: int,
-) -> None:
-    """Train a prior for each checkpoint, one after the other."""
-    from lamdemo.data.splits import Split
-    from lamdemo.latent_space.prior import FlowPriorConfig, save_prior
-    from lamdemo.latent_space.prior_training import PairsConfig, PriorTrainConfig, collect_pairs, train_prior
-    from lamdemo.latent_space.sampling import finite_codes
-    from lamdemo.training import TrainConfig, training_recordings
-
-    start = time.monotonic()
-    parts = Split.read(split) if split is not None else None
-    recordings = training_recordings(videos, cache or out / "cache", TrainConfig(), split=parts)
-    pairs = collect_pairs(pipelines, recordings, out / "pairs", PairsConfig(clips=clips, seed=seed))
-    for name, pipeline in pipelines.items():
-        codes = finite_codes(pipeline)
-        model = pipeline.model.config
-        config = FlowPriorConfig(
-            channels=model.bottleneck.channels, state_channels=model.encoder.channels, snap=codes is not None
-        )
-        left = None if stop_after is None else max(stop_after - (time.monotonic() - start) / 60, 0)
-        done = train_prior(
-            pairs[name],
-            config,
-            PriorTrainConfig(steps=steps, seed=seed),
-            codes=codes,
-            state=out / name,
-            label=name,
-            stop_after=left,
-        )
-        if done is None:
-            typer.echo(f"{name} is not finished; call it again to go on.")
-            return
-        learned, about = done
-        about = {**about, "checkpoint": pipeline.checkpoint}
-        save_prior(learned, out / name, about)
-        if install:
-            save_prior(learned, folders[name], about)
-        typer.echo(folders[name] if install else out / name)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lamdemo.cli.common import appearing_whole, checked_place, some_path, some_text
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 
 def report(
@@ -59,53 +59,24 @@ def report(
         raise LamdemoError("There is nothing to write; give --out, --readme or both.")
     if out is not None:
         checked_place(out, folder=True)
-    texts = {path: _read(path) for path in readme or []}
     if checkpoints is not None and not checkpoints.is_dir():
         raise LamdemoError(f"There is no folder {checkpoints.name}; give the one that the checkpoints are in.")
 
-    from lamdemo.evaluation.results import read_reports
-    from lamdemo.evaluation.tables import View, fill
-    from lamdemo.pipeline.hub import DEFAULT_CHECKPOINT
+    from lamdemo.reporting.page import PAGE, chosen_of, fill_card, read_card, write_card, write_results
+    from lamdemo.reporting.reports import read_reports
 
+    for path in readme or []:
+        read_card(path)
     found = read_reports(reports, checkpoints)
-    names = [r.name for r in found]
-    if checkpoint is not None and checkpoint not in names:
-        raise LamdemoError(f"There are no reports of {checkpoint!r}; choose from {', '.join(names)}.")
-    chosen = checkpoint or (DEFAULT_CHECKPOINT if DEFAULT_CHECKPOINT in names else names[0])
+    chosen = chosen_of(found, checkpoint)
     # Everything is made before anything is written.
-    filled = {p: fill(text, View(found, chosen, p.absolute().parent), p.name) for p, text in texts.items()}
+    filled = {path: fill_card(path, found, chosen) for path in readme or []}
     if out is not None:
-        from lamdemo.evaluation.plots import make_plots, write_plots
-        from lamdemo.evaluation.tables import results_page
-
-        view = View(found, chosen, out.absolute())
-        figures = make_plots(view)
         with appearing_whole(out) as folder:
-            why = write_plots(figures, folder, png=png)
-            titles = {name: str(f.layout.meta["title"]) for name, f in figures.items()}
-            page = results_page(view, titles, pictures=png and not why)
-            (folder / "results.md").write_text(page, encoding="utf-8")
+            why = write_results(found, chosen, folder, out, png=png)
         if why:
             typer.echo(why, err=True)
-        typer.echo(out / "results.md")
+        typer.echo(out / PAGE)
     for path, text in filled.items():
-        if text != texts[path]:
-            _write(path, text)
+        write_card(path, text)
         typer.echo(path)
-
-
-def _read(path: Path) -> str:
-    try:
-        # Bytes, so that the ends of lines stay as they are.
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LamdemoError(f"{path.name} cannot be read; give an existing Markdown file.") from error
-
-
-def _write(path: Path, text: str) -> None:
-    from lamdemo.models.checkpoint import write_safely
-
-    try:
-        write_safely(path, text.encode())
-    except OSError as error:
-        raise LamdemoError(f"{path.name} cannot be written; give a file that you may write to.") from error

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from lamdemo.cli.common import (
+    Backgrounds,
     Cache,
     Device,
     HeldOut,
-    Photos,
+    Things,
     Threads,
     checked_device,
     checked_place,
@@ -29,7 +30,8 @@ def train(
         typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoint/, logs/ and state/."),
     ],
     split: HeldOut = None,
-    photos: Photos = None,
+    things: Things = None,
+    backgrounds: Backgrounds = None,
     cache: Cache = None,
     device: Device = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where a run in OUT stopped.")] = False,
@@ -56,8 +58,8 @@ def train(
     import torch
 
     from lamdemo.data.splits import Split
-    from lamdemo.pipeline import resolve_checkpoint
-    from lamdemo.training import TrainConfig
+    from lamdemo.engine import resolve_checkpoint
+    from lamdemo.training import SceneSources, TrainConfig
     from lamdemo.training import train as run
 
     checked_place(out, folder=True)
@@ -73,7 +75,7 @@ def train(
             videos,
             out,
             split=parts,
-            photos=photos,
+            sources=SceneSources(tuple(things or ()), tuple(backgrounds or ())),
             cache=cache,
             device=checked_device(device),
             resume=resume,
@@ -86,22 +88,27 @@ def train(
     typer.echo(checkpoint)
 
 
+OutOption = Annotated[
+    Path,
+    typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoints/, reports/, results/ and its state."),
+]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Checkpoint that the stem begins with, in the place of random weights."),
+]
+
+
 def family(
     ctx: typer.Context,
     recipe: Annotated[Path, typer.Argument(parser=some_path, metavar="RECIPE", help="TOML, as in recipes/.")],
     videos: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, or a pack.")],
-    out: Annotated[
-        Path,
-        typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoints/, reports/, results/ and its state."),
-    ],
+    out: OutOption,
     split: HeldOut = None,
-    photos: Photos = None,
+    things: Things = None,
+    backgrounds: Backgrounds = None,
     cache: Cache = None,
     device: Device = "cpu",
-    start_from: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Checkpoint that the stem begins with, in the place of random weights."),
-    ] = None,
+    start_from: StartFrom = None,
     stop_after: Annotated[
         float | None, typer.Option(min=0, metavar="MIN", help="Stop training after so many minutes; call again.")
     ] = None,
@@ -123,8 +130,8 @@ def family(
 
     from lamdemo.data.packs import is_pack
     from lamdemo.data.splits import Split
-    from lamdemo.pipeline import resolve_checkpoint
-    from lamdemo.training import FamilyConfig, train_family
+    from lamdemo.engine import resolve_checkpoint
+    from lamdemo.training import FamilyConfig, SceneSources, train_family
 
     checked_place(out, folder=True)
     config = FamilyConfig.read(recipe)
@@ -138,7 +145,7 @@ def family(
             videos,
             out,
             split=parts,
-            photos=photos,
+            sources=SceneSources(tuple(things or ()), tuple(backgrounds or ())),
             cache=cache,
             device=checked_device(device),
             start_from=resolve_checkpoint(start_from) if start_from else None,
@@ -184,6 +191,8 @@ def pack(
     height: Annotated[int, typer.Option(min=32, max=512, metavar="N", help="Rows of the packed frames at most.")] = 128,
     crf: Annotated[int, typer.Option(min=0, max=51, metavar="N", help="H.264's quality: larger is smaller.")] = 32,
     seconds: Annotated[float, typer.Option(min=1, metavar="S", help="Seconds of each clip at most.")] = 30.0,
+    things: Things = None,
+    backgrounds: Backgrounds = None,
 ) -> None:
     """Make a training set small enough to travel to a machine that has a GPU and nothing else.
 
@@ -191,12 +200,12 @@ def pack(
 
     [cyan]lamdemo pack clips --out pack --crf 34[/]
 
-    [cyan]lamdemo train configs/noisy-gpu.toml --videos pack --out runs/gpu --device cuda[/]
+    [cyan]lamdemo train configs/layers-gpu.toml --videos pack --out runs/gpu --device cuda[/]
     """
     import dataclasses
     import tempfile
 
-    from lamdemo.data.packs import write_pack
+    from lamdemo.data.packs import pack_pictures, write_pack
     from lamdemo.data.splits import Split
     from lamdemo.data.videos import CacheConfig
     from lamdemo.training import TrainConfig, training_recordings
@@ -207,4 +216,5 @@ def pack(
     with tempfile.TemporaryDirectory() as scratch:
         recordings = training_recordings(videos, cache or Path(scratch), config, split=parts)
         size = write_pack(recordings, out, height=height, crf=crf)
+    size += pack_pictures(things or (), backgrounds or (), out)
     typer.echo(f"{out} ({len(recordings)} clips, {size / 1e6:.1f} MB)")

@@ -22,17 +22,18 @@ from lamdemo.cli.common import (
     TargetTime,
     Temperature,
     appearing_whole,
-    checked_device,
     checked_place,
     command_line,
+    loaded,
     some_path,
 )
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError, as_text
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lamdemo.pipeline import LatentActions, TransferResult
+    from lamdemo.engine import LatentActions
+    from lamdemo.jobs.transfer import TransferRequest
 
 _SOURCE_SIDE = 640  # pixels: the encoder sees fewer, and the panel beside the transfer shows no more
 _PANEL = 360  # pixels down of each panel of side_by_side.mp4
@@ -84,9 +85,12 @@ def transfer(
 
     [cyan]lamdemo transfer result/latents.npz other.mp4 --target-time 2 --out again[/]
     """
+    import numpy as np
     from tqdm import tqdm
 
-    from lamdemo.pipeline import ActionEdit, TransferPipeline, collect
+    from lamdemo.engine import ActionEdit, LatentActions, TransferStep, measure
+    from lamdemo.jobs.transfer import Transferred, TransferRequest
+    from lamdemo.jobs.transfer import transfer as run
 
     begun = time.monotonic()
     timing: dict[str, float] = {}
@@ -96,28 +100,39 @@ def transfer(
 
     checked_place(out, folder=True)
     edit = ActionEdit(strength, reverse, repeat)
-    pipeline = TransferPipeline.from_pretrained(checkpoint, device=checked_device(device))
+    pipeline = loaded(checkpoint, device)
     lap("load")
+    shown, actions = None, None
     if source.suffix.lower() == ".npz":
         if fps is not None or temperature:
             raise LamdemoError(f"{source.name} holds actions already; leave out --fps and --temperature.")
-        actions, shown, available = _stored(source, source_range, max_steps)
+        actions, available = _stored(source, source_range, max_steps)
+        rate = actions.fps
     else:
         rate = fps or pipeline.fps
         shown, available = watched(source, rate, source_range, max_steps, smooth)
-        actions = pipeline.infer(shown[:: smooth + 1], rate, temperature=temperature, seed=seed)
-    past = aim(target, target_time, actions.fps, pipeline.model.config.world_model.context)
-    lap("read and infer")
-    total = len(actions) * repeat
-    stream = pipeline.stream(actions, past, edit=edit, between=smooth)
-    steps = list(tqdm(stream, total=total + 1, desc="transfer", unit="step", leave=False, disable=None))
-    familiarity = pipeline.judge_familiarity(actions)
-    result = collect(steps, edit.apply(actions), familiarity)
-    lap("transfer")
+    past = aim(target, target_time, rate, pipeline.model.config.world_model.context)
+    # A transfer that is too long is refused and not cut.
+    request = TransferRequest(shown, past, rate, edit, smooth, max_steps * repeat, temperature, seed, actions)
+    made: Transferred | None = None
+    with tqdm(total=request.steps + 1, desc="transfer", unit="step", leave=False, disable=None) as bar:
+        for event in run(pipeline, request, keep=lambda step: step):
+            if isinstance(event, LatentActions):
+                lap("read and infer")
+            elif isinstance(event, TransferStep):
+                bar.update()
+                if event.index == request.steps:
+                    lap("transfer")
+            elif isinstance(event, Transferred):
+                made = event
+    assert made is not None
+    scores, verdict = made.out_of_distribution, made.verdict
+    measures = measure(made.steps, made.actions)
+    lap("judge")
 
     with appearing_whole(out) as folder:
-        _write_pictures(folder, result, shown, past, repeat, smooth)
-        result.latents.save(folder / "latents.npz")
+        _write_pictures(folder, np.stack(made.smooth), rate * (smooth + 1), request)
+        made.actions.save(folder / "latents.npz")
         lap("write")
         report = {
             "inputs": {
@@ -139,23 +154,26 @@ def transfer(
                 "seed": seed,
                 "temperature": temperature,
                 "max_steps": max_steps,
-                "fps": actions.fps,
+                "fps": rate,
                 "smooth": smooth,
                 "device": device,
             },
-            "steps": {"available": available, "used": len(actions), "made": len(result.frames) - 1},
+            "steps": {"available": available, "used": request.span, "made": len(made.actions)},
             "size": {"width": past.shape[2], "height": past.shape[1]},
-            "measures": {name: round(value, 4) for name, value in result.measures.items()},
-            "familiarity": None if familiarity is None else familiarity.as_dict(),
+            "verdict": None if verdict is None else verdict.as_dict(),
+            "measures": {name: round(value, 4) for name, value in measures.items()},
+            "familiarity": None if scores is None else scores.as_dict(),
             "seconds": {**timing, "all": round(time.monotonic() - begun, 3)},
             **about(ctx.obj or []),
         }
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        (folder / "report.json").write_text(text, encoding="utf-8")
-    cut = f" of {available}, see --max-steps" if available > len(actions) else ""
-    typer.echo(f"{out / 'transfer.mp4'} ({len(actions)} steps{cut})")
-    if familiarity is not None and familiarity.warning:
-        typer.echo(f"warning: {familiarity.warning}")
+        (folder / "report.json").write_text(as_text(text), encoding="utf-8")
+    cut = f" of {available}, see --max-steps" if available > request.span else ""
+    typer.echo(f"{out / 'transfer.mp4'} ({request.span} steps{cut})")
+    if verdict is not None:
+        typer.echo(verdict.sentence)
+    if scores is not None and scores.warning:
+        typer.echo(f"warning: {scores.warning}")
 
 
 def watched(source: Path, fps: float, part: Span | None, max_steps: int, smooth: int) -> tuple[np.ndarray, int]:
@@ -202,9 +220,9 @@ def watched(source: Path, fps: float, part: Span | None, max_steps: int, smooth:
     return clip.frames[: steps * finer + 1], available
 
 
-def _stored(source: Path, part: Span | None, max_steps: int) -> tuple[LatentActions, None, int]:
+def _stored(source: Path, part: Span | None, max_steps: int) -> tuple[LatentActions, int]:
     """Actions of a file, and how many there would have been without the limit."""
-    from lamdemo.pipeline import LatentActions
+    from lamdemo.engine import LatentActions
 
     actions = LatentActions.load(source)
     z = actions.z
@@ -216,7 +234,7 @@ def _stored(source: Path, part: Span | None, max_steps: int) -> tuple[LatentActi
             f"{source.name} has no step in that range, it lasts {len(actions) / actions.fps:.3g} seconds; "
             "choose another --source-range."
         )
-    return LatentActions(z[:max_steps], actions.fps, actions.checkpoint), None, len(z)
+    return LatentActions(z[:max_steps], actions.fps, actions.checkpoint), len(z)
 
 
 def aim(target: Path, at: float | None, fps: float, context: int, max_side: int | None = None) -> np.ndarray:
@@ -225,7 +243,7 @@ def aim(target: Path, at: float | None, fps: float, context: int, max_side: int 
     Raises:
         LamdemoError: it cannot be read, or has no such moment.
     """
-    from lamdemo.pipeline import MAX_SIDE
+    from lamdemo.engine import MAX_SIDE
     from lamdemo.video import probe, read_clip, read_image
 
     max_side = max_side or MAX_SIDE
@@ -242,20 +260,20 @@ def aim(target: Path, at: float | None, fps: float, context: int, max_side: int 
     return read_clip(target, fps=fps, start=start, max_frames=frames, max_side=max_side).frames
 
 
-def _write_pictures(
-    folder: Path, result: TransferResult, shown: np.ndarray | None, past: np.ndarray, repeat: int, smooth: int
-) -> None:
+def _write_pictures(folder: Path, result: np.ndarray, fps: float, request: TransferRequest) -> None:
+    """The result ``[F, H, W, 3]`` alone, and beside the target and, where its frames are known, the source."""
     import numpy as np
 
     from lamdemo.video import side_by_side, write_video
 
-    write_video(folder / "transfer.mp4", result.smooth, result.smooth_fps)
-    panels, labels = [past[-1:], result.smooth], ["target", "transfer"]
-    if shown is not None:
-        panels.insert(0, np.concatenate([*[shown[:-1]] * repeat, shown[-1:]]))
+    write_video(folder / "transfer.mp4", result, fps)
+    panels, labels = [request.target[-1:], result], ["target", "transfer"]
+    if request.frames is not None:
+        source, repeat = request.frames, request.edit.repeat
+        panels.insert(0, np.concatenate([*[source[:-1]] * repeat, source[-1:]]))
         labels.insert(0, "source")
-    whole = side_by_side(panels, height=min(_PANEL, past.shape[1]), labels=labels)
-    write_video(folder / "side_by_side.mp4", whole, result.smooth_fps)
+    whole = side_by_side(panels, height=min(_PANEL, request.target.shape[1]), labels=labels)
+    write_video(folder / "side_by_side.mp4", whole, fps)
 
 
 def about(arguments: list[str]) -> dict[str, Any]:

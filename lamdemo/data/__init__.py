@@ -1,1 +1,1 @@
-"""What models learn from: real clips, decoded once, and procedural scenes whose actions are known."""
+"""What models learn from: real clips, decoded once, and scenes whose actions are known."""

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import csv
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import UNREADABLE
 
 INDEX = "INDEX.tsv"
 POSE = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 _ANGLES = slice(3, 6)
-_CAMERA = re.compile(r"_cam\d+$")
-_UNREADABLE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
+_CAMERA = re.compile(r"_(cam\d+)$")
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,12 @@ def read_index(folder: str | Path) -> list[dict[str, str]]:
     return rows
 
 
+def camera_of(clip: str) -> str:
+    """The camera in a clip's name, "cam0" of ``a_cam0.mp4``; empty where there is one only."""
+    found = _CAMERA.search(PurePosixPath(clip).stem)
+    return found[1] if found else ""
+
+
 def find_known_actions(folder: str | Path) -> list[IndexedClip]:
     """Clips with known actions, by the folder's index; none where it has no index. Sorted by path.
 
@@ -120,8 +124,8 @@ def find_known_actions(folder: str | Path) -> list[IndexedClip]:
         clip, actions = row["file"], row["actions"]
         if not clip or not actions:
             continue
-        camera = _CAMERA.search(PurePosixPath(clip).stem)
-        group = (PurePosixPath(clip).parent.name or Path(folder).name) + (camera.group() if camera else "")
+        camera = camera_of(clip)
+        group = (PurePosixPath(clip).parent.name or Path(folder).name) + (f"_{camera}" if camera else "")
         found.append(IndexedClip(clip, actions, group))
     return sorted(found, key=lambda c: c.clip)
 
@@ -143,7 +147,7 @@ def read_known_actions(folder: str | Path, clip: IndexedClip) -> KnownActions:
             names = tuple(str(n) for n in data["names"]) if "names" in data else ()
             commands = names[:1] == ("steering",)
             table = np.asarray(data["actions" if commands else "states"], np.float64)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise LamdemoError(
             f"{file.name}, the actions of {Path(clip.clip).name}, cannot be read; mend it or its row in {INDEX}."
         ) from error

@@ -1,12 +1,14 @@
 """Packs: a training set made small enough to travel to a machine that has a GPU and nothing else.
 
-A pack is a folder of short H.264 files, scaled and thinned as the cache would, and a ``pack.json`` that names
-them. It is read with OpenCV, so no ffmpeg is needed where it arrives.
+A pack is a folder of short H.264 files, scaled and thinned as the cache would, a ``pack.json`` that names
+them, and the cut-outs and photographs of places that scenes are made of, no larger than scenes need them. It is read
+with OpenCV, so no ffmpeg is needed where it arrives.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,11 +16,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.scenes.cutouts import PATCH
+from lamdemo.data.splits import pictures_in
 from lamdemo.data.videos import Recording
-from lamdemo.errors import LamdemoError
 from lamdemo.video import write_video
 
 PACK_NAME = "pack.json"
+_THINGS, _BACKGROUNDS = "things", "backgrounds"
+_PLACE = 320  # longest side of a packed photograph, in pixels
 
 
 def write_pack(recordings: list[Recording], out: str | Path, *, height: int = 128, crf: int = 32) -> int:
@@ -53,8 +59,53 @@ def write_pack(recordings: list[Recording], out: str | Path, *, height: int = 12
 
     with ThreadPoolExecutor(2) as pool:
         rows = list(tqdm(pool.map(one, enumerate(recordings)), total=len(recordings), desc="packing", disable=None))
-    (out / PACK_NAME).write_text(json.dumps({"recordings": rows}, indent=0))
+    (out / PACK_NAME).write_text(json.dumps({"recordings": rows}, indent=0), encoding="utf-8")
     return sum(p.stat().st_size for p in out.iterdir())
+
+
+def pack_pictures(things: Sequence[str | Path], backgrounds: Sequence[str | Path], out: str | Path) -> int:
+    """Add the training part of cut-outs and photographs to a pack.
+
+    Args:
+        things: folders of cut-outs with alpha.
+        backgrounds: folders of photographs of places.
+        out: the pack's folder.
+
+    Returns:
+        The size of what was added, in bytes.
+
+    Raises:
+        LamdemoError: there is no such folder.
+    """
+    webp = [cv2.IMWRITE_WEBP_QUALITY, 60]
+    kinds = (
+        (things, _THINGS, (".png", ".webp"), PATCH, cv2.IMREAD_UNCHANGED, webp),
+        (backgrounds, _BACKGROUNDS, (".jpg", ".jpeg", ".png", ".webp"), _PLACE, cv2.IMREAD_COLOR, webp),
+    )
+    size = 0
+    for folders, name, suffixes, side, mode, quality in kinds:
+        rows = []
+        for number, picture in enumerate(p for f in folders for p in pictures_in(f, suffixes, "train")):
+            values = cv2.imread(str(picture.path), mode)
+            if values is None:
+                continue
+            scale = min(side / max(values.shape[:2]), 1)
+            shape = max(round(values.shape[1] * scale), 1), max(round(values.shape[0] * scale), 1)
+            _, coded = cv2.imencode(".webp", cv2.resize(values, shape, interpolation=cv2.INTER_AREA), quality)
+            file = f"{number:05d}.webp"
+            (Path(out) / name).mkdir(parents=True, exist_ok=True)
+            (Path(out) / name / file).write_bytes(coded.tobytes())
+            rows.append(f"{file}\t{file}\t{picture.category}")
+            size += len(coded)
+        if rows:
+            (Path(out) / name / "INDEX.tsv").write_text("\n".join(["file\tsource\tcategory", *rows]) + "\n")
+    return size
+
+
+def packed_pictures(folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """Folders of cut-outs and of photographs that a pack holds; none where it holds none."""
+    things, backgrounds = Path(folder) / _THINGS, Path(folder) / _BACKGROUNDS
+    return [p for p in (things,) if p.is_dir()], [p for p in (backgrounds,) if p.is_dir()]
 
 
 def is_pack(folder: str | Path) -> bool:
@@ -70,7 +121,7 @@ def read_pack(folder: str | Path) -> list[Recording]:
     """
     folder = Path(folder)
     try:
-        rows = json.loads((folder / PACK_NAME).read_text())["recordings"]
+        rows = json.loads((folder / PACK_NAME).read_text(encoding="utf-8-sig"))["recordings"]
     except (OSError, ValueError, KeyError) as error:
         raise LamdemoError(f"The pack {folder.name} is damaged; make it again with lamdemo pack.") from error
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 from lamdemo.video import find_videos, probe, read_clip, read_image
 
 
@@ -121,7 +121,7 @@ def decode_folder(
                 with open(partial, "wb") as stream:
                     write(stream)
                 os.replace(partial, file)
-        about = json.loads(about_file.read_text())
+        about = json.loads(about_file.read_text(encoding="utf-8"))
         return Recording(name, np.load(frames_file, mmap_mode="r"), about["fps"])
 
     with ThreadPoolExecutor(2) as pool:

@@ -26,9 +26,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import linregress
 from torch import Tensor
 from tqdm import tqdm
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import (
     Cast,
     Kind,
@@ -39,16 +41,14 @@ from lamdemo.data.scenes import (
     draw_cast,
     write_script,
 )
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.ahead import ahead
-from lamdemo.evaluation.locality import rendered
-from lamdemo.evaluation.neighbours import moving_share
+from lamdemo.engine import LatentActions, TransferPipeline
+from lamdemo.engine.rollout import Rollout
+from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.pictures import MOTION_WIDTH, end_point_errors, motion, move_by_flows
-from lamdemo.evaluation.statistics import ratio_of_means
-from lamdemo.evaluation.together import latents_of
+from lamdemo.evaluation.prefetch import prefetch
+from lamdemo.evaluation.scenes import moving_share, rendered
+from lamdemo.evaluation.statistics import mean_over, ratio_of_means
 from lamdemo.latent_space.composition import add, interpolate, reverse
-from lamdemo.pipeline import LatentActions, TransferPipeline
-from lamdemo.pipeline.rollout import Rollout
 
 STEPS = 4
 PAIRS: tuple[tuple[Kind, Kind], ...] = (
@@ -196,7 +196,7 @@ def evaluate_sums(
 
     # What a case is given of another's is the B of the one before; the first takes the last's.
     before = latents(draw_sum(seed, cases - 1, bank))
-    loaded = ahead(lambda i: draw_sum(seed, i, bank), range(cases), most=3, workers=1)
+    loaded = prefetch(lambda i: draw_sum(seed, i, bank), range(cases), most=3, workers=1)
     # Optical flow is taken of one clip while another is made.
     with ThreadPoolExecutor(1) as pool:
         for _, case in tqdm(loaded, total=cases, desc="arithmetic", disable=None if progress else True):
@@ -303,9 +303,8 @@ def linear_fit(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(x) < 2 or x.std() < 1e-9 or y.std() < 1e-9:
         return {"slope": None, "intercept": None, "r2": None}
-    slope, intercept = np.polyfit(x, y, 1)
-    off = ((y - slope * x - intercept) ** 2).sum()
-    return {"slope": float(slope), "intercept": float(intercept), "r2": float(1 - off / ((y - y.mean()) ** 2).sum())}
+    fit = linregress(x, y)
+    return {"slope": float(fit.slope), "intercept": float(fit.intercept), "r2": float(fit.rvalue**2)}
 
 
 def summary(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
@@ -330,14 +329,9 @@ def _sums(rows: Sequence[Mapping[str, Any]], key: str, method: str, seed: int) -
     names = [r["case"] for r in rows]
     errors = {m: np.array([r[key][m] for r in rows]) for m in rows[0][key]}
     either = np.minimum(errors["a"], errors["b"])
-    ones = np.ones(len(rows))
     return {
         "cases": len(rows),
-        "better": {
-            m: ratio_of_means((errors[m] < either).astype(float), ones, names, seed=seed)
-            for m in errors
-            if m not in ("a", "b")
-        },
+        "better": {m: mean_over(errors[m] < either, names, seed=seed) for m in errors if m not in ("a", "b")},
         "over_either": {m: ratio_of_means(errors[m], either, names, seed=seed) for m in errors if m not in ("a", "b")},
         "over_copy": {m: ratio_of_means(e, errors["copy"], names, seed=seed) for m, e in errors.items() if m != "copy"},
         "median_over_either": float(np.median(errors[method] / np.maximum(either, 1e-9))),

@@ -36,16 +36,14 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Photographs, SceneConfig, Script, draw_cast, write_script
-from lamdemo.data.videos import photographs_in
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.cases import bundled_photographs
-from lamdemo.evaluation.locality import rendered, thing_mask, without_things
+from lamdemo.engine import LatentActions, TransferPipeline
+from lamdemo.evaluation.encoding import infer_all, same_encoders, transferred
 from lamdemo.evaluation.pictures import MOTION_WIDTH, features, motion, move_by_flows
+from lamdemo.evaluation.scenes import photographs, rendered, thing_mask, without_things
 from lamdemo.evaluation.sheets import GREEN, checked_figure, heated, outlined, write_sheet
-from lamdemo.evaluation.statistics import DRAWS, ratio_of_means
-from lamdemo.evaluation.together import infer_all, same_encoders
-from lamdemo.pipeline import LatentActions, TransferPipeline
+from lamdemo.evaluation.statistics import auc_interval, mean_over, ratio_of_means
 
 STEPS = 7
 WAITS = (0, 1, 2, 3)  # steps before the thing sets out
@@ -53,7 +51,6 @@ MEASURES = ("photometric", "perceptual")
 CONTROLS = ("still", "pan", "shuffled")
 NEAR = 0.15  # picture widths from the truth's thing within which something is at the right place
 SHOWN = 4  # cases on the sheet
-_BANK = (576, 768)
 _GRID = 64  # cells a side of the maps of change
 _SIZE = (0.1, 0.2)  # radius of a thing, in picture widths
 _ENTERED = 0.1  # share of its final size in view from which a thing has entered
@@ -176,24 +173,6 @@ def centroid(change: np.ndarray) -> tuple[float, float] | None:
     return float((over * x).sum() / over.sum() / change.shape[1]), float((over * y).sum() / over.sum() / len(change))
 
 
-def auc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Chance that a positive scores above a negative; ties count half."""
-    above = (positive[:, None] > negative[None]).mean() + 0.5 * (positive[:, None] == negative[None]).mean()
-    return float(above)
-
-
-def auc_interval(positive: np.ndarray, negatives: Sequence[np.ndarray], seed: int) -> dict[str, float]:
-    """`auc` against several sets, with a 95% interval by bootstrap over cases (each ``[n]``, aligned)."""
-    n = len(positive)
-    draws = np.random.default_rng(seed).integers(n, size=(DRAWS, n))
-    # Each pair of cases is compared once; a draw counts each case as often as it was drawn.
-    win = sum((positive[:, None] > x[None]) + 0.5 * (positive[:, None] == x[None]) for x in negatives) / len(negatives)
-    counts = np.stack([np.bincount(d, minlength=n) for d in draws])
-    values = ((counts @ win) * counts).sum(1) / n**2
-    low, high = np.percentile(values, (2.5, 97.5))
-    return {"value": float(np.mean(win)), "low": float(low), "high": float(high)}
-
-
 # Judging.
 
 
@@ -204,6 +183,14 @@ class _Shown:
     entering: dict[str, np.ndarray]
     controls: dict[str, dict[str, np.ndarray]]
     to_truth: np.ndarray  # perceptual distance of the last frames from the truth's, [_LAST, _GRID, _GRID]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What enters in a case: its actions by checkpoint, and its optical flow."""
+
+    actions: dict[str, LatentActions]
+    flows: np.ndarray
 
 
 def _summary(
@@ -241,13 +228,12 @@ def _summary(
         late.append(int(over[0]) + 1 - region.entry if len(over) else None)
     far = np.array(off)
     here = shown & (far <= NEAR)
-    one, names = np.ones(len(cases)), [str(i) for i in range(len(cases))]
     times = np.array([t for t, s in zip(late, shown, strict=True) if s and t is not None], np.float64)
     known = far[np.isfinite(far)]
     return {
         "auc": {
-            **{control: auc_interval(last, [rows[:, -_LAST:].mean(1)], seed) for control, rows in against.items()},
-            "all": auc_interval(last, [rows[:, -_LAST:].mean(1) for rows in against.values()], seed)
+            **{control: auc_interval(last, [rows[:, -_LAST:].mean(1)], seed=seed) for control, rows in against.items()},
+            "all": auc_interval(last, [rows[:, -_LAST:].mean(1) for rows in against.values()], seed=seed)
             if against
             else None,
         },
@@ -258,8 +244,8 @@ def _summary(
             "outside_after": mean("outside", True),
         },
         "threshold": threshold,
-        "shown": ratio_of_means(shown.astype(float), one, names, seed=seed),
-        "right_place": ratio_of_means(here.astype(float), one, names, seed=seed),
+        "shown": mean_over(shown, seed=seed),
+        "right_place": mean_over(here, seed=seed),
         "place_error": float(np.median(known)) if len(known) else None,
         "place_error_shown": float(np.median(far[shown])) if shown.any() else None,
         "time_error": float(times.mean()) if len(times) else None,
@@ -347,106 +333,116 @@ def evaluate_entering(
         raise LamdemoError("Entering needs 2 to 1000 cases; change their number.")
     checked_figure(figure)
     groups = same_encoders(pipelines)
-    photographs = Photographs(photographs_in(photos or bundled_photographs(), _BANK))
-    if len(photographs) < 3:
-        raise LamdemoError("Entering needs at least three photographs; add some to the folder.")
+    bank = photographs(photos, 3, "Entering needs")
 
     def draw(i: int) -> EnteringCase:
-        return draw_case(np.random.default_rng([seed, i]), photographs, MOTION_WIDTH)
+        return draw_case(np.random.default_rng([seed, i]), bank, MOTION_WIDTH)
 
     found: dict[str, dict[str, list[_Shown]]] = {name: {} for name in pipelines}
     regions: list[Region] = []
     sheet: list[tuple[EnteringCase, dict[str, tuple[np.ndarray, np.ndarray]]]] = []
     # Each case is also given what entered in the one before it; the first what entered in the last.
-    last = draw(cases - 1)
-    given, given_flows = infer_all(pipelines, groups, last.source), motion(last.source)
-    with tqdm(total=cases * len(pipelines), desc="entering", disable=None if progress else True) as bar:
-        for i in range(cases):
-            case = draw(i)
-            target = case.truth[0]
-            regions.append(Region.of(case))
-            actions = infer_all(pipelines, groups, case.source)
-            panned = infer_all(pipelines, groups, case.pan)
-            flows = motion(case.source)
-            copies = {
-                "entering": move_by_flows(target, flows)[1:],
-                "pan": move_by_flows(target, motion(case.pan))[1:],
-                "shuffled": move_by_flows(target, given_flows)[1:],
-            }
-            seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-            for group in groups:
-                look = _Looker(pipelines[group[0]], case)
-                changed = {name: look(clip) for name, clip in copies.items()}
-                nothing = {m: np.zeros_like(c) for m, c in look.truth_change.items()}
-                truth = _Shown(look.truth_change, {}, nothing["perceptual"][-_LAST:])
-                copied = _Shown(
-                    changed["entering"][0],
-                    {"still": nothing, "pan": changed["pan"][0], "shuffled": changed["shuffled"][0]},
-                    changed["entering"][1],
-                )
-                for name in group:
-                    pipeline = pipelines[name]
-                    frames, idle_frames = _carried(pipeline, actions[name], target)
-                    idle, idle_left = look(idle_frames)
-                    change, left = look(frames)
-                    model = _Shown(_above(change, idle), {"still": nothing}, left)
-                    for control, others in (("pan", panned[name]), ("shuffled", given[name])):
-                        model.controls[control] = _above(look(_carried(pipeline, others, target)[0])[0], idle)
-                    zero = _Shown(idle, {}, idle_left)
-                    made = {"model": model, "zero": zero, "copied_flow": copied, "truth": truth}
-                    for method, shown in made.items():
-                        found[name].setdefault(method, []).append(shown)
-                    seen[name] = frames, model.entering["perceptual"][-_LAST:].mean(0)
-                    bar.update()
-            if figure is not None and len(sheet) < SHOWN:
-                sheet.append((case, seen))
-            given, given_flows = actions, flows
-
-    results = {}
-    for name in pipelines:
-        shows = found[name]
-        methods: dict[str, dict[str, Any]] = {m: {} for m in shows}
-        for measure in MEASURES:
-            own = _summary(shows["model"], regions, measure, seed)
-            for method, of in shows.items():
-                # What has no cases of its own in which nothing enters is held to the model's threshold.
-                limit = own["threshold"] if method in ("zero", "truth") else None
-                methods[method][measure] = own if method == "model" else _summary(of, regions, measure, seed, limit)
-        for method, of in shows.items():
-            methods[method]["likeness"] = _likeness(of, shows["truth"], regions, seed)
-        of_model = methods["model"]["perceptual"]
-        results[name] = {
-            "evaluation": "entering",
-            "settings": {
-                "cases": cases,
-                "steps": STEPS,
-                "seed": seed,
-                "near": NEAR,
-                "photographs": len(photographs),
-                "entry": [r.entry for r in regions],
-            },
-            "headline": {
-                "auc": of_model["auc"]["all"],
-                "auc_shuffled": of_model["auc"]["shuffled"],
-                "shown": of_model["shown"],
-                "right_place": of_model["right_place"],
-                "right_place_copied_flow": methods["copied_flow"]["perceptual"]["right_place"],
-                "likeness": methods["model"]["likeness"],
-                "likeness_copied_flow": methods["copied_flow"]["likeness"],
-                "place_error": of_model["place_error"],
-                "time_error": of_model["time_error"],
-            },
-            "methods": methods,
-        }
+    last = draw(cases - 1).source
+    given = _Given(infer_all(pipelines, groups, last), motion(last))
+    for i in tqdm(range(cases), desc="entering", disable=None if progress else True):
+        case = draw(i)
+        regions.append(Region.of(case))
+        given, shown, seen = _judge(pipelines, groups, case, given)
+        for name, methods in shown.items():
+            for method, one in methods.items():
+                found[name].setdefault(method, []).append(one)
+        if figure is not None and len(sheet) < SHOWN:
+            sheet.append((case, seen))
+    settings = {
+        "cases": cases,
+        "steps": STEPS,
+        "seed": seed,
+        "near": NEAR,
+        "photographs": len(bank),
+        "entry": [r.entry for r in regions],
+    }
     if figure is not None:
         _draw(figure, list(pipelines), sheet)
-    return results
+    return {
+        name: {"evaluation": "entering", "settings": settings, **_result(shows, regions, seed)}
+        for name, shows in found.items()
+    }
 
 
-def _carried(pipeline: TransferPipeline, actions: LatentActions, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames ``[S, H, W, 3]`` after the target, under actions and under none."""
-    steps = list(pipeline.stream(actions, target))[1:]
-    return np.stack([s.frame for s in steps]), np.stack([s.idle for s in steps])
+def _judge(
+    pipelines: Mapping[str, TransferPipeline], groups: Sequence[Sequence[str]], case: EnteringCase, given: _Given
+) -> tuple[_Given, dict[str, dict[str, _Shown]], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """One case for all checkpoints.
+
+    Args:
+        pipelines: to judge, by name.
+        groups: of those with the same encoder.
+        case: to carry out.
+        given: what entered in another case.
+
+    Returns:
+        What enters in this case; what is shown, by checkpoint and method; frames ``[S, H, W, 3]`` and change in the
+        last of them, by checkpoint.
+    """
+    target = case.truth[0]
+    actions = infer_all(pipelines, groups, case.source)
+    panned = infer_all(pipelines, groups, case.pan)
+    flows = motion(case.source)
+    copies = {
+        "entering": move_by_flows(target, flows)[1:],
+        "pan": move_by_flows(target, motion(case.pan))[1:],
+        "shuffled": move_by_flows(target, given.flows)[1:],
+    }
+    found: dict[str, dict[str, _Shown]] = {}
+    seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for group in groups:
+        look = _Looker(pipelines[group[0]], case)
+        changed = {name: look(clip) for name, clip in copies.items()}
+        nothing = {m: np.zeros_like(c) for m, c in look.truth_change.items()}
+        truth = _Shown(look.truth_change, {}, nothing["perceptual"][-_LAST:])
+        copied = _Shown(
+            changed["entering"][0],
+            {"still": nothing, "pan": changed["pan"][0], "shuffled": changed["shuffled"][0]},
+            changed["entering"][1],
+        )
+        for name in group:
+            pipeline = pipelines[name]
+            frames, idle_frames = (clip[1:] for clip in transferred(pipeline, actions[name], target))
+            idle, idle_left = look(idle_frames)
+            change, left = look(frames)
+            model = _Shown(_above(change, idle), {"still": nothing}, left)
+            for control, others in (("pan", panned[name]), ("shuffled", given.actions[name])):
+                model.controls[control] = _above(look(transferred(pipeline, others, target)[0][1:])[0], idle)
+            zero = _Shown(idle, {}, idle_left)
+            found[name] = {"model": model, "zero": zero, "copied_flow": copied, "truth": truth}
+            seen[name] = frames, model.entering["perceptual"][-_LAST:].mean(0)
+    return _Given(actions, flows), found, seen
+
+
+def _result(shows: Mapping[str, list[_Shown]], regions: list[Region], seed: int) -> dict[str, Any]:
+    """Figures of one checkpoint: ``headline`` and ``methods``."""
+    methods: dict[str, dict[str, Any]] = {m: {} for m in shows}
+    for measure in MEASURES:
+        of_model = _summary(shows["model"], regions, measure, seed)
+        for method, of in shows.items():
+            # What has no cases of its own in which nothing enters is held to the model's threshold.
+            limit = of_model["threshold"] if method in ("zero", "truth") else None
+            methods[method][measure] = of_model if method == "model" else _summary(of, regions, measure, seed, limit)
+    for method, of in shows.items():
+        methods[method]["likeness"] = _likeness(of, shows["truth"], regions, seed)
+    of_model = methods["model"]["perceptual"]
+    headline = {
+        "auc": of_model["auc"]["all"],
+        "auc_shuffled": of_model["auc"]["shuffled"],
+        "shown": of_model["shown"],
+        "right_place": of_model["right_place"],
+        "right_place_copied_flow": methods["copied_flow"]["perceptual"]["right_place"],
+        "likeness": methods["model"]["likeness"],
+        "likeness_copied_flow": methods["copied_flow"]["likeness"],
+        "place_error": of_model["place_error"],
+        "time_error": of_model["time_error"],
+    }
+    return {"headline": headline, "methods": methods}
 
 
 def _draw(

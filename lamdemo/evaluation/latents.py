@@ -34,15 +34,23 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lamdemo.core.statistics import energy_distance
 from lamdemo.data.splits import Part, Split
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.report import describe_files
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.clips import (
+    STEPS,
+    Window,
+    check_recordings,
+    chosen_clips,
+    describe_windows,
+    read_windows,
+    windows_of,
+)
+from lamdemo.evaluation.encoding import same_encoders
 from lamdemo.evaluation.statistics import balanced
-from lamdemo.evaluation.together import same_encoders
-from lamdemo.evaluation.videos import STEPS, Window, group_of, named_clips, read_windows, state_error, windows_of
+from lamdemo.evaluation.videos import state_error
 from lamdemo.models.bottleneck import DiscreteBottleneck, NoisyBottleneck
 from lamdemo.models.world_model import WorldModel
-from lamdemo.pipeline import TransferPipeline
 
 SAMPLES = 1000  # draws from the prior
 TOLERANCE = 0.02  # share of the latents' gain that the coarsest description may cost
@@ -115,10 +123,7 @@ def evaluate_latents(
         LamdemoError: there is no such clip, or clips of one recording only.
     """
     folder = Path(videos)
-    part, clips = named_clips(folder, split, part)  # type: ignore[assignment]
-    every = list(clips)
-    chosen = balanced([group_of(n) for n in every], max_clips, np.random.default_rng(seed))
-    clips = {every[i]: clips[every[i]] for i in chosen}
+    part, clips = chosen_clips(folder, split, part, max_clips, seed)  # type: ignore[assignment]
     quiet = None if progress else True
     results: dict[str, dict[str, Any]] = {}
     for names in same_encoders(pipelines):
@@ -126,29 +131,19 @@ def evaluate_latents(
         windows, skipped = windows_of(clips, first.fps, seed)
         seen: list[Window] = []
         states = []
-        read = read_windows(folder, windows, first, skipped)
-        for window, frames in tqdm(read, total=len(windows), desc="encoding", disable=quiet):
+        for window, frames in read_windows(folder, windows, first, skipped, progress=progress):
             seen.append(window)
             # The frame before the window is there for another evaluation, which takes the same windows.
             states.append(first.encode(frames[1:]).float().cpu())
-        if len({w.recording for w in seen}) < 2:
-            raise LamdemoError(
-                f"Of {folder.name} fewer than two recordings can be used; give two clips of "
-                f"{(STEPS + 2) / first.fps:g} seconds or more."
-            )
+        check_recordings(folder, seen, first.fps)
         about = {
             "evaluation": "latents",
             "settings": {"part": part, "fps": first.fps, "max_clips": max_clips, "seed": seed, "samples": SAMPLES},
-            "clips": {
-                **describe_files(folder, sorted({w.name for w in seen})),
-                "recordings": len({w.recording for w in seen}),
-                "windows": len(seen),
-                "skipped": skipped,
-            },
+            "clips": describe_windows(folder, seen, skipped),
         }
-        together = torch.stack(states)
+        encoded = torch.stack(states)
         for name in tqdm(names, desc="judging latents", disable=quiet):
-            results[name] = {**about, **_judge(pipelines[name], seen, together, seed)}
+            results[name] = {**about, **_judge(pipelines[name], seen, encoded, seed)}
     return {name: results[name] for name in pipelines}
 
 
@@ -332,18 +327,18 @@ def effective_information(
     """
     generator = torch.Generator().manual_seed(seed)
     copy = float(state_error(states[:, :-1], states[:, 1:]).mean())
-    own = _error(world, states, latents)
+    inferred = _error(world, states, latents)
     found: dict[str, Any] = {"effective_nats": None, "rate_nats": None, "heeded": None}
     found |= {"tolerance": TOLERANCE, "steps": latents.shape[0] * latents.shape[1]}
-    found |= {"error": own, "error_copy": copy, "error_through": None, "why": ""}
-    if not own < copy:
+    found |= {"error": inferred, "error_copy": copy, "error_through": None, "why": ""}
+    if not inferred < copy:
         return {**found, "why": "the model predicts no better than copying: its latents gain nothing"}
     channel = GaussianChannel.fit(population, _sensitivity(world, states, latents, generator))
     noise = torch.randn(*latents.shape[:-1], len(channel.spectrum), generator=generator, dtype=torch.float64)
-    allowed = own + TOLERANCE * (copy - own)
+    allowed = inferred + TOLERANCE * (copy - inferred)
     # The same noise at every level, so that the error rises with the level and not by chance.
     high = math.log(max(float(channel.spectrum.max()), 1e-300))
-    low, best, through = high + math.log(_LOWEST), math.exp(high + math.log(_LOWEST)), own
+    low, best, through = high + math.log(_LOWEST), math.exp(high + math.log(_LOWEST)), inferred
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
         error = _error(world, states, channel.through(latents, math.exp(middle), noise))
@@ -447,10 +442,8 @@ def compare_samples(
 def _permutation_test(x: Tensor, y: Tensor, rng: np.random.Generator) -> float:
     """Chance of an energy statistic as large as that of ``x`` and ``y`` if both were of one distribution."""
     both = torch.cat([x, y])
-    distances = torch.cdist(both, both)
-    signs = np.r_[np.full(len(x), 1 / len(x)), np.full(len(y), -1 / len(y))]
-    drawn = np.stack([signs, *(rng.permutation(signs) for _ in range(_PERMUTATIONS))])
-    weights = torch.from_numpy(drawn)
-    # With weights 1/m and -1/n the quadratic form is the statistic, with its sign turned.
-    statistics = -((weights @ distances) * weights).sum(1)
+    distances = torch.cdist(both, both).numpy()
+    first = np.arange(len(both)) < len(x)
+    drawn = np.stack([first, *(rng.permutation(first) for _ in range(_PERMUTATIONS))]).astype(float)
+    statistics = energy_distance(distances, np.ones_like(distances), drawn, 1 - drawn)
     return (1 + int((statistics[1:] >= statistics[0] - 1e-12).sum())) / (1 + _PERMUTATIONS)

@@ -23,19 +23,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
-from lamdemo.data.scenes import Cast, Photographs, Script, draw_cast, render
-from lamdemo.data.videos import photographs_in
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.cases import bundled_photographs
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.scenes import Cast, Photographs, Script, draw_cast
+from lamdemo.engine import LatentActions, TransferPipeline
+from lamdemo.evaluation.encoding import infer_all, same_encoders, transferred
 from lamdemo.evaluation.pictures import MOTION_WIDTH, motion, move_by_flows
+from lamdemo.evaluation.scenes import nothing_happens, photographs, rendered, thing_mask, without_things
 from lamdemo.evaluation.sheets import GREEN, RED, checked_figure, heated, outlined, write_sheet
 from lamdemo.evaluation.statistics import ratio_of_means
-from lamdemo.evaluation.together import infer_all, same_encoders
-from lamdemo.pipeline import LatentActions, TransferPipeline
 
 STEPS = 6
 FLOOR = 0.25  # pixels a step at MOTION_WIDTH across, below which optical flow is noise
@@ -43,11 +40,7 @@ DILATION = 8  # pixels at MOTION_WIDTH across that a mask is grown by: optical f
 SHOWN = 4  # cases on the sheet
 TARGETS = ("things", "plain")
 METHODS = ("model", "zero", "shuffled", "copied_flow", "truth")
-_BANK = (576, 768)
 _APART = 0.22  # from the middle to each thing, in picture widths
-_BLACK_AND_WHITE = Photographs(
-    torch.stack([torch.zeros(3, 8, 8, dtype=torch.uint8), torch.full((3, 8, 8), 255, dtype=torch.uint8)])
-)
 
 
 @dataclass(frozen=True)
@@ -71,34 +64,6 @@ class LocalityCase:
     plain: np.ndarray
     moved: np.ndarray
     other: np.ndarray
-
-
-def rendered(script: Script, cast: Cast, photographs: Photographs, size: int) -> np.ndarray:
-    """Frames uint8 ``[T, size, size, 3]``, drawn at twice the size: texture that moves must not glitter."""
-    clip = F.avg_pool2d(render([script], [cast], photographs, 2 * size)[0], 2)
-    return (clip.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def thing_mask(script: Script, cast: Cast, thing: int, size: int) -> np.ndarray:
-    """Where one thing is seen in each frame, bool ``[T, size, size]``: those that act first, then bystanders.
-
-    The thing is drawn white and all else black, so that what stands before it hides it here as well.
-    """
-    skins = np.zeros(len(cast.skins), np.int64)
-    skins[thing] = 1
-    alone = replace(cast, photograph=0, skins=skins)
-    return render([script], [alone], _BLACK_AND_WHITE, size)[0, :, 0].numpy() > 0.5
-
-
-def without_things(cast: Cast) -> Cast:
-    """The background of a cast alone."""
-    looks = {name: getattr(cast, name)[:0] for name in ("skins", "crops", "shapes", "stretches")}
-    return replace(cast, extras=np.zeros((0, 4)), **looks)
-
-
-def nothing_happens(frames: int) -> Script:
-    """A script without things in which the camera stands still."""
-    return Script("still", np.zeros((frames, 4)), np.zeros((0, frames, 4)))
 
 
 def _two_things(rng: np.random.Generator, photographs: int) -> Cast:
@@ -176,6 +141,11 @@ class _Places:
         other = _grown(case.other[:-1] | case.other[1:]) & ~moved
         return cls(moved, other, np.logical_or.reduce(moved))
 
+    def areas(self) -> dict[str, float]:
+        """Shares of the picture that the masks cover, in the mean over the steps."""
+        moved, other = float(self.moved.mean()), float(self.other.mean())
+        return {"moved": moved, "other": other, "elsewhere": 1 - (moved + other), "path": float(self.path.mean())}
+
 
 def where_it_moves(clip: np.ndarray) -> np.ndarray:
     """Length of the optical flow between frames ``[T, H, W, 3]``, in pixels, 0 below `FLOOR`: ``[S, H, W]``."""
@@ -230,13 +200,9 @@ def evaluate_locality(
         raise LamdemoError("Locality needs 2 to 1000 cases; change their number.")
     checked_figure(figure)
     groups = same_encoders(pipelines)
-    photographs = Photographs(photographs_in(photos or bundled_photographs(), _BANK))
-    if len(photographs) < 4:
-        raise LamdemoError("Locality needs at least four photographs; add some to the folder.")
+    bank = photographs(photos, 4, "Locality needs")
     layouts = -(-cases // 2)
-    sums: dict[str, dict[str, dict[str, list[dict[str, float]]]]] = {
-        name: {target: {} for target in TARGETS} for name in pipelines
-    }
+    sums: dict[str, Sums] = {name: {target: {} for target in TARGETS} for name in pipelines}
     areas: list[dict[str, float]] = []
     names: list[int] = []
     sheet: list[tuple[LocalityCase, dict[str, np.ndarray]]] = []
@@ -244,87 +210,103 @@ def evaluate_locality(
     # Shuffled actions come from the layout before; the first takes the last's.
     def draw(layout: int) -> list[LocalityCase]:
         rng = np.random.default_rng([seed, layout])
-        return draw_layout(rng, layout, photographs, MOTION_WIDTH)[: cases - 2 * layout]
+        return draw_layout(rng, layout, bank, MOTION_WIDTH)[: cases - 2 * layout]
 
     before = [infer_all(pipelines, groups, c.source) for c in draw(layouts - 1)] if layouts > 1 else []
-    bar = tqdm(total=cases * len(pipelines), desc="locality", disable=None if progress else True)
-    with bar:
-        for layout in range(layouts):
-            drawn = draw(layout)
-            actions = [infer_all(pipelines, groups, c.source) for c in drawn]
-            for i, case in enumerate(drawn):
-                given = before[-1 - i % len(before)] if before else None
-                places = _Places.of(case)
-                still = places.moved.mean(), places.other.mean()
-                areas.append(
-                    {
-                        "moved": float(still[0]),
-                        "other": float(still[1]),
-                        "elsewhere": float(1 - sum(still)),
-                        "path": float(places.path.mean()),
-                    }
-                )
-                names.append(layout)
-                flows = motion(case.source)
-                shared = {"truth": where_it_moves(case.truth)}
-                targets = {"things": case.truth[0], "plain": case.plain}
-                copied = {t: where_it_moves(move_by_flows(p, flows)) for t, p in targets.items()}
-                shown = {}
-                for name, pipeline in pipelines.items():
-                    for target, picture in targets.items():
-                        made = _transferred(pipeline, actions[i][name], given[name] if given else None, picture)
-                        lengths = {m: where_it_moves(clip) for m, clip in made.items()}
-                        lengths |= {"copied_flow": copied[target], "truth": shared["truth"]}
-                        for method, length in lengths.items():
-                            sums[name][target].setdefault(method, []).append(
-                                shares(length, places.moved, places.other, places.path)
-                            )
-                        if target == "things":
-                            shown[name] = made["model"]
-                    bar.update()
-                if figure is not None and len(sheet) < SHOWN:
-                    sheet.append((case, shown))
-            before = actions
-
-    results = {}
-    for name in pipelines:
-        of = {t: {m: _summary(rows, sums[name][t]["truth"], names, seed) for m, rows in sums[name][t].items()}
-              for t in TARGETS}  # fmt: skip
-        chance = {k: float(np.mean([a[k] for a in areas])) for k in areas[0]}
-        things = of["things"]
-        results[name] = {
-            "evaluation": "locality",
-            "settings": {
-                "cases": cases,
-                "steps": STEPS,
-                "seed": seed,
-                "floor_pixels": FLOOR,
-                "dilation_pixels": DILATION,
-                "photographs": len(photographs),
-            },
-            "headline": {
-                "moved": things["model"]["moved"],
-                "other": things["model"]["other"],
-                "right": things["model"]["right"],
-                "moved_copied_flow": things["copied_flow"]["moved"],
-                "moved_chance": chance["moved"],
-            },
-            "chance": chance,
-            "targets": of,
-        }
+    for layout in tqdm(range(layouts), desc="locality", disable=None if progress else True):
+        drawn = draw(layout)
+        actions = [infer_all(pipelines, groups, c.source) for c in drawn]
+        for i, case in enumerate(drawn):
+            places = _Places.of(case)
+            areas.append(places.areas())
+            names.append(layout)
+            shown = _judge(pipelines, case, places, actions[i], before[-1 - i % len(before)] if before else None, sums)
+            if figure is not None and len(sheet) < SHOWN:
+                sheet.append((case, shown))
+        before = actions
     if figure is not None:
         _draw(figure, list(pipelines), sheet)
-    return results
+    settings = {
+        "cases": cases,
+        "steps": STEPS,
+        "seed": seed,
+        "floor_pixels": FLOOR,
+        "dilation_pixels": DILATION,
+        "photographs": len(bank),
+    }
+    chance = {k: float(np.mean([a[k] for a in areas])) for k in areas[0]}
+    return {
+        name: {"evaluation": "locality", "settings": settings, **_result(of, chance, names, seed)}
+        for name, of in sums.items()
+    }
 
 
-def _transferred(
+Sums = dict[str, dict[str, list[dict[str, float]]]]
+"""By target and method, `shares` of each case."""
+
+
+def _judge(
+    pipelines: Mapping[str, TransferPipeline],
+    case: LocalityCase,
+    places: _Places,
+    actions: Mapping[str, LatentActions],
+    given: Mapping[str, LatentActions] | None,
+    sums: Mapping[str, Sums],
+) -> dict[str, np.ndarray]:
+    """Add the figures of one case to the sums.
+
+    Args:
+        pipelines: to judge, by name.
+        case: to carry out.
+        places: of it.
+        actions: of its source, by checkpoint.
+        given: of another layout; None where there is none.
+        sums: by checkpoint.
+
+    Returns:
+        Each checkpoint's clip on the two things.
+    """
+    flows, truth = motion(case.source), where_it_moves(case.truth)
+    targets = {"things": case.truth[0], "plain": case.plain}
+    copied = {t: where_it_moves(move_by_flows(p, flows)) for t, p in targets.items()}
+    shown = {}
+    for name, pipeline in pipelines.items():
+        for target, picture in targets.items():
+            made = _clips(pipeline, actions[name], given[name] if given else None, picture)
+            lengths = {m: where_it_moves(clip) for m, clip in made.items()}
+            lengths |= {"copied_flow": copied[target], "truth": truth}
+            for method, length in lengths.items():
+                of = shares(length, places.moved, places.other, places.path)
+                sums[name][target].setdefault(method, []).append(of)
+            if target == "things":
+                shown[name] = made["model"]
+    return shown
+
+
+def _result(sums: Sums, chance: dict[str, float], layouts: list[int], seed: int) -> dict[str, Any]:
+    """Figures of one checkpoint: ``headline``, ``chance`` and ``targets``."""
+    of = {
+        target: {method: _summary(rows, methods["truth"], layouts, seed) for method, rows in methods.items()}
+        for target, methods in sums.items()
+    }
+    things = of["things"]
+    headline = {
+        "moved": things["model"]["moved"],
+        "other": things["model"]["other"],
+        "right": things["model"]["right"],
+        "moved_copied_flow": things["copied_flow"]["moved"],
+        "moved_chance": chance["moved"],
+    }
+    return {"headline": headline, "chance": chance, "targets": of}
+
+
+def _clips(
     pipeline: TransferPipeline, actions: LatentActions, given: LatentActions | None, target: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Clips ``[T, H, W, 3]`` under the action, under none, and under another's."""
-    steps = list(pipeline.stream(actions, target))
-    made = {"model": np.stack([s.frame for s in steps]), "zero": np.stack([s.idle for s in steps])}
+    made = dict(zip(("model", "zero"), transferred(pipeline, actions, target), strict=True))
     if given is not None:
-        made["shuffled"] = np.stack([s.frame for s in pipeline.stream(given, target)])
+        made["shuffled"] = transferred(pipeline, given, target)[0]
     return made
 
 

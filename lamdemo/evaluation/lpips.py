@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.pictures import FROZEN_FEATURES, feature_distance, features
-from lamdemo.pipeline import TransferPipeline
 
 # Blocks of VGG16: channels of each and its convolutions' places in torchvision's ``features``.
 _BLOCKS = ((64, (0, 2)), (128, (5, 7)), (256, (10, 12, 14)), (512, (17, 19, 21)), (512, (24, 26, 28)))

@@ -25,27 +25,24 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.known_actions import IndexedClip, find_known_actions, read_known_actions
 from lamdemo.data.scenes import (
     KINDS,
-    Cast,
     Photographs,
     SceneConfig,
     Script,
     draw_cast,
-    true_motion,
     write_script,
 )
 from lamdemo.data.splits import Part, Split
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.ahead import ahead
-from lamdemo.evaluation.locality import rendered
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.clips import recording_of
+from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.pictures import MOTION_WIDTH, at_motion_width, motion
-from lamdemo.evaluation.probes import camera_velocity
-from lamdemo.evaluation.statistics import ratio_of_means
-from lamdemo.evaluation.together import latents_of
-from lamdemo.evaluation.videos import recording_of
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.evaluation.prefetch import prefetch
+from lamdemo.evaluation.scenes import camera_velocity, moving_share, rendered
+from lamdemo.evaluation.statistics import mean_over
 from lamdemo.video import find_videos, probe, read_clip
 
 ACTIONS = tuple(k for k in KINDS if k != "still")
@@ -55,8 +52,6 @@ SEEN = 0.005  # share of the picture that must move for a step to count
 CLEAR = 0.25  # steering from which a turn is clear, of 1 at most
 CLIP_STEPS = 32  # of a real clip at most, from its middle
 NEAR = np.cos(np.deg2rad(45))  # pans whose directions are nearer than this are alike
-_MOVES = 0.5 / MOTION_WIDTH  # picture widths a step from which a place counts as moving
-_SIDE = 64  # cells a side on which true motion is taken
 _FLOW_SIDE = 8
 _SCENES = 11  # of the seed: other scenes than those of the atlas and of the other parts of the suite
 
@@ -66,10 +61,11 @@ _SCENES = 11  # of the seed: other scenes than those of the atlas and of the oth
 
 def distances(vectors: np.ndarray) -> np.ndarray:
     """Euclidean distances between all rows of ``[n, F]``, float32 ``[n, n]``."""
+    from sklearn.metrics.pairwise import euclidean_distances
+
     x = np.asarray(vectors, np.float64)
-    x = x - x.mean(0)  # far from the origin differences of squares lose their digits
-    squares = (x * x).sum(1)
-    return np.sqrt(np.maximum(squares[:, None] + squares - 2 * x @ x.T, 0)).astype(np.float32)
+    # Far from the origin differences of squares lose their digits.
+    return euclidean_distances(x - x.mean(0)).astype(np.float32)
 
 
 def rank_one(
@@ -111,7 +107,7 @@ def rank_one(
         "pool": len(pool),
         "recordings": len(set(names)),
         "chance": float(chance.mean()) if len(queries) else None,
-        **{m: ratio_of_means(h, np.ones(len(h)), names, seed=seed) for m, h in hits.items()},
+        **{m: mean_over(h, names, seed=seed) for m, h in hits.items()},
     }
     if classes is not None and len(queries):
         mine = classes[queries]
@@ -166,9 +162,9 @@ class Steps:
         """By checkpoint and method (``z``, ``states``, ``flow``) the distances ``[n, n]``."""
         found = {}
         for group, raw in zip(groups, self.raw, strict=True):
-            beside = {m: distances(np.concatenate(v)) for m, v in raw.items()}
+            baselines = {m: distances(np.concatenate(v)) for m, v in raw.items()}
             for name in group:
-                found[name] = {"z": distances(np.concatenate(self.latents[name])), **beside}
+                found[name] = {"z": distances(np.concatenate(self.latents[name])), **baselines}
         return found
 
 
@@ -180,12 +176,6 @@ def coarse_flow(frames: np.ndarray) -> np.ndarray:
 
 
 # Procedural scenes.
-
-
-def moving_share(script: Script, cast: Cast) -> np.ndarray:
-    """Share of the picture that visibly moves in each step of a scene, by its true motion: ``[S]``."""
-    flow = true_motion([script], [cast], _SIDE, fine=1).flow[0]
-    return (flow.norm(dim=1) > _MOVES).float().mean((1, 2)).numpy()
 
 
 @dataclass(frozen=True)
@@ -265,7 +255,7 @@ def scene_neighbours(
         frames = rendered(script, cast, bank, MOTION_WIDTH)
         return script, frames, coarse_flow(frames), rows
 
-    loaded = ahead(draw, range(scenes), most=4, workers=1)
+    loaded = prefetch(draw, range(scenes), most=4, workers=1)
     for i, (script, frames, flow, rows) in tqdm(
         loaded, total=scenes, desc="neighbours in scenes", disable=None if progress else True
     ):
@@ -405,7 +395,7 @@ def steering_neighbours(
     steps = Steps()
     steering: list[np.ndarray] = []
     which: list[str] = []
-    loaded = ahead(lambda item: _read_turns(videos, item[1], fps, side), planned, most=4)
+    loaded = prefetch(lambda item: _read_turns(videos, item[1], fps, side), planned, most=4)
     for (p, clip), read in tqdm(
         loaded, total=len(planned), desc="neighbours in turns", disable=None if progress else True
     ):

@@ -25,15 +25,18 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.ahead import ahead
-from lamdemo.evaluation.cases import Case, find_cases
+import lamdemo.evaluation.entrances as entrances
+import lamdemo.evaluation.on_layers as on_layers
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import MAX_STEPS, ActionEdit, LatentActions, TransferPipeline, sharpness
+from lamdemo.evaluation.case_folder import Case, Layers, find_cases
+from lamdemo.evaluation.encoding import latents_of, same_encoders
 from lamdemo.evaluation.pictures import (
     FROZEN_FEATURES,
     at_motion_width,
@@ -45,10 +48,9 @@ from lamdemo.evaluation.pictures import (
     psnr,
     ssim,
 )
+from lamdemo.evaluation.prefetch import prefetch
 from lamdemo.evaluation.report import describe_files
-from lamdemo.evaluation.statistics import balanced, ratio_of_means
-from lamdemo.evaluation.together import latents_of, same_encoders
-from lamdemo.pipeline import MAX_STEPS, ActionEdit, LatentActions, TransferPipeline, sharpness
+from lamdemo.evaluation.statistics import balanced, mean_of_kinds, mean_over, ratio_of_means
 from lamdemo.video import read_clip, read_image
 
 METHODS = ("model", "copy", "zero", "shuffled", "copied_flow", "true_flow")
@@ -59,11 +61,12 @@ _MOVES = 1.0  # pixels at 256 across, from which a place of the truth counts as 
 
 @dataclass(frozen=True)
 class _Clips:
-    """A case's source ``[T, h, w, 3]``, target ``[H, W, 3]`` and truth ``[T, H, W, 3]``."""
+    """A case's source ``[T, h, w, 3]``, target ``[H, W, 3]`` and truth ``[T, H, W, 3]``, and layers if known."""
 
     source: np.ndarray
     target: np.ndarray
     truth: np.ndarray
+    layers: Layers | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class _Truth:
     """What drawn clips are compared with: flow ``[S, h, w, 2]``, where it is large, and features of its frames."""
 
     clip: np.ndarray
+    target: np.ndarray
+    layers: Layers | None
     motion: np.ndarray
     moves: np.ndarray
     features: Tensor
@@ -78,33 +83,15 @@ class _Truth:
 
 @dataclass
 class _Drawn:
-    """What a model drew of a case: clips ``[T, H, W, 3]`` by method, the frame after `LONG` steps, its time."""
+    """What a model drew of a case: clips ``[T, H, W, 3]`` by method, the frame after `LONG` steps, its time.
+
+    And its own matte ``[H, W]`` after so many steps as the truth's is compared with, where it has one.
+    """
 
     clips: dict[str, np.ndarray]
     long: np.ndarray | None
     seconds: float
-
-
-@overload
-def evaluate_pairs(
-    pipeline: TransferPipeline,
-    pairs: str | Path,
-    *,
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, Any]: ...
-
-
-@overload
-def evaluate_pairs(
-    pipeline: Mapping[str, TransferPipeline],
-    pairs: str | Path,
-    *,
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, dict[str, Any]]: ...
+    matte: np.ndarray | None
 
 
 def evaluate_pairs(
@@ -128,8 +115,9 @@ def evaluate_pairs(
         progress: show a progress bar on a terminal.
 
     Returns:
-        Plain numbers, ready for JSON (for several pipelines: by their names): ``headline``; ``all`` and
-        ``kinds``, each with
+        Plain numbers, ready for JSON (for several pipelines: by their names): ``headline``, the means over kinds;
+        these in full, ``mean_of_kinds``, in which each kind counts alike, with 95% by bootstrap over cases within
+        kinds; ``all`` and ``kinds``, each with
 
         - ``methods``: for each the means over cases of ``psnr`` (dB), ``ssim``, ``perceptual`` (see
           `feature_distance`), ``motion`` (mean end-point error of the optical flow between consecutive
@@ -137,6 +125,9 @@ def evaluate_pairs(
           a pixel);
         - ``motion_over_copy`` and ``motion_moving_over_copy``: sum over cases over the sum of ``copy``, whose
           end-point error is the truth's motion; 95% by bootstrap over cases; ``median`` of the cases' ratios;
+        - ``layers``, where the truth's layers are known: errors of `layer_errors` over those of ``copy``, a ratio of
+          sums, and ``iou`` of the model's own matte (None without one), see `thing_iou`;
+        - ``entering``, where something enters: for each method the measures of `entrance`;
         - ``sharpness``: of the last frame over the target's; ``model_16`` after 16 steps, actions repeated;
         - ``seconds_per_transfer``: median, from the source's frames to the last picture;
 
@@ -154,12 +145,12 @@ def evaluate_pairs(
     rows: dict[str, list[dict[str, Any]]] = {name: [{} for _ in found] for name in pipelines}
     alike = [{n: pipelines[n] for n in names} for names in same_encoders(pipelines)]
     given = {n: p.infer(_source(found[order[-1]]), p.fps) for n, p in pipelines.items()} if len(found) > 1 else {}
-    loaded = ahead(lambda i: _load(found[i]), order, most=3)
+    loaded = prefetch(lambda i: load_case(found[i]), order, most=3)
     # Drawing is timed and has the machine to itself; what is measured afterwards shares it.
     with ThreadPoolExecutor(2) as pool:
         for i, clips in tqdm(loaded, total=len(found), desc="transferring", disable=None if progress else True):
-            for together in alike:
-                for name, row in _judge(together, found[i], clips, given, pool).items():
+            for sharing in alike:
+                for name, row in _judge(sharing, found[i], clips, given, pool).items():
                     rows[name][i] = row
     about = {
         "evaluation": "pairs",
@@ -179,17 +170,21 @@ def evaluate_pairs(
 
 def _result(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     kinds = sorted({r["kind"] for r in rows})
-    whole = _summary(rows, seed)
+    whole, means = _summary(rows, seed), _means(rows, seed)
     return {
         "headline": {
-            "motion": whole["motion_over_copy"]["model"],
-            "motion_copied_flow": whole["motion_over_copy"]["copied_flow"],
-            "psnr": whole["methods"]["model"]["psnr"],
-            "psnr_copy": whole["methods"]["copy"]["psnr"],
+            "motion": means["motion_over_copy"]["model"],
+            "motion_copied_flow": means["motion_over_copy"]["copied_flow"],
+            "psnr": means["psnr"]["model"],
+            "psnr_copy": means["psnr"]["copy"],
+            "on_thing": means["layers"]["on_thing_last"]["model"],
+            "in_hole": means["layers"]["in_hole_last"]["model"],
+            "iou": means["iou"],
             "sharpness": whole["sharpness"]["model"],
             "sharpness_16": whole["sharpness"][f"model_{LONG}"],
             "seconds_per_transfer": whole["seconds_per_transfer"],
         },
+        "mean_of_kinds": means,
         "all": whole,
         "kinds": {k or "unknown": _summary([r for r in rows if r["kind"] == k], seed) for k in kinds},
         "cases": [
@@ -198,9 +193,37 @@ def _result(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
                 "kind": r["kind"],
                 "steps": r["steps"],
                 "motion": {m: r["methods"][m]["motion"] for m in r["methods"]},
+                **({"layers": r["layers"], "iou": r["iou"]} if r["layers"] else {}),
+                **({"entering": r["entering"]} if r["entering"] else {}),
             }
             for r in rows
         ],
+    }
+
+
+def _values(rows: list[dict[str, Any]], group: str, method: str, measure: str) -> np.ndarray:
+    """A measure in each case, ``[n]``; NaN in those where it is not known."""
+    return np.array([r[group].get(method, {}).get(measure, math.nan) for r in rows], np.float64)
+
+
+def _means(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Means over kinds."""
+    kinds = [r["kind"] for r in rows]
+    names = [m for m in METHODS if m in rows[0]["methods"]]
+    one = np.ones(len(rows))
+
+    def over_copy(group: str, measure: str) -> dict[str, dict[str, float | None]]:
+        still = _values(rows, group, "copy", measure)
+        return {
+            m: mean_of_kinds(_values(rows, group, m, measure), still, kinds, seed=seed) for m in names if m != "copy"
+        }
+
+    return {
+        "kinds": sorted(set(kinds)),
+        "motion_over_copy": over_copy("methods", "motion"),
+        "psnr": {m: mean_of_kinds(_values(rows, "methods", m, "psnr"), one, kinds, seed=seed) for m in names},
+        "layers": {measure: over_copy("layers", measure) for measure in on_layers.MEASURES},
+        "iou": mean_of_kinds(np.array([r["iou"] for r in rows]), one, kinds, seed=seed),
     }
 
 
@@ -211,7 +234,7 @@ def _source(case: Case) -> np.ndarray:
     return frames
 
 
-def _load(case: Case) -> _Clips:
+def load_case(case: Case) -> _Clips:
     """A case's clips.
 
     Raises:
@@ -229,7 +252,7 @@ def _load(case: Case) -> _Clips:
     # Videos have even sides: an odd target's truth may have one row or column more.
     if not (more[0] in (0, height % 2) and more[1] in (0, width % 2)):
         raise LamdemoError(f"In case {case.name} target and truth differ in size; make them equal.")
-    return _Clips(source, target, truth[:, :height, :width])
+    return _Clips(source, target, truth[:, :height, :width], Layers.read(case.folder, len(truth)))
 
 
 def _judge(
@@ -255,6 +278,8 @@ def _judge(
     true_motion = motion(at_motion_width(truth))
     against = _Truth(
         truth,
+        target,
+        clips.layers,
         true_motion,
         np.linalg.norm(true_motion, axis=-1) > _MOVES,
         features(first, truth[1:]),
@@ -277,7 +302,10 @@ def _judge(
             "kind": case.kind,
             "steps": len(truth) - 1,
             "seconds": made.seconds,
-            "methods": methods,
+            "methods": {m: {k: f[k] for k in MEASURES} for m, f in methods.items()},
+            "layers": {m: part for m, f in methods.items() if (part := _part(f, on_layers.MEASURES))},
+            "iou": math.nan if clips.layers is None else on_layers.thing_iou(made.matte, clips.layers),
+            "entering": {m: part for m, f in methods.items() if (part := _part(f, entrances.MEASURES))},
             "sharpness": {
                 "model": sharpness(made.clips["model"][-1]) / clear,
                 "truth": sharpness(truth[-1]) / clear,
@@ -294,12 +322,14 @@ def _draw(
     """A model's clips: under the actions, under none, and under another case's where there is one."""
     steps = len(actions)
     repeat = -(-LONG // steps) if steps < LONG else 1
-    frames, idle, long, seconds = [], [], None, math.nan
+    frames, idle, long, seconds, matte = [], [], None, math.nan, None
     # One stream serves both: after the action was carried out once, it is carried out again.
     for step in pipeline.stream(actions, clips.target, edit=ActionEdit(repeat=repeat)):
         if step.index <= steps:
             frames.append(step.frame)
             idle.append(step.idle)
+        if step.index == min(on_layers.IOU_AFTER, steps):
+            matte = getattr(step, "matte", None)
         if step.index == steps:
             seconds = time.perf_counter() - begin
         if step.index == LONG:
@@ -312,7 +342,7 @@ def _draw(
         z = np.resize(given.z, (steps, given.z.shape[1]))
         other = LatentActions(z, given.fps, given.checkpoint)
         made["shuffled"] = np.stack([s.frame for s in pipeline.stream(other, clips.target)])
-    return _Drawn(made, long, seconds)
+    return _Drawn(made, long, seconds, matte)
 
 
 def _compare(pipeline: TransferPipeline, method: str, clip: np.ndarray, truth: _Truth) -> dict[str, float]:
@@ -325,13 +355,20 @@ def _compare(pipeline: TransferPipeline, method: str, clip: np.ndarray, truth: _
         near = feature_distance(features(pipeline, clip[1:]), truth.features)
     off = end_point_errors(flow, truth.motion)
     pairs = list(zip(clip[1:], truth.clip[1:], strict=True))
+    layers = truth.layers
     return {
+        **(on_layers.layer_errors(clip, truth.clip, layers) if layers is not None else {}),
+        **(entrances.entrance(clip, truth.target, truth.clip, layers) if layers is not None and layers.enters else {}),
         "psnr": float(np.mean([psnr(a, b) for a, b in pairs])),
         "ssim": float(np.mean([ssim(a, b) for a, b in pairs])),
         "perceptual": float(near.mean()),
         "motion": float(off.mean()),
         "motion_moving": float(off[truth.moves].mean()) if truth.moves.any() else math.nan,
     }
+
+
+def _part(figures: dict[str, float], measures: tuple[str, ...]) -> dict[str, float]:
+    return {k: figures[k] for k in measures if k in figures}
 
 
 def _mean(values: list[float]) -> float | None:
@@ -356,6 +393,8 @@ def _summary(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
             }
         return {m: r for m, r in ratios.items() if m != "copy"}
 
+    layered = [r for r in rows if r["layers"]]
+    entering = [r for r in rows if r["entering"]]
     return {
         "cases": len(rows),
         "seconds_per_transfer": float(np.median([r["seconds"] for r in rows])),
@@ -363,4 +402,35 @@ def _summary(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         "motion_over_copy": over_copy("motion"),
         "motion_moving_over_copy": over_copy("motion_moving"),
         "sharpness": {k: _mean([r["sharpness"][k] for r in rows]) for k in rows[0]["sharpness"]},
+        **({"layers": _on_layers(layered, names, seed)} if layered else {}),
+        **({"entering": _entering(entering, names, seed)} if entering else {}),
     }
+
+
+def _on_layers(rows: list[dict[str, Any]], names: list[str], seed: int) -> dict[str, Any]:
+    """Errors on the thing and in the hole over those of the copied target, and the IoU of the thing."""
+    cases = [r["name"] for r in rows]
+
+    def over_copy(method: str, measure: str) -> dict[str, float | None]:
+        off, still = (_values(rows, "layers", m, measure) for m in (method, "copy"))
+        known = np.isfinite(still)
+        return ratio_of_means(off[known], still[known], [c for c, k in zip(cases, known, strict=True) if k], seed=seed)
+
+    ious = np.array([r["iou"] for r in rows], np.float64)
+    known = np.isfinite(ious)
+    return {
+        **{k: {m: over_copy(m, k) for m in names if m != "copy"} for k in on_layers.MEASURES},
+        "iou": mean_over(ious[known], np.flatnonzero(known), seed=seed),
+    }
+
+
+def _entering(rows: list[dict[str, Any]], names: list[str], seed: int) -> dict[str, Any]:
+    """For each method the mean of each measure of an entrance over the cases in which it is known."""
+    found: dict[str, Any] = {}
+    for m in names:
+        found[m] = {}
+        for measure in entrances.MEASURES:
+            values = _values(rows, "entering", m, measure)
+            known = np.flatnonzero(np.isfinite(values))
+            found[m][measure] = mean_over(values[known], known, seed=seed)
+    return found

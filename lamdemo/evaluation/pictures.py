@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.engine import TransferPipeline
 from lamdemo.video import optical_flow, warp
 
 MOTION_WIDTH = 256  # pixels across at which motion is measured, whatever the pictures' own size

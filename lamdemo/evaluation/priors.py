@@ -8,8 +8,8 @@ another recording (shuffled). The floor is what two halves of the recordings are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,16 +18,24 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.statistics import energy_distance, interval
 from lamdemo.data.splits import Part, Split
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.clips import (
+    Window,
+    check_recordings,
+    chosen_clips,
+    describe_windows,
+    read_windows,
+    windows_of,
+)
+from lamdemo.evaluation.encoding import latents_of, same_encoders
 from lamdemo.evaluation.latents import compare_samples
-from lamdemo.evaluation.report import describe_files
-from lamdemo.evaluation.statistics import balanced, donors, ratio_of_means
-from lamdemo.evaluation.together import latents_of, same_encoders
-from lamdemo.evaluation.videos import STEPS, Window, group_of, named_clips, read_windows, windows_of
-from lamdemo.latent_space.prior import FlowPrior
-from lamdemo.latent_space.sampling import bootstrap_energy, draw, finite_codes, interval, two_sample
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.evaluation.report import write_report
+from lamdemo.evaluation.statistics import ratio_of_means, swapped
+from lamdemo.latent_space.sampling import bootstrap_energy, draw, finite_codes, two_sample
+from lamdemo.models.prior import FlowPrior, load_prior
 
 WAYS = ("fixed", "gaussian", "resampled", "stateless", "shuffled", "learned")
 _SAMPLES = 16  # for each step
@@ -86,10 +94,7 @@ def evaluate_priors(
         LamdemoError: there is no such clip, or there are fewer than five recordings.
     """
     folder = Path(videos)
-    part, clips = named_clips(folder, split, part)  # type: ignore[assignment]
-    every = list(clips)
-    chosen = balanced([group_of(n) for n in every], max_clips, np.random.default_rng(seed))
-    clips = {every[i]: clips[every[i]] for i in chosen}
+    part, clips = chosen_clips(folder, split, part, max_clips, seed)  # type: ignore[assignment]
     quiet = None if progress else True
     results: dict[str, dict[str, Any]] = {}
     for names in same_encoders(pipelines):
@@ -98,32 +103,22 @@ def evaluate_priors(
         seen: list[Window] = []
         states: list[Tensor] = []
         latents: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        read = read_windows(folder, windows, first, skipped)
-        for window, frames in tqdm(read, total=len(windows), desc="encoding", disable=quiet):
+        for window, frames in read_windows(folder, windows, first, skipped, progress=progress):
             seen.append(window)
             encoded = first.encode(frames[1:]).float()
             for name in names:
                 latents[name].append(latents_of(pipelines[name], encoded))
             states.append(encoded[:-1].cpu())
-        if len({w.recording for w in seen}) < 5:
-            raise LamdemoError(
-                f"Of {folder.name} fewer than five recordings can be used; give more clips of "
-                f"{(STEPS + 2) / first.fps:g} seconds or more."
-            )
+        check_recordings(folder, seen, first.fps, least=5)
         about = {
             "evaluation": "prior",
             "settings": {"part": part, "fps": first.fps, "max_clips": max_clips, "seed": seed, "samples": _SAMPLES},
-            "clips": {
-                **describe_files(folder, sorted({w.name for w in seen})),
-                "recordings": len({w.recording for w in seen}),
-                "windows": len(seen),
-                "skipped": skipped,
-            },
+            "clips": describe_windows(folder, seen, skipped),
         }
-        together = torch.cat(states)
+        before = torch.cat(states)
         for name in tqdm(names, desc="judging priors", disable=quiet):
             inferred = np.concatenate(latents[name])
-            found = judge_prior(pipelines[name], priors[name], together, inferred, seen, seed=seed)
+            found = judge_prior(pipelines[name], priors[name], before, inferred, seen, seed=seed)
             results[name] = {**about, **found}
     return {name: results[name] for name in pipelines}
 
@@ -150,92 +145,24 @@ def judge_prior(
     Returns:
         See `evaluate_priors`.
     """
-    n, k = len(inferred), _SAMPLES
+    n = len(inferred)
     recordings = np.repeat([w.recording for w in windows], n // len(windows))
     groups = np.repeat([w.group for w in windows], n // len(windows))
     rng = np.random.default_rng([seed, 11])
-    generator = torch.Generator(prior.basis.device).manual_seed(seed)
-    other = torch.from_numpy(donors(recordings.tolist(), rng))
+    ways = _samples(pipeline, prior, states, recordings, rng, seed)
 
-    def given(rows: Tensor) -> np.ndarray:
-        made = [prior.sample(s, k, generator=generator).cpu() for s in rows.split(64)]
-        return torch.cat(made).float().numpy()
+    def about(rows: np.ndarray) -> _Distances:
+        return _distances({name: w[rows] for name, w in ways.items()}, inferred[rows], recordings[rows], seed)
 
-    def drawn(how: Literal["fixed", "gaussian", "learned"]) -> np.ndarray:
-        return draw(pipeline, how, n * k, prior=prior, seed=seed).reshape(n, k, -1)
-
-    ways = {
-        "fixed": drawn("fixed"),
-        "gaussian": drawn("gaussian"),
-        "stateless": drawn("learned"),
-        "shuffled": given(states[other]),
-        "learned": given(states),
-    }
-    if pipeline.familiarity is not None:
-        sample = pipeline.familiarity.latents
-        if (codes := finite_codes(pipeline)) is not None:
-            # They are kept in half precision, and would be told from codes by their rounding.
-            sample = codes[torch.cdist(torch.from_numpy(sample), codes).argmin(1)].float().numpy()
-        ways["resampled"] = sample[rng.integers(len(sample), size=(n, k))]
-    ways = {name: ways[name] for name in WAYS if name in ways}
-
-    at = {name: i for i, name in enumerate(ways)}
-
-    def told(values: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
-        def than(prior: str) -> dict[str, Any]:
-            own = at[prior]
-            return {
-                name: interval(values[i] - values[own], draws[:, i] - draws[:, own]).as_dict()
-                for name, i in at.items()
-                if name != prior
-            }
-
-        return {
-            "energy": {name: interval(values[i], draws[:, i]).as_dict() for name, i in at.items()},
-            "closer": than("learned"),
-            "closer_stateless": than("stateless"),
-        }
-
-    def about(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-        own = inferred[rows]
-        sets = [w[rows][:, :_APART] for w in ways.values()]
-        values, draws = bootstrap_energy(sets, own, recordings[rows].tolist(), seed=seed)
-        norms = {name: np.linalg.norm(z, axis=-1) for name, z in zip(ways, sets, strict=True)}
-        norms["inferred"] = np.linalg.norm(own, axis=-1)
-        found = {
-            "steps": len(rows),
-            "recordings": len(set(recordings[rows])),
-            **told(values, draws),
-            "floor": _floor(own, recordings[rows], seed),
-            "sizes": {
-                name: {f"{q:g}": float(v) for q, v in zip(_QUANTILES, np.quantile(sizes, _QUANTILES), strict=True)}
-                for name, sizes in norms.items()
-            },
-        }
-        return found, values, draws
-
-    whole, *_ = about(np.arange(n))
+    whole = about(np.arange(n)).figures
     rows_of = {g: np.flatnonzero(groups == g) for g in sorted(set(groups))}
     parts = {g: about(rows) for g, rows in rows_of.items() if len(set(recordings[rows])) >= _LEAST}
-    within = None
-    if parts:
-        # Recordings are drawn in each part by itself, so that the parts' draws are independent.
-        weights = np.array([one[0]["steps"] for one in parts.values()], float)
-        weights /= weights.sum()
-        turned = [np.random.default_rng([seed, 13, i]).permutation(one[2]) for i, one in enumerate(parts.values())]
-        within = told(
-            sum(w * one[1] for w, one in zip(weights, parts.values(), strict=True)),
-            sum(w * draws for w, draws in zip(weights, turned, strict=True)),
-        )
-    tests = {
-        name: two_sample(w[:, 0], inferred, groups_x=recordings.tolist(), groups_y=recordings.tolist(), seed=seed)
-        for name, w in ways.items()
-    }
+    within = _within_parts(list(ways), list(parts.values()), seed) if parts else None
+    names = recordings.tolist()
+    tests = {name: two_sample(w[:, 0], inferred, groups_x=names, groups_y=names, seed=seed) for name, w in ways.items()}
     kept = rng.permutation(n)[:1000]
-    nearest = {
-        name: compare_samples(torch.from_numpy(w[kept, 0]), torch.from_numpy(inferred), recordings, seed=seed)[
-            "nearest"
-        ]["ratio"]
+    compared = {
+        name: compare_samples(torch.from_numpy(w[kept, 0]), torch.from_numpy(inferred), recordings, seed=seed)
         for name, w in ways.items()
     }
     step = _step(ways, inferred, recordings, seed)
@@ -257,14 +184,105 @@ def judge_prior(
         },
         "all": whole,
         "two_sample": {name: asdict(t) for name, t in tests.items()},
-        "nearest": nearest,
+        "nearest": {name: of["nearest"]["ratio"] for name, of in compared.items()},
         "step": step,
         "within_parts": within,
-        "parts": {g: one[0] for g, one in parts.items()},
+        "parts": {g: part.figures for g, part in parts.items()},
     }
 
 
-def _floor(inferred: np.ndarray, recordings: np.ndarray, seed: int) -> dict[str, float]:
+def _samples(
+    pipeline: TransferPipeline,
+    prior: FlowPrior,
+    states: Tensor,
+    recordings: np.ndarray,
+    rng: np.random.Generator,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Samples ``[n, K, Z]`` for each step, by way of drawing them, in the order of `WAYS`."""
+    n, k = len(states), _SAMPLES
+    generator = torch.Generator(prior.basis.device).manual_seed(seed)
+    other = torch.from_numpy(swapped(recordings.tolist(), rng))
+
+    def given(rows: Tensor) -> np.ndarray:
+        made = [prior.sample(s, k, generator=generator).cpu() for s in rows.split(64)]
+        return torch.cat(made).float().numpy()
+
+    def drawn(how: Literal["fixed", "gaussian", "learned"]) -> np.ndarray:
+        return draw(pipeline, how, n * k, prior=prior, seed=seed).reshape(n, k, -1)
+
+    ways = {
+        "fixed": drawn("fixed"),
+        "gaussian": drawn("gaussian"),
+        "stateless": drawn("learned"),
+        "shuffled": given(states[other]),
+        "learned": given(states),
+    }
+    if pipeline.training_latents is not None:
+        sample = pipeline.training_latents.latents
+        if (codes := finite_codes(pipeline)) is not None:
+            # They are kept in half precision, and would be told from codes by their rounding.
+            sample = codes[torch.cdist(torch.from_numpy(sample), codes).argmin(1)].float().numpy()
+        ways["resampled"] = sample[rng.integers(len(sample), size=(n, k))]
+    return {name: ways[name] for name in WAYS if name in ways}
+
+
+@dataclass(frozen=True)
+class _Distances:
+    """Energy distances of ways from some steps: figures, values ``[ways]`` and bootstrap draws ``[draws, ways]``."""
+
+    figures: dict[str, Any]
+    values: np.ndarray
+    draws: np.ndarray
+
+
+def _distances(ways: Mapping[str, np.ndarray], inferred: np.ndarray, recordings: np.ndarray, seed: int) -> _Distances:
+    """How far each way's samples are from the latents of some steps."""
+    sets = {name: w[:, :_APART] for name, w in ways.items()}
+    values, draws = bootstrap_energy(list(sets.values()), inferred, recordings.tolist(), seed=seed)
+    norms = {name: np.linalg.norm(z, axis=-1) for name, z in (*sets.items(), ("inferred", inferred))}
+    figures = {
+        "steps": len(inferred),
+        "recordings": len(set(recordings)),
+        **_energies(list(ways), values, draws),
+        "floor": _floor(inferred, recordings, seed),
+        "sizes": {
+            name: {f"{q:g}": float(v) for q, v in zip(_QUANTILES, np.quantile(sizes, _QUANTILES), strict=True)}
+            for name, sizes in norms.items()
+        },
+    }
+    return _Distances(figures, values, draws)
+
+
+def _energies(ways: list[str], values: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """Energy distances by way, and those of all others less those of the learned prior."""
+
+    def closer_than(prior: str) -> dict[str, Any]:
+        base = ways.index(prior)
+        return {
+            name: interval(values[i] - values[base], draws[:, i] - draws[:, base])
+            for i, name in enumerate(ways)
+            if name != prior
+        }
+
+    return {
+        "energy": {name: interval(values[i], draws[:, i]) for i, name in enumerate(ways)},
+        "closer": closer_than("learned"),
+        "closer_stateless": closer_than("stateless"),
+    }
+
+
+def _within_parts(ways: list[str], parts: list[_Distances], seed: int) -> dict[str, Any]:
+    """Energy distances within each part, averaged by the parts' steps."""
+    weights = np.array([part.figures["steps"] for part in parts], float)
+    weights /= weights.sum()
+    # Recordings are drawn in each part by itself, so that the parts' draws are independent.
+    turned = [np.random.default_rng([seed, 13, i]).permutation(part.draws) for i, part in enumerate(parts)]
+    values = np.sum([w * part.values for w, part in zip(weights, parts, strict=True)], 0)
+    return _energies(ways, values, np.sum([w * draws for w, draws in zip(weights, turned, strict=True)], 0))
+
+
+def _floor(inferred: np.ndarray, recordings: np.ndarray, seed: int) -> dict[str, float | None]:
     """Energy distance of two halves of the recordings, over many halvings: its mean and its middle 95%."""
     names, index = np.unique(recordings, return_inverse=True)
     rows = torch.from_numpy(np.asarray(inferred, np.float32))
@@ -276,17 +294,11 @@ def _floor(inferred: np.ndarray, recordings: np.ndarray, seed: int) -> dict[str,
     np.fill_diagonal(total, 0)
     np.fill_diagonal(pairs, 0)
     rng = np.random.default_rng([seed, 12])
-    found = []
-    for _ in range(_HALVES):
-        a = np.zeros(len(names))
-        a[rng.permutation(len(names))[: len(names) // 2]] = 1
-        b = 1 - a
-
-        def mean(x: np.ndarray, y: np.ndarray) -> float:
-            return float(x @ total @ y / (x @ pairs @ y))
-
-        found.append(2 * mean(a, b) - mean(a, a) - mean(b, b))
-    return interval(float(np.mean(found)), np.array(found)).as_dict()
+    halves = np.zeros((_HALVES, len(names)))
+    for half in halves:
+        half[rng.permutation(len(names))[: len(names) // 2]] = 1
+    found = energy_distance(total, pairs, halves, 1 - halves)
+    return interval(float(found.mean()), found)
 
 
 def _step(ways: Mapping[str, np.ndarray], inferred: np.ndarray, recordings: np.ndarray, seed: int) -> dict[str, Any]:
@@ -307,3 +319,51 @@ def _step(ways: Mapping[str, np.ndarray], inferred: np.ndarray, recordings: np.n
         }
         for name, figures in measured.items()
     }
+
+
+def judge_priors(
+    pipelines: Mapping[str, TransferPipeline],
+    folders: Mapping[str, Path],
+    videos: Path,
+    out: Path,
+    command: str | Sequence[str],
+    *,
+    split: Path | None = None,
+    part: Part | Literal["all"] = "test",
+    max_clips: int | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Write ``<name>/prior.json`` on the prior that each checkpoint brings; see `evaluate_priors`.
+
+    Args:
+        pipelines: by name.
+        folders: of the checkpoints, by the same names.
+        videos: folder of clips.
+        out: folder for the reports.
+        command: the command line, for the reports.
+        split: see `evaluate_priors`.
+        part: see `evaluate_priors`.
+        max_clips: see `evaluate_priors`.
+        seed: see `evaluate_priors`.
+
+    Raises:
+        LamdemoError: a checkpoint brings no prior, or see `evaluate_priors`.
+    """
+    priors = {}
+    for name, folder in folders.items():
+        found = load_prior(folder, pipelines[name].model.device)
+        if found is None:
+            raise LamdemoError(f"The checkpoint {name} brings no prior to judge; train one without --judge.")
+        priors[name] = found
+    results = evaluate_priors(pipelines, priors, videos, split=split, part=part, max_clips=max_clips, seed=seed)
+    return [
+        write_report(
+            out / name / "prior.json",
+            result,
+            command=command,
+            pipeline=pipelines[name],
+            seed=seed,
+            data=result["clips"],
+        )
+        for name, result in results.items()
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
 import hashlib
 import json
@@ -11,6 +12,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,9 +21,12 @@ import numpy as np
 import torch
 
 import lamdemo
-from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import write_safely
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
+from lamdemo.engine import TransferPipeline
+
+_ENDS = 65536  # bytes of each end of a file that its content is told by
+_MEASURING = ("core", "video", "models", "data", "engine", "simulators", "latent_space", "planning", "evaluation")
 
 
 def describe_files(folder: str | Path, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -33,7 +38,8 @@ def describe_files(folder: str | Path, names: Iterable[str] | None = None) -> di
             them.
 
     Returns:
-        ``folder`` (its name alone), ``files`` (how many), ``sha256`` of the list of names and sizes.
+        ``folder`` (its name alone), ``files`` (how many), ``sha256`` of the list of names and sizes, and ``content``,
+        the same with both ends of each file (`_ENDS` bytes), where any encoder's choices show.
     """
     folder = Path(folder)
     if names is None:
@@ -41,12 +47,46 @@ def describe_files(folder: str | Path, names: Iterable[str] | None = None) -> di
         names = sorted(p.as_posix() for p in found if not any(x.startswith(".") for x in p.parts))
     else:
         names = list(names)
-    lines = (f"{name}\t{(folder / name).stat().st_size}\n" for name in names)
+    sizes, content = hashlib.sha256(), hashlib.sha256()
+    for name in names:
+        size = (folder / name).stat().st_size
+        line = f"{name}\t{size}\n".encode()
+        sizes.update(line)
+        content.update(line)
+        with (folder / name).open("rb") as file:
+            content.update(file.read(_ENDS))
+            file.seek(max(size - _ENDS, 0))
+            content.update(file.read(_ENDS))
     return {
         "folder": folder.resolve().name,
         "files": len(names),
-        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "sha256": sizes.hexdigest(),
+        "content": content.hexdigest(),
     }
+
+
+@cache
+def code_hash() -> str:
+    """Hash of the code that figures depend on, whatever its comments, docstrings and layout.
+
+    Reports note it, so that what older code measured is not taken for this code's.
+    """
+    root = Path(lamdemo.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for package in _MEASURING for p in (root / package).rglob("*.py")):
+        code = what_it_does(path.read_text(encoding="utf-8"))
+        digest.update(f"{path.relative_to(root).as_posix()}\n{code}\n".encode())
+    return digest.hexdigest()
+
+
+def what_it_does(source: str) -> str:
+    """The syntax tree of a module without its docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def git_state() -> dict[str, Any] | None:
@@ -128,6 +168,7 @@ def write_report(
         "seed": seed,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "git": git_state(),
+        "code": code_hash(),
         "checkpoint": {
             "name": pipeline.name,
             "sha256": pipeline.checkpoint,

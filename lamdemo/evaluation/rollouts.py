@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.splits import Part, Split
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import LatentActions, TransferPipeline, sharpness
+from lamdemo.evaluation.clips import Window, named_clips, read_windows, windows_of
+from lamdemo.evaluation.encoding import latents_of, same_encoders
 from lamdemo.evaluation.lpips import Perceptual, perceptual
 from lamdemo.evaluation.pictures import psnr, ssim
 from lamdemo.evaluation.report import describe_files
 from lamdemo.evaluation.statistics import balanced, ratio_of_means
-from lamdemo.evaluation.together import latents_of, same_encoders
-from lamdemo.evaluation.videos import Window, named_clips, read_windows, state_error, windows_of
-from lamdemo.pipeline import LatentActions, TransferPipeline, sharpness
+from lamdemo.evaluation.videos import state_error
 
 STEPS = 32
 HORIZONS = (1, 2, 4, 8, 16, 32)  # at which intervals are given and pictures are compared
@@ -103,8 +104,7 @@ def evaluate_rollouts(
     settings = {"part": part, "steps": STEPS, "max_clips": max_clips, "drawn": drawn, "seed": seed}
     results: dict[str, dict[str, Any]] = {}
     for names in same_encoders(pipelines):
-        together = {name: pipelines[name] for name in names}
-        results |= _evaluate_alike(together, folder, clips, settings, progress)
+        results |= _evaluate_alike({name: pipelines[name] for name in names}, folder, clips, settings, progress)
     return {name: results[name] for name in pipelines}
 
 
@@ -124,8 +124,7 @@ def _evaluate_alike(
     windows = [windows[i] for i in balanced([w.group for w in windows], settings["max_clips"], rng)]
     shown = {windows[i] for i in balanced([w.group for w in windows], settings["drawn"], rng)}
     stretches = []
-    read = read_windows(folder, windows, first, skipped, frames=STEPS + 1)
-    for window, frames in tqdm(read, total=len(windows), desc="encoding", disable=quiet):
+    for window, frames in read_windows(folder, windows, first, skipped, frames=STEPS + 1, progress=progress):
         states = first.encode(frames).float().cpu()
         stretches.append(_Stretch(window, states, frames if window in shown else None))
     if not stretches:

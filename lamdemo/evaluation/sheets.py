@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import write_safely
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
 from lamdemo.video import side_by_side, write_image
 
 _TILE = 160  # pixels down of a panel

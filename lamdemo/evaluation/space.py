@@ -19,12 +19,14 @@ import cv2
 import numpy as np
 import torch
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Photographs
 from lamdemo.data.splits import Part, Split
-from lamdemo.data.videos import photographs_in
-from lamdemo.errors import LamdemoError
+from lamdemo.data.videos import bundled_photographs
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.rollout import Rollout
 from lamdemo.evaluation.arithmetic import FACTORS, LEAST, PAIRS, STEPS, evaluate_sums
-from lamdemo.evaluation.cases import bundled_photographs
+from lamdemo.evaluation.encoding import same_encoders
 from lamdemo.evaluation.neighbours import (
     CLEAR,
     CLIP_STEPS,
@@ -35,16 +37,23 @@ from lamdemo.evaluation.neighbours import (
 )
 from lamdemo.evaluation.pictures import MOTION_WIDTH
 from lamdemo.evaluation.report import describe_files
-from lamdemo.evaluation.statistics import ratio_of_means
-from lamdemo.evaluation.together import same_encoders
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.pipeline.rollout import Rollout
+from lamdemo.evaluation.scenes import BANK, photographs
+from lamdemo.evaluation.statistics import mean_over
 
 CASES = 60  # of arithmetic
 SCENES = 450  # for neighbours, of `SCENE_STEPS` steps each
 CLIPS = 32  # recordings with known steering, of each part
 PHOTOGRAPHS = 24  # that zero is carried out on
-_BANK = (576, 768)
+_CONSTANTS = {
+    "scene_steps": SCENE_STEPS,
+    "least_moving_share_of_a_step": SEEN,
+    "clear_turn": CLEAR,
+    "clip_steps": CLIP_STEPS,
+    "sum_steps": STEPS,
+    "pairs": [" + ".join(p) for p in PAIRS],
+    "least_moving_share_of_a_case": LEAST,
+    "factors": list(FACTORS),
+}
 
 
 def counts(max_clips: int | None) -> dict[str, int]:
@@ -111,46 +120,38 @@ def evaluate_space(
         raise LamdemoError("The checkpoints step at different rates; judge them one by one.")
     split = split if split is None or isinstance(split, Split) else Split.read(split)
     folder = Path(photos) if photos is not None else bundled_photographs()
-    bank = Photographs(photographs_in(folder, _BANK))
-    if len(bank) < 4:
-        raise LamdemoError("Judging the space needs at least four photographs; add some to the folder.")
+    bank = photographs(folder, 4, "Judging the space needs")
     clips = Path(videos) if videos is not None else None
     with torch.no_grad():
         scenes = scene_neighbours(pipelines, groups, bank, many["scenes"], seed, progress)
         steering = steering_neighbours(pipelines, groups, clips, split, part, many["clips"], seed, progress)
         sums = evaluate_sums(pipelines, groups, bank, many["cases"], seed, progress)
         zero = {n: zero_figures(p, _pictures(bank, many["photographs"]), seed) for n, p in pipelines.items()}
-    results = {}
-    for name in pipelines:
-        results[name] = {
+    settings = {
+        "part": part if split is not None else "all",
+        "seed": seed,
+        "max_clips": max_clips,
+        **many,
+        "fps": fps,
+        **_CONSTANTS,
+        "photographs_of": describe_files(folder),
+    }
+    return {
+        name: {
             "evaluation": "space",
-            "settings": {
-                "part": part if split is not None else "all",
-                "seed": seed,
-                "max_clips": max_clips,
-                **many,
-                "fps": fps,
-                "scene_steps": SCENE_STEPS,
-                "least_moving_share_of_a_step": SEEN,
-                "clear_turn": CLEAR,
-                "clip_steps": CLIP_STEPS,
-                "sum_steps": STEPS,
-                "pairs": [" + ".join(p) for p in PAIRS],
-                "least_moving_share_of_a_case": LEAST,
-                "factors": list(FACTORS),
-                "photographs_of": describe_files(folder),
-            },
+            "settings": settings,
             "headline": _headline(scenes[name], steering[name], sums[name], zero[name]),
             "neighbours": {"scenes": scenes[name], "steering": steering[name]},
             "arithmetic": sums[name],
             "zero": zero[name],
         }
-    return results
+        for name in pipelines
+    }
 
 
 def _pictures(bank: Photographs, count: int) -> list[np.ndarray]:
     """Photographs as targets, uint8 ``[H, W, 3]``, as wide as motion is measured at."""
-    height = round(MOTION_WIDTH * _BANK[0] / _BANK[1])
+    height = round(MOTION_WIDTH * BANK[0] / BANK[1])
     some = bank.pictures[:count].permute(0, 2, 3, 1).numpy()
     return [cv2.resize(p, (MOTION_WIDTH, height), interpolation=cv2.INTER_AREA) for p in some]
 
@@ -174,10 +175,7 @@ def zero_figures(pipeline: TransferPipeline, pictures: Sequence[np.ndarray], see
         rollout.reset()
         rows["state"].append(float(np.abs(steps[-1].state - rollout.state).mean()))
         rows["size_of_nothing"].append(float(pipeline.infer(np.stack([picture, picture])).size[0]))
-    ones, names = np.ones(len(pictures)), range(len(pictures))
-    return {"pictures": len(pictures)} | {
-        k: ratio_of_means(np.array(v), ones, list(names), seed=seed) for k, v in rows.items()
-    }
+    return {"pictures": len(pictures)} | {k: mean_over(v, seed=seed) for k, v in rows.items()}
 
 
 def _headline(

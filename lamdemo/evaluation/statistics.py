@@ -1,4 +1,4 @@
-"""Ratios with intervals, shuffles across recordings, and fair choices of clips."""
+"""Ratios with intervals, latents swapped across recordings, and fair choices of clips."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
-DRAWS = 1000
+from lamdemo.core.statistics import DRAWS, Clusters, draw_clusters, interval
 
 
 def ratio_of_means(
-    over: np.ndarray, under: np.ndarray, recordings: Sequence[Hashable], *, draws: int = DRAWS, seed: int = 0
+    over: np.ndarray,
+    under: np.ndarray,
+    recordings: Sequence[Hashable] | np.ndarray,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, float | None]:
     """The mean of one figure over the mean of another, with a 95% interval by bootstrap over recordings.
 
-    Steps of one recording resemble each other, so whole recordings are drawn, with replacement; an interval
-    over steps would be far too narrow. Means are divided, rather than ratios averaged: a ratio of two
-    tiny errors is noise and must not count as much as one of two large ones.
+    Means are divided, rather than ratios averaged: a ratio of two tiny errors is noise and must not count as much as
+    one of two large ones.
 
     Args:
         over: ``[n]``, one value a step (or window, or case).
@@ -31,16 +35,56 @@ def ratio_of_means(
     over, under = np.asarray(over, np.float64), np.asarray(under, np.float64)
     if not len(over) or under.sum() <= 0:
         return {"value": None, "low": None, "high": None}
-    _, index = np.unique([str(r) for r in recordings], return_inverse=True)
-    count = int(index.max()) + 1
-    tops, bottoms = np.bincount(index, over, count), np.bincount(index, under, count)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    resampled = drawn @ bottoms
+    clusters = Clusters.of(recordings)
+    drawn = clusters.draw(draws, seed)
+    tops, bottoms = drawn @ clusters.sums(over), drawn @ clusters.sums(under)
     # A draw of nothing but recordings in which nothing moves has no ratio.
-    ratios = (drawn @ tops)[resampled > 0] / resampled[resampled > 0]
-    low, high = np.percentile(ratios, (2.5, 97.5)) if len(ratios) else (np.nan, np.nan)
-    value = over.sum() / under.sum()
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return interval(over.sum() / under.sum(), tops[bottoms > 0] / bottoms[bottoms > 0])
+
+
+def mean_over(
+    values: Sequence[float] | np.ndarray, names: Sequence[Hashable] | np.ndarray | None = None, *, seed: int = 0
+) -> dict[str, float | None]:
+    """The mean of values ``[n]`` with a 95% interval over what they are named by; each its own without names."""
+    over = np.asarray(values, np.float64)
+    keys = range(len(over)) if names is None else list(names)
+    return ratio_of_means(over, np.ones(len(over)), keys, seed=seed)
+
+
+def mean_of_kinds(
+    over: np.ndarray, under: np.ndarray, kinds: Sequence[str], *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, float | None]:
+    """The mean over kinds of each kind's ratio of sums, with a 95% interval by bootstrap over cases within kinds.
+
+    Each kind counts alike, however large its motions are and however many cases it has.
+
+    Args:
+        over: ``[n]``, one value a case; what is not finite is left out.
+        under: ``[n]``, what it is compared with.
+        kinds: ``[n]``, of the cases.
+        draws: how often to resample.
+        seed: of the resampling.
+
+    Returns:
+        ``value``, ``low`` and ``high``; None where nothing can be divided.
+    """
+    over, under = np.asarray(over, np.float64), np.asarray(under, np.float64)
+    known = np.isfinite(over) & np.isfinite(under)
+    rng = np.random.default_rng(seed)
+    values, drawn = [], []
+    for kind in sorted(set(kinds)):
+        chosen = np.flatnonzero(known & np.array([k == kind for k in kinds], bool))
+        if not len(chosen) or under[chosen].sum() <= 0:
+            continue
+        counts = draw_clusters(len(chosen), draws, rng)
+        bottoms = counts @ under[chosen]
+        # Where a draw has nothing to divide by, the kind's own value stands.
+        value = over[chosen].sum() / under[chosen].sum()
+        drawn.append(np.where(bottoms > 0, counts @ over[chosen] / np.maximum(bottoms, 1e-12), value))
+        values.append(value)
+    if not values:
+        return {"value": None, "low": None, "high": None}
+    return interval(float(np.mean(values)), np.mean(drawn, 0))
 
 
 def compare(
@@ -68,7 +112,7 @@ def compare(
     }
 
 
-def donors(recordings: Sequence[Hashable], rng: np.random.Generator) -> np.ndarray:
+def swapped(recordings: Sequence[Hashable], rng: np.random.Generator) -> np.ndarray:
     """For each item another one, of another recording: a permutation wherever there is one.
 
     Args:
@@ -107,3 +151,20 @@ def balanced(groups: Sequence[Hashable], count: int | None, rng: np.random.Gener
         waiting.setdefault(str(groups[i]), []).append(int(i))
     turns = [(place, name, i) for name, items in waiting.items() for place, i in enumerate(items)]
     return sorted(i for _, _, i in sorted(turns)[:count])
+
+
+def auc_interval(
+    positive: np.ndarray, negatives: Sequence[np.ndarray], *, seed: int = 0, draws: int = DRAWS
+) -> dict[str, float | None]:
+    """Chance that a positive case scores above a negative one (ties count half), with a 95% interval over cases.
+
+    Args:
+        positive: ``[n]``, scores of the cases.
+        negatives: one or more sets ``[n]`` of the same cases under a control; their areas are averaged.
+        seed: of the bootstrap.
+        draws: how often to resample.
+    """
+    # Each pair of cases is compared once; a draw counts each case as often as it was drawn.
+    win = np.mean([(positive[:, None] > x) + 0.5 * (positive[:, None] == x) for x in negatives], 0)
+    counts = draw_clusters(len(positive), draws, seed)
+    return interval(float(win.mean()), ((counts @ win) * counts).sum(1) / len(positive) ** 2)

@@ -15,11 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.splits import Part
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.cases import bundled_photographs, write_cases
-from lamdemo.evaluation.report import describe_files, plain, write_report
-from lamdemo.pipeline import TransferPipeline, resolve_checkpoint
+from lamdemo.data.videos import bundled_photographs
+from lamdemo.engine import TransferPipeline, resolve_checkpoint
+from lamdemo.evaluation.cases import write_cases
+from lamdemo.evaluation.report import code_hash, describe_files, plain, write_report
 
 PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
 CASES = 100  # transfers that are made where none are given
@@ -138,7 +139,7 @@ def run_suite(
 ) -> list[Path]:
     """Judge checkpoints and write ``<name>/<part>.json`` for each part, see `write_report`.
 
-    A report that is there already, of the same checkpoint (by its hash), seed and data, is kept.
+    A report that is there already, of the same checkpoint, data and code (by their hashes) and seed, is kept.
 
     Args:
         pipelines: to judge, by name.
@@ -264,10 +265,11 @@ def _describe_file(path: Path) -> dict[str, str]:
 
 
 def _finished(path: Path, pipeline: TransferPipeline, seed: int, data: Any) -> bool:
-    """Whether a report is of this checkpoint, seed and data."""
+    """Whether a report is of this checkpoint, seed, data and code."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        same = report["seed"] == seed and report["data"] == data and bool(report["results"])
+        report = json.loads(path.read_text(encoding="utf-8-sig"))
+        same = report["seed"] == seed and report["data"] == data and report["code"] == code_hash()
+        same = same and bool(report["results"])
         return same and bool(pipeline.checkpoint) and report["checkpoint"]["sha256"] == pipeline.checkpoint
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -23,12 +23,10 @@ of the steps before it are the clip's own.
 
 from __future__ import annotations
 
-import re
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, overload
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,41 +34,27 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.data.splits import Part, Split
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.ahead import ahead
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.clips import (
+    STEPS,
+    WINDOWS,
+    Window,
+    check_recordings,
+    chosen_clips,
+    describe_windows,
+    read_windows,
+    windows_of,
+)
+from lamdemo.evaluation.encoding import same_encoders
 from lamdemo.evaluation.pictures import compose, motion
-from lamdemo.evaluation.report import describe_files
-from lamdemo.evaluation.statistics import balanced, compare, donors, ratio_of_means
-from lamdemo.evaluation.together import same_encoders
+from lamdemo.evaluation.statistics import compare, ratio_of_means, swapped
 from lamdemo.models.layers import KeyValueCache
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.video import find_videos, probe, read_clip, warp
+from lamdemo.video import warp
 
-STEPS = 8  # of a window, which has one frame more, and one before it for `copied_flow`
-WINDOWS = 2  # at most, of one clip
 _BATCH = 8  # windows through the model at once
-_AHEAD = 12  # windows being read while others are encoded
 
-_SAME_RECORDING = re.compile(r"(_s\d+|_cam\d+)+$")
 _FLOWS = ("copied_flow", "own_flow")
 _METHODS = ("model", "copy", "zero", "shuffled", *_FLOWS)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a clip.
-
-    Attributes:
-        name: the clip's path inside the folder.
-        recording: what it counts as in the bootstrap, see `recording_of`.
-        group: the clip's first folder.
-        start: in seconds.
-    """
-
-    name: str
-    recording: str
-    group: str
-    start: float
 
 
 @dataclass
@@ -85,138 +69,9 @@ class _Seen:
     far: dict[str, np.ndarray]
 
 
-def recording_of(name: str) -> str:
-    """The recording a clip belongs to: its path without ending, and without a number of scene or camera.
-
-    Files that differ in ``_s0``, ``_s1`` (scenes of one video) or ``_cam0``, ``_cam1`` (cameras of one
-    trajectory) at their end are one recording.
-    """
-    path = PurePosixPath(name)
-    return str(path.with_name(_SAME_RECORDING.sub("", path.stem) or path.stem))
-
-
 def state_error(one: Tensor, other: Tensor) -> Tensor:
     """Mean absolute difference of states ``[..., N, D]`` over cells and channels, ``[...]``."""
     return (one - other).abs().mean((-1, -2))
-
-
-def group_of(name: str) -> str:
-    """The clip's first folder, "." where it lies in none."""
-    return name.split("/")[0] if "/" in name else "."
-
-
-def plan_windows(
-    name: str, seconds: float, fps: float, seed: int, *, frames: int = STEPS + 2, most: int = WINDOWS
-) -> list[Window]:
-    """Choose at most ``most`` windows of ``frames`` of a clip, one in each equal part of it, that do not overlap.
-
-    The choice depends on the seed and the clip's name alone, not on which other clips there are.
-    """
-    span = frames / fps
-    count = min(most, int(seconds / span + 1e-6))
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    starts = [k * seconds / count + rng.uniform() * (seconds / count - span) for k in range(count)]
-    return [Window(name, recording_of(name), group_of(name), max(s, 0.0)) for s in starts]
-
-
-def named_clips(
-    folder: Path, split: Split | str | Path | None, part: Part | Literal["all"]
-) -> tuple[str, dict[str, Path]]:
-    """The part that is taken ("all" without a split) and its clips, by their paths inside the folder.
-
-    Raises:
-        LamdemoError: there is none.
-    """
-    named = {p.relative_to(folder).as_posix(): p for p in find_videos(folder)}
-    if split is None:
-        part, names = "all", list(named)
-    else:
-        split = split if isinstance(split, Split) else Split.read(split)
-        names = split.select(named, part)
-    if not names:
-        raise LamdemoError(
-            f"The folder {folder.name} holds no clip for the part {part!r}; choose another part or split."
-        )
-    return part, {n: named[n] for n in names}
-
-
-def windows_of(
-    clips: Mapping[str, Path], fps: float, seed: int, *, frames: int = STEPS + 2, most: int = WINDOWS
-) -> tuple[list[Window], list[dict[str, str]]]:
-    """Windows of clips, see `plan_windows`, and which clips have none, and why."""
-    windows: list[Window] = []
-    skipped: list[dict[str, str]] = []
-
-    def length(name: str) -> float | None:
-        try:
-            return probe(clips[name]).seconds
-        except LamdemoError:
-            return None
-
-    for name, seconds in ahead(length, clips, most=_AHEAD):
-        found = [] if seconds is None else plan_windows(name, seconds, fps, seed, frames=frames, most=most)
-        windows += found
-        if not found:
-            why = "cannot be read" if seconds is None else f"shorter than {frames / fps:g} seconds"
-            skipped.append({"clip": name, "why": why})
-    return windows, skipped
-
-
-def read_windows(
-    folder: Path,
-    windows: Sequence[Window],
-    pipeline: TransferPipeline,
-    skipped: list[dict[str, str]],
-    *,
-    frames: int = STEPS + 2,
-) -> Iterator[tuple[Window, np.ndarray]]:
-    """Windows and their frames ``[frames, H, W, 3]``, some read ahead; what fails is added to ``skipped``."""
-    side = pipeline.model.config.encoder.picture
-
-    def one(window: Window) -> np.ndarray | str:
-        try:
-            read = read_clip(
-                folder / window.name,
-                fps=pipeline.fps,
-                start=window.start,
-                max_frames=frames,
-                size=(side, side),
-            ).frames
-        except LamdemoError:
-            return "cannot be read"
-        return read if len(read) == frames else "ends before it says"
-
-    for window, read in ahead(one, windows, most=_AHEAD):
-        if isinstance(read, str):
-            skipped.append({"clip": window.name, "why": read})
-        else:
-            yield window, read
-
-
-@overload
-def evaluate_videos(
-    pipeline: TransferPipeline,
-    videos: str | Path,
-    *,
-    split: Split | str | Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, Any]: ...
-
-
-@overload
-def evaluate_videos(
-    pipeline: Mapping[str, TransferPipeline],
-    videos: str | Path,
-    *,
-    split: Split | str | Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, dict[str, Any]]: ...
 
 
 def evaluate_videos(
@@ -258,15 +113,11 @@ def evaluate_videos(
     """
     pipelines = pipeline if isinstance(pipeline, Mapping) else {"": pipeline}
     folder = Path(videos)
-    part, clips = named_clips(folder, split, part)  # type: ignore[assignment]
-    chosen = balanced([group_of(n) for n in clips], max_clips, np.random.default_rng(seed))
-    every = list(clips)
-    clips = {every[i]: clips[every[i]] for i in chosen}
+    part, clips = chosen_clips(folder, split, part, max_clips, seed)  # type: ignore[assignment]
     settings = {"part": part, "max_clips": max_clips, "seed": seed}
     results: dict[str, dict[str, Any]] = {}
     for names in same_encoders(pipelines):
-        together = {name: pipelines[name] for name in names}
-        results |= _evaluate_alike(together, folder, clips, settings, progress)
+        results |= _evaluate_alike({name: pipelines[name] for name in names}, folder, clips, settings, progress)
     return {name: results[name] for name in pipelines} if isinstance(pipeline, Mapping) else results[""]
 
 
@@ -282,12 +133,7 @@ def _evaluate_alike(
     seed = settings["seed"]
     windows, skipped = windows_of(clips, first.fps, seed)
     seen: dict[str, list[_Seen]] = {name: [] for name in pipelines}
-    for window, frames in tqdm(
-        read_windows(folder, windows, first, skipped),
-        total=len(windows),
-        desc="encoding",
-        disable=None if progress else True,
-    ):
+    for window, frames in read_windows(folder, windows, first, skipped, progress=progress):
         look: _Seen | None = None
         for name, pipeline in pipelines.items():
             if look is None:
@@ -296,16 +142,13 @@ def _evaluate_alike(
                 z = pipeline.model.infer(look.states.to(pipeline.model.device)[None])[0].cpu()
                 look = replace(look, latents=z)
             seen[name].append(look)
-    recordings = [s.window.recording for s in next(iter(seen.values()))]
-    if len(set(recordings)) < 2:
-        raise LamdemoError(
-            f"Of {folder.name} fewer than two recordings can be used; give two clips of "
-            f"{(STEPS + 2) / first.fps:g} seconds or more."
-        )
+    read = [s.window for s in next(iter(seen.values()))]
+    check_recordings(folder, read, first.fps)
+    recordings = [w.recording for w in read]
     results = {}
     for name, pipeline in pipelines.items():
         rng = np.random.default_rng([seed, 1])
-        others = donors(recordings, rng)
+        others = swapped(recordings, rng)
         cuts = rng.integers(1, STEPS, len(recordings))
         measured = _Measured(seen.pop(name), others, cuts)
         with torch.no_grad():
@@ -331,12 +174,7 @@ def _result(
             # Percent of the picture's width a step, above which a step counts as moving.
             "moving_above": float(100 * measured.threshold),
         },
-        "clips": {
-            **describe_files(folder, sorted({s.window.name for s in seen})),
-            "recordings": len({s.window.recording for s in seen}),
-            "windows": len(seen),
-            "skipped": skipped,
-        },
+        "clips": describe_windows(folder, [s.window for s in seen], skipped),
     }
     whole = measured.summary(everything, seed)
     results["headline"] = {
@@ -437,17 +275,17 @@ class _Measured:
         home_each = np.repeat(home_names[:, None], STEPS, 1)
         cycle_one = {}
         for half, chosen in self.halves(home).items():
-            own, back, lost = (
+            inferred, cycled, swapped_in = (
                 e[chosen] for e in (self.one["model"][home], self.cycle_one[into], self.one["shuffled"][home])
             )
             cycle_one[half] = {
                 "steps": int(chosen.sum()),
-                "own": float(own.mean()) if len(own) else None,
-                "cycled": float(back.mean()) if len(own) else None,
-                "ratio": ratio(back, own, home_each[chosen]),
-                "shuffled": ratio(lost, own, home_each[chosen]),
+                "own": float(inferred.mean()) if len(inferred) else None,
+                "cycled": float(cycled.mean()) if len(inferred) else None,
+                "ratio": ratio(cycled, inferred, home_each[chosen]),
+                "shuffled": ratio(swapped_in, inferred, home_each[chosen]),
             }
-        own, back, lost = self.far["model"][home], self.cycle_far[into], self.far["shuffled"][home]
+        inferred, cycled, swapped_in = self.far["model"][home], self.cycle_far[into], self.far["shuffled"][home]
         return {
             "one_step": {
                 half: compare({m: e[chosen] for m, e in one.items()}, each[chosen].tolist(), base="copy", seed=seed)
@@ -473,19 +311,13 @@ class _Measured:
             "cycle": {
                 "one_step": cycle_one,
                 "eight_step": {
-                    "own": float(own.mean()) if len(own) else None,
-                    "cycled": float(back.mean()) if len(own) else None,
-                    "ratio": ratio(back, own, home_each),
-                    "shuffled": ratio(lost, own, home_each),
+                    "own": float(inferred.mean()) if len(inferred) else None,
+                    "cycled": float(cycled.mean()) if len(inferred) else None,
+                    "ratio": ratio(cycled, inferred, home_each),
+                    "shuffled": ratio(swapped_in, inferred, home_each),
                 },
             },
         }
-
-
-def _branch(cache: KeyValueCache, rows: Tensor | None = None) -> KeyValueCache:
-    """A copy of what was seen so far (of some clips of the batch), to go on from without changing it."""
-    blocks = {i: (k, v) if rows is None else (k[rows], v[rows]) for i, (k, v) in cache.blocks.items()}
-    return replace(cache, blocks=blocks)
 
 
 def _predict(pipeline: TransferPipeline, measured: _Measured, progress: bool) -> None:
@@ -513,9 +345,9 @@ def _predict(pipeline: TransferPipeline, measured: _Measured, progress: bool) ->
                 now = s[:, t : t + 1]
                 chosen = torch.nonzero(cut == t)[:, 0]
                 if len(chosen):
-                    _cut(model, measured, rows[chosen.numpy()], s[chosen], states, t, _branch(cache, chosen))
+                    _cut(model, measured, rows[chosen.numpy()], s[chosen], states, t, cache.branch(chosen))
                 steps = {"zero": zero[:, t : t + 1], "shuffled": given[:, t : t + 1]}
-                made = {m: world(now, latent, _branch(cache)).states[:, 0] for m, latent in steps.items()}
+                made = {m: world(now, latent, cache.branch()).states[:, 0] for m, latent in steps.items()}
                 made["model"] = world(now, z[:, t : t + 1], cache).states[:, 0]
                 made["copy"] = s[:, t]
                 shuffled.append(made["shuffled"])
@@ -548,7 +380,7 @@ def _predict(pipeline: TransferPipeline, measured: _Measured, progress: bool) ->
             cache = world.new_cache()
             for t in range(STEPS):
                 now = s[:, t : t + 1]
-                made_back = world(now, one[:, t : t + 1], _branch(cache)).states[:, 0]
+                made_back = world(now, one[:, t : t + 1], cache.branch()).states[:, 0]
                 world(now, z[:, t : t + 1], cache)
                 measured.cycle_one[rows, t] = state_error(made_back, s[:, t + 1]).cpu().numpy()
             measured.cycle_far[rows] = state_error(world.rollout(s[:, :1], far).states, s[:, 1:]).cpu().numpy()

@@ -34,33 +34,27 @@ one of its thumbnails is wanted, after its own header was found to say the size 
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import math
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import cv2
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from scipy.spatial.distance import cdist
 
-from lamdemo.errors import LamdemoError
-from lamdemo.latent_space.projection import Principal, place_between, squared_distances
-from lamdemo.models.checkpoint import write_safely
-
-if TYPE_CHECKING:
-    from lamdemo.latent_space.directions import Directions
-    from lamdemo.pipeline import TransferPipeline
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
+from lamdemo.engine import Inference
+from lamdemo.latent_space.directions import Directions
+from lamdemo.latent_space.projection import Principal, place_between, smallest
+from lamdemo.latent_space.thumbnails import SHEET, THUMB, Sheets, join_sheets, jpeg_size, split_sheets
 
 ATLAS_NAME = "atlas.safetensors"
 FORMAT = "lamdemo-atlas/1"
-THUMB = (64, 48)  # width and height of a thumbnail, in pixels
-SHEET = 16  # thumbnails on each side of a sheet
 PROJECTIONS = {"pca2": 2, "pca3": 3, "umap2": 2, "umap3": 3}
 PLACED_BY = 15  # nearest latents that place a new one on a UMAP map
 
@@ -68,7 +62,6 @@ _MAX_BYTES = 1 << 30
 _MAX_THUMB = 256
 _MAX_TEXT = 2000  # characters of a name or a credit
 _ROWS = 256  # queries compared at once
-_SHEETS_KEPT = 12  # decoded, 2.4 MB each
 _DAMAGED = (SafetensorError, OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
@@ -182,7 +175,7 @@ class Atlas:
         """The first step of each recording that has any, int64, ascending."""
         return np.flatnonzero(np.diff(self.recording, prepend=-1))
 
-    def check(self, pipeline: TransferPipeline) -> None:
+    def check(self, pipeline: Inference) -> None:
         """Make sure that this atlas is of a pipeline's checkpoint.
 
         Raises:
@@ -228,12 +221,12 @@ class Atlas:
         if some:
             lasts = np.append(firsts[1:], len(self))
             for start in range(0, len(queries), _ROWS):
-                squared = squared_distances(queries[start : start + _ROWS], self.latents)
+                squared = cdist(queries[start : start + _ROWS], self.latents, "sqeuclidean")
                 squared[:, left_out] = np.inf
                 if not one_each:
-                    indices[start : start + _ROWS] = _smallest(squared, some)
+                    indices[start : start + _ROWS] = smallest(squared, some)
                     continue
-                chosen = _smallest(np.minimum.reduceat(squared, firsts, axis=1), some)
+                chosen = smallest(np.minimum.reduceat(squared, firsts, axis=1), some)
                 for q, row in enumerate(chosen):
                     indices[start + q] = [firsts[r] + squared[q, firsts[r] : lasts[r]].argmin() for r in row]
         # Anew, without the rounding of a difference of large squares.
@@ -241,11 +234,7 @@ class Atlas:
         return (indices[0], distances[0]) if np.ndim(z) == 1 else (indices, distances)
 
     def mean(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The mean latent float32 ``[Z]`` of some steps.
-
-        Raises:
-            LamdemoError: there is none among them, or one that is not in the atlas.
-        """
+        """The mean latent float32 ``[Z]`` of some steps; see `checked`."""
         return self.latents[self.checked(indices)].mean(0)
 
     def checked(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -306,8 +295,8 @@ class Atlas:
     # Thumbnails.
 
     @functools.cached_property
-    def _decoded(self) -> tuple[threading.Lock, OrderedDict[int, np.ndarray]]:
-        return threading.Lock(), OrderedDict()
+    def _sheets(self) -> Sheets:
+        return Sheets(self.sheets, self.thumb)
 
     def thumbnail(self, frame: int) -> np.ndarray:
         """A thumbnail, uint8 ``[height, width, 3]``.
@@ -315,22 +304,7 @@ class Atlas:
         Raises:
             LamdemoError: there is none of that number, or its sheet is damaged.
         """
-        sheet, cell = divmod(int(frame), SHEET**2)
-        if not 0 <= sheet < len(self.sheets):
-            raise LamdemoError("This atlas has no such thumbnail; choose a point of it.")
-        lock, kept = self._decoded
-        with lock:
-            picture = kept.pop(sheet, None)
-            if picture is None:
-                picture = cv2.imdecode(np.frombuffer(self.sheets[sheet], np.uint8), cv2.IMREAD_COLOR)
-            width, height = self.thumb
-            if picture is None or picture.shape != (SHEET * height, SHEET * width, 3):
-                raise LamdemoError("The thumbnails of this atlas are damaged; copy it again, or make it anew.")
-            kept[sheet] = picture
-            while len(kept) > _SHEETS_KEPT:
-                kept.popitem(last=False)
-        top, left = height * (cell // SHEET), width * (cell % SHEET)
-        return np.ascontiguousarray(picture[top : top + height, left : left + width, ::-1])
+        return self._sheets.thumbnail(frame)
 
     def frames_of(self, index: int, around: int = 2) -> list[int]:
         """Thumbnails of a step and of what came before and after it in its recording, in the order of time.
@@ -351,22 +325,15 @@ class Atlas:
 
     # The file.
 
-    def with_directions(self, directions: Directions | None) -> Atlas:
-        """The same atlas with other directions."""
-        return replace(self, directions=directions)
-
     def to_bytes(self) -> bytes:
         """The file's contents; the same atlas gives the same bytes."""
         tensors = {name: getattr(self, name) for name in _TYPES}
         tensors["latents"] = self.latents.astype(np.float16)
         tensors["known"] = np.array(list(self.known.values()), np.float32).reshape(len(self.known), len(self))
         tensors |= {k: v for k, v in self.coordinates.items() if not k.startswith("pca")}
-        tensors["sheets"] = np.frombuffer(b"".join(self.sheets), np.uint8)
-        tensors["sheet_ends"] = np.cumsum([len(s) for s in self.sheets], dtype=np.int64)
-        told = None
-        if self.directions is not None:
-            of_directions, told = self.directions.to_tensors()
-            tensors |= {f"directions.{k}": v for k, v in of_directions.items()}
+        tensors["sheets"], tensors["sheet_ends"] = join_sheets(self.sheets)
+        of_directions, told = ({}, None) if self.directions is None else self.directions.to_tensors()
+        tensors |= {f"directions.{k}": v for k, v in of_directions.items()}
         about = {
             "format": FORMAT,
             "checkpoint": self.checkpoint,
@@ -383,11 +350,7 @@ class Atlas:
         return save({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}, metadata=metadata)
 
     def save(self, path: str | Path) -> Path:
-        """Write the file, whole or not at all.
-
-        Raises:
-            LamdemoError: it cannot be written there.
-        """
+        """Write the file, whole or not at all; a LamdemoError says why it cannot be written."""
         path = Path(path)
         try:
             write_safely(path, self.to_bytes())
@@ -446,25 +409,14 @@ def _of_type(name: str, value: np.ndarray, wanted: type) -> np.ndarray:
     """An array as float32 or as whole numbers, if nothing is lost but digits."""
     array = np.asarray(value)
     if np.issubdtype(wanted, np.floating):
-        if array.dtype.kind not in "fiu":
-            raise ValueError(f"{name} must be numbers, not {array.dtype}")
-    elif array.dtype.kind not in "iu" or (array.size and not _within(array, wanted)):
-        raise ValueError(f"{name} must be whole numbers of {np.dtype(wanted)}")
+        fits = array.dtype.kind in "fiu"
+    else:
+        limits = np.iinfo(wanted)
+        fits = array.dtype.kind in "iu" and bool(((array >= limits.min) & (array <= limits.max)).all())
+    if not fits:
+        raise ValueError(f"{name} must be numbers of {np.dtype(wanted)}, not {array.dtype}")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, wanted)
-
-
-def _within(array: np.ndarray, wanted: type) -> bool:
-    limits = np.iinfo(wanted)
-    return int(array.min()) >= limits.min and int(array.max()) <= limits.max
-
-
-def _smallest(values: np.ndarray, count: int) -> np.ndarray:
-    """Columns of the ``count`` smallest of each row ``[Q, M]``, ascending, by column where equal."""
-    found = np.argpartition(values, count - 1, axis=1)[:, :count]
-    found.sort(axis=1)
-    order = np.argsort(np.take_along_axis(values, found, 1), axis=1, kind="stable")
-    return np.take_along_axis(found, order, 1)
 
 
 def _check(atlas: Atlas, coordinates: Mapping[str, np.ndarray]) -> None:
@@ -508,28 +460,9 @@ def _check(atlas: Atlas, coordinates: Mapping[str, np.ndarray]) -> None:
     w, h = atlas.thumb
     require(all(isinstance(s, int) and 8 <= s <= _MAX_THUMB for s in (w, h)), "thumb is out of range")
     for sheet in atlas.sheets:
-        require(_jpeg_size(sheet) == (SHEET * w, SHEET * h), "a sheet is not of 16 by 16 thumbnails")
-    for direction in atlas.directions or ():
-        examples = np.asarray(direction.examples)
-        require(np.shape(direction.z) == (atlas.channels,) and np.isfinite(direction.z).all(), "a direction is damaged")
-        require(examples.dtype.kind in "iu" and examples.ndim == 1, "a direction's examples are no steps")
-        require(
-            not examples.size or (examples.min() >= 0 and examples.max() < m), "a direction's examples are no steps"
-        )
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a baseline JPEG file says it has; nothing is decoded.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xC0:
-            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    raise ValueError("a sheet is no JPEG file")
+        require(jpeg_size(sheet) == (SHEET * w, SHEET * h), "a sheet is not of 16 by 16 thumbnails")
+    if atlas.directions is not None:
+        atlas.directions.check(atlas.channels, m)
 
 
 def _from_file(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Atlas:
@@ -542,16 +475,8 @@ def _from_file(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> A
     known = tensors["known"]
     if known.shape != (len(names), len(tensors["latents"])) or len(set(names)) != len(names):
         raise ValueError("known does not fit its names")
-    ends = tensors["sheet_ends"]
-    bounds = np.concatenate([[0], ends]).astype(np.int64)
-    if ends.ndim != 1 or tensors["sheets"].ndim != 1 or tensors["sheets"].dtype != np.uint8:
-        raise ValueError("sheets must be bytes")
-    if (np.diff(bounds) <= 0).any() or bounds[-1] != tensors["sheets"].size:
-        raise ValueError("sheets do not end where they say")
     directions = None
     if about["directions"] is not None:
-        from lamdemo.latent_space.directions import Directions
-
         prefix = "directions."
         of_directions = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         directions = Directions.from_tensors(of_directions, about["directions"])
@@ -564,27 +489,9 @@ def _from_file(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> A
         kinds=tuple(about["kinds"]),
         known=dict(zip(names, known, strict=True)),
         coordinates={k: tensors[k] for k in ("umap2", "umap3") if k in tensors},
-        sheets=tuple(tensors["sheets"][a:b].tobytes() for a, b in itertools.pairwise(bounds)),
+        sheets=split_sheets(tensors["sheets"], tensors["sheet_ends"]),
         directions=directions,
         thumb=(width, height),
         built=dict(about["built"]),
         **{name: tensors[name] for name in _TYPES},
     )
-
-
-def write_sheets(thumbnails: Iterable[np.ndarray], quality: int) -> tuple[bytes, ...]:
-    """JPEG sheets of thumbnails uint8 ``[height, width, 3]``, one after another; the last is filled up with black."""
-    sheets = []
-    pictures = iter(thumbnails)
-    while some := list(itertools.islice(pictures, SHEET**2)):
-        height, width = some[0].shape[:2]
-        cells = np.zeros((SHEET**2, height, width, 3), np.uint8)
-        cells[: len(some)] = some
-        sheet = cells.reshape(SHEET, SHEET, height, width, 3).swapaxes(1, 2)
-        sheet = sheet.reshape(SHEET * height, SHEET * width, 3)[..., ::-1]
-        settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-        done, data = cv2.imencode(".jpg", np.ascontiguousarray(sheet), settings)
-        if not done:
-            raise RuntimeError("a sheet of thumbnails could not be encoded")
-        sheets.append(data.tobytes())
-    return tuple(sheets)

@@ -16,17 +16,20 @@ import binascii
 import io
 import json
 import math
+import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
-from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import write_safely
-from lamdemo.pipeline import MAX_LATENT, MAX_STEPS, LatentActions
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
+from lamdemo.engine import MAX_LATENT, MAX_STEPS, LatentActions
 
 MAX_BLOCKS = 32
 MAX_TERMS = 8
@@ -143,16 +146,7 @@ def smooth(a: LatentActions, width: float) -> LatentActions:
 def _smoothed(z: np.ndarray, width: float) -> np.ndarray:
     if width == 0 or len(z) < 2:
         return z
-    steps = len(z)
-    # Weight of step j on step i: direct, and by its mirror images beyond either end.
-    here, there = np.arange(steps)[:, None], np.arange(steps)[None]
-    weights = np.zeros((steps, steps))
-    images = math.ceil(4 * width / steps) + 1
-    for k in range(-images, images + 1):
-        for place in (there + 2 * k * steps, -1 - there + 2 * k * steps):
-            weights += np.exp(-0.5 * ((here - place) / width) ** 2)
-    weights /= weights.sum(1, keepdims=True)
-    return (weights @ z).astype(np.float32)
+    return gaussian_filter1d(np.asarray(z, np.float64), width, axis=0, mode="reflect", truncate=8).astype(np.float32)
 
 
 # A timeline.
@@ -280,7 +274,7 @@ class Composition:
         return sum(len(block) for block in self.blocks)
 
     def latents(self) -> LatentActions:
-        """What it comes to, ready for `lamdemo.pipeline.TransferPipeline.transfer`.
+        """What it comes to, ready for `lamdemo.engine.TransferPipeline.transfer`.
 
         Raises:
             LamdemoError: it is empty.
@@ -421,7 +415,7 @@ class Composition:
         """Read what `encode` wrote.
 
         Args:
-            text: of the link.
+            text: of the link, or the whole link with whatever stands behind it.
             checkpoint: hash of the checkpoint in use, and
             channels: the width of its latents; actions of another one are refused. Not checked without.
             limit: characters that it may have.
@@ -429,6 +423,7 @@ class Composition:
         Raises:
             LamdemoError: it is nonsense, cut short, or of another checkpoint.
         """
+        text = re.split(r"[&#\s]", unquote(text.strip()).rsplit("actions=", 1)[-1])[0]
         if not text.startswith(_PREFIX) or len(text) > limit:
             raise LamdemoError(_NONSENSE)
         try:
@@ -471,18 +466,3 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
-def chain(parts: Iterable[LatentActions]) -> LatentActions:
-    """Several sequences one after another.
-
-    Raises:
-        LamdemoError: there are none, or they are of two checkpoints.
-    """
-    rest = list(parts)
-    if not rest:
-        raise LamdemoError("There are no actions to put one after another; give at least one.")
-    total = rest[0]
-    for part in rest[1:]:
-        total = then(total, part)
-    return total

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
 from lamdemo.data.videos import bundled_photographs
-from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import write_safely
+from lamdemo.engine import TransferPipeline
 from lamdemo.models.warp import pixel_centres, sample_at
-from lamdemo.pipeline import TransferPipeline
 from lamdemo.video import read_image
 
 GRID = 12  # cells along each side of a flow
@@ -416,7 +416,7 @@ class NameBook:
         try:
             if path.stat().st_size > 1 << 20:
                 raise ValueError("too large for a thousand names")
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
             if content["format"] != _FORMAT or not isinstance(content["checkpoint"], str):
                 raise ValueError("not of this format")
             return cls(content["checkpoint"], dict(content["names"]))

@@ -12,20 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 _ROWS = 256  # queries at once: 40 MB of distances to 20,000 latents
 _BISECTIONS = 48
-_SAME = 1e-12  # squared distance over squared norms that is rounding, not distance
 
 
-def squared_distances(queries: np.ndarray, latents: np.ndarray) -> np.ndarray:
-    """Squared distances float64 ``[Q, M]`` of ``[Q, Z]`` to ``[M, Z]``; zero between equals."""
-    a, b = np.asarray(queries, np.float64), np.asarray(latents, np.float64)
-    norms = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None]
-    squared = norms - 2 * a @ b.T
-    # Equal codes must be at no distance, or their order would be that of rounding errors.
-    squared[squared < _SAME * norms] = 0
-    return squared
+def smallest(values: np.ndarray, count: int) -> np.ndarray:
+    """Columns of the ``count`` smallest of each row ``[Q, M]``, ascending, by column where equal."""
+    found = np.argpartition(values, count - 1, axis=1)[:, :count]
+    found.sort(axis=1)
+    order = np.argsort(np.take_along_axis(values, found, 1), axis=1, kind="stable")
+    return np.take_along_axis(found, order, 1)
+
+
+def upright(axis: np.ndarray) -> np.ndarray:
+    """The same axis with the sign that makes its largest component positive, which no library decides for us."""
+    return axis if axis[np.abs(axis).argmax()] >= 0 else -axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +53,9 @@ class Principal:
         squares, vectors = np.linalg.eigh(values.T @ values)
         axes, shares = np.zeros((count, values.shape[1])), np.zeros(count)
         some = min(count, values.shape[1])
-        axes[:some] = vectors.T[::-1][:some]
-        signs = np.sign(axes[np.arange(count), np.abs(axes).argmax(1)])
+        axes[:some] = [upright(axis) for axis in vectors.T[::-1][:some]]
         shares[:some] = squares[::-1][:some].clip(0) / max(squares.clip(0).sum(), 1e-30)
-        return cls(axes * np.where(signs == 0, 1, signs)[:, None], shares)
+        return cls(axes, shares)
 
     def place(self, latents: np.ndarray, dimensions: int) -> np.ndarray:
         """Coordinates float32 ``[S, dimensions]`` of latents ``[S, Z]``."""
@@ -73,19 +75,11 @@ def neighbours(latents: np.ndarray, groups: np.ndarray | None, count: int) -> tu
     some = min(count, total)
     for start in range(0, total, _ROWS):
         rows = np.arange(start, min(start + _ROWS, total))
-        squared = squared_distances(latents[rows], latents)
-        if groups is None:
-            squared[np.arange(len(rows)), rows] = np.inf
-        else:
-            squared[groups[rows, None] == groups[None]] = np.inf
-        nearest = np.argpartition(squared, some - 1, axis=1)[:, :some]
-        # By index where distances are equal, so that the order is the same on every machine.
-        nearest.sort(axis=1)
-        found = np.take_along_axis(squared, nearest, 1)
-        order = np.argsort(found, axis=1, kind="stable")
-        found = np.sqrt(np.take_along_axis(found, order, 1))
-        distances[rows, :some] = found
-        indices[rows, :some] = np.where(np.isfinite(found), np.take_along_axis(nearest, order, 1), -1)
+        apart = cdist(latents[rows], latents)
+        apart[rows[:, None] == np.arange(total) if groups is None else groups[rows, None] == groups] = np.inf
+        nearest = smallest(apart, some)
+        distances[rows, :some] = found = np.take_along_axis(apart, nearest, 1)
+        indices[rows, :some] = np.where(np.isfinite(found), nearest, -1)
     return indices, distances
 
 

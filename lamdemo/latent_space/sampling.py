@@ -10,20 +10,20 @@ of it, for two sets of one distribution.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lamdemo.errors import LamdemoError
-from lamdemo.latent_space.prior import FlowPrior
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.statistics import DRAWS, draw_clusters
+from lamdemo.engine import TransferPipeline
 from lamdemo.models.bottleneck import DiscreteBottleneck
-from lamdemo.pipeline import TransferPipeline
+from lamdemo.models.prior import FlowPrior
 
 How = Literal["fixed", "gaussian", "learned"]
-DRAWS = 1000  # of the bootstrap
 
 _ROWS = 1024  # of distances at once
 _SAME = 1e-9  # of a distance: codes that are equal but for rounding
@@ -47,7 +47,7 @@ def draw(
         count: how many.
         states: ``[N, D]`` of the picture they are for, as `TransferPipeline.encode` gives; the learned prior alone
             heeds it. Without it that draws over all states.
-        prior: the learned prior (it brings the Gaussian too), from `lamdemo.latent_space.prior.load_prior`.
+        prior: the learned prior (it brings the Gaussian too), from `lamdemo.models.prior.load_prior`.
         seed: of the draw.
 
     Returns:
@@ -123,39 +123,6 @@ class TwoSample:
     accuracy: float
     own_x: float
     own_y: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its 95% interval by bootstrap over recordings."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, float]:
-        """For reports."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Closer:
-    """Which of two sets of samples is closer to inferred latents.
-
-    Attributes:
-        fixed: energy distance of the first from inferred latents.
-        learned: of the second.
-        difference: first less second; above zero, the second is closer.
-    """
-
-    fixed: Interval
-    learned: Interval
-    difference: Interval
-
-    @property
-    def closer(self) -> bool:
-        """Whether the second is closer, interval and all."""
-        return self.difference.low > 0
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
@@ -317,7 +284,7 @@ def bootstrap_energy(
     count = int(key.max(initial=-1)) + 1
     if count < 2 or len(key) != len(inferred):
         raise ValueError("inferred latents need a recording each, and two recordings at least")
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
+    weights = draw_clusters(count, draws, seed).astype(float)
     every = np.ones((1, count))
     values, drawn = [], []
     for one in sets:
@@ -336,36 +303,3 @@ def bootstrap_energy(
         values.append(float(energy(every)[0]))
         drawn.append(energy(weights))
     return np.array(values), np.stack(drawn, 1)
-
-
-def interval(value: float, draws: np.ndarray) -> Interval:
-    """A figure with the middle 95% of its draws."""
-    low, high = np.nanpercentile(draws, (2.5, 97.5))
-    return Interval(float(value), float(low), float(high))
-
-
-def closer(
-    x_fixed: np.ndarray,
-    x_learned: np.ndarray,
-    inferred: np.ndarray,
-    groups: Sequence[Hashable],
-    seed: int = 0,
-    *,
-    draws: int = DRAWS,
-) -> Closer:
-    """Whether the learned prior's samples are closer to inferred latents than the fixed one's.
-
-    Args:
-        x_fixed: ``[n, Z]`` or ``[n, K, Z]``, see `bootstrap_energy`.
-        x_learned: likewise.
-        inferred: ``[n, Z]``.
-        groups: ``[n]``, recordings.
-        seed: of the bootstrap.
-        draws: of it.
-    """
-    values, drawn = bootstrap_energy([x_fixed, x_learned], inferred, groups, draws=draws, seed=seed)
-    return Closer(
-        interval(values[0], drawn[:, 0]),
-        interval(values[1], drawn[:, 1]),
-        interval(values[0] - values[1], drawn[:, 0] - drawn[:, 1]),
-    )

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.ndimage import uniform_filter
 
+from lamdemo.engine import TransferPipeline, TransferStep
 from lamdemo.latent_space.naming import reference_pictures
-from lamdemo.pipeline import TransferPipeline, TransferStep
 
 _TAILS = 2.0  # percent of the values on either side that are drawn in full colour
 _NOTHING = 1e-6  # heat that is rounding
@@ -82,9 +83,7 @@ def _side(cells: int) -> int:
 def _smoothed(states: np.ndarray) -> np.ndarray:
     """States ``[M, N, D]`` averaged over 3 x 3 cells, as ``[M, h, w, D]``."""
     side = _side(states.shape[1])
-    padded = np.pad(states.reshape(-1, side, side, states.shape[2]), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+    return uniform_filter(states.reshape(-1, side, side, states.shape[2]), (1, 3, 3, 1), mode="nearest")
 
 
 _cache: weakref.WeakKeyDictionary[TransferPipeline, StateColours] = weakref.WeakKeyDictionary()

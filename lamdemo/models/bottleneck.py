@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Family = Literal["sparse", "noisy", "discrete"]
+Noise = torch.Generator | None  # a source of it
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Bottleneck(nn.Module):
         backward: Tensor,
         *,
         strength: float = 1.0,
-        generator: torch.Generator | None = None,
+        generator: Noise = None,
     ) -> BottleneckOutput:
         """Limit the evidence.
 
@@ -95,7 +96,7 @@ class Bottleneck(nn.Module):
                 discrete family's commitment only keeps codes and latents together and is always in force.)
             generator: source of noise.
         """
-        raise NotImplementedError
+        return self._limit(forward, backward, strength, generator)
 
     def infer(
         self,
@@ -103,7 +104,7 @@ class Bottleneck(nn.Module):
         backward: Tensor,
         *,
         temperature: float = 0.0,
-        generator: torch.Generator | None = None,
+        generator: Noise = None,
     ) -> Tensor:
         """The latent to use ``[B, Z]``: mean, or nearest code.
 
@@ -113,9 +114,15 @@ class Bottleneck(nn.Module):
             temperature: share of the posterior's noise to add; only the noisy family has any.
             generator: source of that noise.
         """
+        return self._inferred(forward, backward, temperature, generator)
+
+    def _limit(self, forward: Tensor, backward: Tensor, strength: float, generator: Noise) -> BottleneckOutput:
+        raise NotImplementedError
+
+    def _inferred(self, forward: Tensor, backward: Tensor, temperature: float, generator: Noise) -> Tensor:
         return self.mean(forward, backward)
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
         """Latents ``[count, Z]`` from the family's own prior."""
         raise NotImplementedError
 
@@ -138,15 +145,7 @@ class NoisyBottleneck(Bottleneck):
         """Even in time: how sure the latent is does not depend on which way one looks. ``[B, Z]``."""
         return (0.5 * (self.spread(forward) + self.spread(backward))).float().clamp(-10.0, 2.0)
 
-    def forward(
-        self,
-        forward: Tensor,
-        backward: Tensor,
-        *,
-        strength: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> BottleneckOutput:
-        """See `Bottleneck.forward`."""
+    def _limit(self, forward: Tensor, backward: Tensor, strength: float, generator: Noise) -> BottleneckOutput:
         mean, log_variance = self.mean(forward, backward), self.log_variance(forward, backward)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         z = mean + noise * (0.5 * log_variance).exp()
@@ -156,22 +155,14 @@ class NoisyBottleneck(Bottleneck):
         loss = self.config.capacity * strength * nats
         return BottleneckOutput(z, mean, loss, {"nats": nats.detach(), "active": active})
 
-    def infer(
-        self,
-        forward: Tensor,
-        backward: Tensor,
-        *,
-        temperature: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """See `Bottleneck.infer`."""
+    def _inferred(self, forward: Tensor, backward: Tensor, temperature: float, generator: Noise) -> Tensor:
         mean = self.mean(forward, backward)
         if temperature == 0:
             return mean
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         return mean + temperature * (0.5 * self.log_variance(forward, backward)).exp() * noise
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
         """Draw from N(0, I)."""
         device = self.read.weight.device
         return torch.randn(count, self.config.channels, generator=generator, device=device)
@@ -209,22 +200,14 @@ class SparseBottleneck(Bottleneck):
             + cls.centre * mean.square().mean()
         )
 
-    def forward(
-        self,
-        forward: Tensor,
-        backward: Tensor,
-        *,
-        strength: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> BottleneckOutput:
-        """See `Bottleneck.forward`."""
+    def _limit(self, forward: Tensor, backward: Tensor, strength: float, generator: Noise) -> BottleneckOutput:
         z = self.mean(forward, backward)
         energy = self.energy(z, self.config.capacity).mean()
         loss = self.config.weight * strength * (self.collapse(z) + energy)
         active = (z.detach().abs() > 0.1).float().sum(-1).mean()
         return BottleneckOutput(z, z, loss, {"active": active, "energy": energy.detach()})
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
         """Langevin dynamics on the energy, from N(0, I): 200 steps of size 0.01."""
         device = self.read.weight.device
         z = torch.randn(count, self.config.channels, generator=generator, device=device)
@@ -274,15 +257,7 @@ class DiscreteBottleneck(Bottleneck):
         """Index of the code nearest to each latent, ``[B]``."""
         return torch.cdist(z, self.codes).argmin(-1)
 
-    def forward(
-        self,
-        forward: Tensor,
-        backward: Tensor,
-        *,
-        strength: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> BottleneckOutput:
-        """See `Bottleneck.forward`."""
+    def _limit(self, forward: Tensor, backward: Tensor, strength: float, generator: Noise) -> BottleneckOutput:
         mean = self.mean(forward, backward)
         index = self.nearest(mean.detach())
         quantized = self.codes[index]
@@ -297,7 +272,7 @@ class DiscreteBottleneck(Bottleneck):
         return BottleneckOutput(z, quantized, loss, {"nats": nats, "codes": (used > 0).sum().float()})
 
     @torch.no_grad()
-    def _learn(self, z: Tensor, index: Tensor, generator: torch.Generator | None) -> None:
+    def _learn(self, z: Tensor, index: Tensor, generator: Noise) -> None:
         hits = index.bincount(minlength=len(self.codes)).to(z.dtype)
         self.counts.mul_(self.decay).add_(hits, alpha=1 - self.decay)
         self.sums.mul_(self.decay).index_add_(0, index, z, alpha=1 - self.decay)
@@ -314,18 +289,10 @@ class DiscreteBottleneck(Bottleneck):
         self.codes[0] = 0
         self.sums[0] = 0
 
-    def infer(
-        self,
-        forward: Tensor,
-        backward: Tensor,
-        *,
-        temperature: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The nearest code, ``[B, Z]``."""
+    def _inferred(self, forward: Tensor, backward: Tensor, temperature: float, generator: Noise) -> Tensor:
         return self.codes[self.nearest(self.mean(forward, backward))]
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
         """Codes drawn uniformly."""
         index = torch.randint(len(self.codes), (count,), generator=generator, device=self.codes.device)
         return self.codes[index]

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import types
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,73 +14,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.config import config_from_dict
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
 from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = "lamdemo/1"
 
-C = TypeVar("C")
-
-
-def config_from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
-    """Build a (nested) frozen dataclass from a mapping, refusing what it does not know.
-
-    Raises:
-        ValueError: a key is unknown or a value is of the wrong type, by name.
-    """
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{cls.__name__} must be a table, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(data) - set(hints))
-    if unknown:
-        raise ValueError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(hints)}")
-    values: dict[str, Any] = {}
-    for name, value in data.items():
-        values[name] = _checked(f"{cls.__name__}.{name}", hints[name], value)
-    return cls(**values)
-
-
-def _checked(name: str, hint: Any, value: Any) -> Any:
-    """The value as ``hint`` wants it: a whole number where a float is meant, a list where a tuple is."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return config_from_dict(hint, value)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        if inner[-1] is Ellipsis:
-            inner = inner[:1] * len(value)
-        if len(value) != len(inner):
-            raise ValueError(f"{name} needs {len(inner)} values, got {len(value)}")
-        return tuple(_checked(f"{name}[{i}]", inner[i], v) for i, v in enumerate(value))
-    if origin is dict and isinstance(value, Mapping):
-        return {k: _checked(f"{name}.{k}", inner[1], v) for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin is typing.Literal:
-        fits = value in inner
-    elif origin in (typing.Union, types.UnionType):
-        fits = any(isinstance(value, a) for a in inner if isinstance(a, type))
-    elif isinstance(hint, type):
-        fits = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
-    else:
-        fits = origin is None or isinstance(value, origin)
-    if not fits:
-        raise ValueError(f"{name} cannot be {value!r}")
-    return value
-
-
-def write_safely(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never half of one."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        with open(partial, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+M = TypeVar("M", bound=nn.Module)
 
 
 def save_checkpoint(
@@ -105,14 +45,8 @@ def save_checkpoint(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    parameters = {name for name, _ in model.named_parameters()}
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        tensor = weights[name] if weights is not None and name in weights else tensor
-        tensor = tensor.detach().to("cpu")
-        tensors[name] = (tensor.to(dtype) if name in parameters else tensor).contiguous()
     config = {"format": FORMAT, "model": dataclasses.asdict(model.config), "about": dict(about or {})}
-    write_safely(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
+    write_safely(folder / WEIGHTS_NAME, weights_of(model, dtype, weights))
     write_safely(folder / CONFIG_NAME, (json.dumps(config, indent=2) + "\n").encode())
 
 
@@ -129,7 +63,7 @@ def read_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     if not path.is_file():
         raise LamdemoError(f"The checkpoint {folder.name} lacks {CONFIG_NAME}; copy the whole checkpoint folder.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise LamdemoError(f"{CONFIG_NAME} of the checkpoint {folder.name} is damaged; copy it again.") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -164,7 +98,10 @@ def load_checkpoint(
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise LamdemoError(f"{WEIGHTS_NAME} of the checkpoint {folder.name} is damaged; copy it again.") from error
+        raise LamdemoError(
+            f"{WEIGHTS_NAME} of the checkpoint {folder.name} is damaged; copy it again, or fetch it again "
+            "from the Hub (`hf download --force-download` and its name)."
+        ) from error
     try:
         model = LatentActionModel(config)
         # Strictly: a weight that is missing or left over would otherwise be silently random or ignored.
@@ -173,9 +110,30 @@ def load_checkpoint(
         raise LamdemoError(
             f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together; copy both again."
         ) from error
-    for module in model.parameters():
-        module.data = module.data.to(dtype)
-    return model.to(device).eval()
+    return ready(model, device, dtype)
+
+
+def weights_of(module: nn.Module, dtype: torch.dtype, instead: Mapping[str, Tensor] | None = None) -> bytes:
+    """A module as the bytes of a safetensors file: parameters in ``dtype``, buffers as they are.
+
+    Args:
+        module: what to keep.
+        dtype: of the parameters.
+        instead: tensors by name, to keep in the place of the module's own.
+    """
+    parameters = {name for name, _ in module.named_parameters()}
+    tensors = {}
+    for name, tensor in {**module.state_dict(), **(instead or {})}.items():
+        tensor = tensor.detach().cpu()
+        tensors[name] = (tensor.to(dtype) if name in parameters else tensor).contiguous()
+    return save(tensors, metadata={"format": "pt"})
+
+
+def ready(module: M, device: torch.device | str, dtype: torch.dtype) -> M:
+    """The module to use and not to train, its parameters in ``dtype``; buffers keep theirs."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return module.to(device).eval()
 
 
 def checkpoint_hash(folder: str | Path) -> str:
@@ -186,8 +144,13 @@ def checkpoint_hash(folder: str | Path) -> str:
 
 def fingerprint(module: nn.Module) -> str:
     """A short hash of a module's parameters and buffers, by name; the same on every device."""
+    return fingerprint_of(module.state_dict())
+
+
+def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
+    """See `fingerprint`, of a module that is not made."""
     found = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         found.update(name.encode())
         found.update(tensor.detach().cpu().to(torch.float32).numpy().tobytes())
     return found.hexdigest()[:16]

@@ -22,11 +22,13 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import config_from_dict, write_safely
+from lamdemo.core.config import config_from_dict
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
+from lamdemo.models.checkpoint import ready, weights_of
 from lamdemo.models.layers import zero_initialized
 
 FOLDER = "controllers"
@@ -227,6 +229,13 @@ def list_controllers(folder: str | Path) -> list[str]:
     return sorted(n for n in names if _NAME.fullmatch(n) and (found / f"{n}.safetensors").is_file())
 
 
+def written(folder: str | Path | None, name: str) -> int:
+    """When a controller was written last, in nanoseconds; 0 where there is none of this name."""
+    if folder is None or name not in list_controllers(folder):
+        return 0
+    return (Path(folder) / FOLDER / f"{name}.safetensors").stat().st_mtime_ns
+
+
 def save_controller(
     controller: Controller,
     folder: str | Path,
@@ -257,11 +266,6 @@ def save_controller(
     checked_name(name)
     place = Path(folder) / FOLDER
     place.mkdir(parents=True, exist_ok=True)
-    parameters = {key for key, _ in controller.named_parameters()}
-    tensors = {
-        key: (value.detach().to("cpu", dtype) if key in parameters else value.detach().cpu()).contiguous()
-        for key, value in controller.state_dict().items()
-    }
     data = {
         "format": FORMAT,
         "checkpoint": checkpoint,
@@ -270,7 +274,7 @@ def save_controller(
         "about": dict(about or {}),
     }
     # The JSON file last: with it the controller is there.
-    write_safely(place / f"{name}.safetensors", save(tensors, metadata={"format": "pt"}))
+    write_safely(place / f"{name}.safetensors", weights_of(controller, dtype))
     path = place / f"{name}.json"
     write_safely(path, (json.dumps(data, indent=2) + "\n").encode())
     return path
@@ -308,7 +312,7 @@ def load_controller(
     checked_name(name)
     place = Path(folder) / FOLDER
     try:
-        data = json.loads((place / f"{name}.json").read_text(encoding="utf-8"))
+        data = json.loads((place / f"{name}.json").read_text(encoding="utf-8-sig"))
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']!r}")
         config = config_from_dict(ControllerConfig, data["config"])
@@ -333,10 +337,7 @@ def load_controller(
         raise LamdemoError(
             f"The controller {name} does not fit this checkpoint; use the one it was trained for, or train it anew."
         ) from error
-    for parameter in controller.parameters():
-        parameter.data = parameter.data.to(dtype)
-        parameter.requires_grad_(False)
-    return controller.to(device).eval(), data
+    return ready(controller, device, dtype).requires_grad_(False), data
 
 
 def checked_name(name: str) -> None:

@@ -1,13 +1,12 @@
 """The decoder that only looks: a predicted state becomes a picture (paper, section 3.4).
 
-It renders the next picture by moving and mending the pixels of the current one. Flow and mask are made on
-a small grid and applied at the picture's own resolution, so that an uploaded photograph stays sharp. It is
-trained apart: everything it sees of the model is detached.
+It renders the next picture by moving and mending the pixels of the current one. Flows, matte and mask are made on
+small grids and applied at the picture's own resolution (`lamdemo.models.canvas`), so that an uploaded photograph stays
+sharp. It is trained apart: everything it sees of the model is detached.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamdemo.models.layers import PointwiseLinear, ResidualConv, zero_initialized
-from lamdemo.models.warp import pixel_centres, resize_flow, sample_at
+from lamdemo.models.warp import resize_flow
+from lamdemo.models.world_model import Prediction
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,70 @@ class DecoderConfig:
 
 
 class Rendering(NamedTuple):
-    """How to make the next picture from the current one, on a grid of half `DecoderConfig.picture`.
+    """How to make the next picture from the current one. Flows are backward, in units of the picture's size.
 
     Attributes:
-        flow: ``[B, 2, r, r]``, backward, in units of the picture's size.
+        flow: ``[B, 2, r, r]``, of what is seen, on a grid of half `DecoderConfig.picture`; to look at.
         mask: ``[B, 1, r, r]`` in [0, 1], where the colour replaces the moved pixels.
-        colour: ``[B, 3, r, r]``, in [0, 1].
+        colour: ``[B, 3, ., .]``, in [0, 1].
+        ground: ``[B, 2, r, r]``, flow of everything but what acts.
+        acting: ``[B, 2, h, w]``, flow of what acts.
+        matte: ``[B, 1, ., .]`` in [0, 1], what acts, in the current picture; 0 without layers.
     """
 
     flow: Tensor
     mask: Tensor
     colour: Tensor
+    ground: Tensor
+    acting: Tensor
+    matte: Tensor
+
+    @classmethod
+    def one_layer(cls, flow: Tensor, mask: Tensor, colour: Tensor) -> Rendering:
+        """Everything moves by one flow."""
+        return cls(flow, mask, colour, flow, flow, torch.zeros_like(mask))
+
+
+class MatteHead(nn.Module):
+    """A sharp matte of what acts: from the world model's coarse one, the state and the encoder's finer features."""
+
+    def __init__(self, channels: int, width: int, details: tuple[int, int]) -> None:
+        super().__init__()
+        fine, finer = details
+        self.norm, self.norm_finer = nn.GroupNorm(1, fine), nn.GroupNorm(1, finer)
+        self.coarse = nn.Sequential(PointwiseLinear(2 * channels + 7, 96), ResidualConv(96))
+        self.middle = nn.Sequential(PointwiseLinear(96 + fine + width, 64), ResidualConv(64), ResidualConv(64))
+        self.fine = nn.Sequential(PointwiseLinear(64 + finer + width // 2, 40), ResidualConv(40), nn.SiLU())
+        self.leave = zero_initialized(nn.Conv2d(40, 4, 3, padding=1))
+
+    def forward(
+        self, maps: Tensor, matte: Tensor, looks: tuple[Tensor, Tensor], details: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Logits ``[B, 1, 8 h, 8 w]``.
+
+        Args:
+            maps: what the world model says, ``[B, 2 * channels + 7, h, w]``.
+            matte: its matte ``[B, 1, h, w]`` in [0, 1].
+            looks: the decoder's view of the picture at 2 and 4 pixels a cell's side.
+            details: the encoder's features there.
+        """
+        x = _doubled(self.coarse(maps))
+        x = _doubled(self.middle(torch.cat([x, self.norm(details[0]), looks[0]], 1)))
+        x = self.fine(torch.cat([x, self.norm_finer(details[1]), looks[1]], 1))
+        sharp = F.pixel_shuffle(self.leave(x).float(), 2)
+        coarse = F.interpolate(matte, sharp.shape[-2:], mode="bilinear", align_corners=False)
+        return sharp + torch.logit(coarse.clamp(1e-3, 1 - 1e-3))
+
+
+def _doubled(maps: Tensor) -> Tensor:
+    return F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class Decoder(nn.Module):
     """Flow, mask and colour of the next picture. A new one renders the world model's own flow."""
 
-    def __init__(self, config: DecoderConfig, channels: int, grid: int) -> None:
+    def __init__(self, config: DecoderConfig, channels: int, grid: int, details: tuple[int, int] | None = None) -> None:
+        """Args: sizes; channels of a state; cells of its grid; with layers, channels of the encoder's details."""
         super().__init__()
         w = config.width
         if config.picture != 8 * grid:
@@ -63,95 +110,65 @@ class Decoder(nn.Module):
         self.leave = zero_initialized(PointwiseLinear(w // 2, 6))
         with torch.no_grad():
             self.leave.bias[2] = -4.0  # start by moving pixels, not by painting over them
+        self.matte: MatteHead | None = None
+        self.enter_layers: PointwiseLinear | None = None
+        if details is not None:
+            self.matte = MatteHead(channels, w, details)
+            self.enter_layers = zero_initialized(PointwiseLinear(3, w, bias=False))
 
-    def forward(self, states: Tensor, after: Tensor, flow: Tensor, gate: Tensor, pictures: Tensor) -> Rendering:
+    def forward(
+        self,
+        states: Tensor,
+        prediction: Prediction,
+        pictures: Tensor,
+        details: tuple[Tensor, Tensor] | None = None,
+        painted: Tensor | None = None,
+    ) -> tuple[Rendering, Tensor | None]:
         """Say how the next picture comes from the current one.
 
         Args:
             states: current states ``[B, N, D]``.
-            after: predicted states ``[B, N, D]``.
-            flow: the world model's flow ``[B, 2, h, w]``.
-            gate: the world model's gate ``[B, 1, h, w]``.
+            prediction: of the next ones, with ``T = 1``.
             pictures: current pictures ``[B, 3, H, W]`` in [0, 1], of any size.
+            details: with layers, the encoder's features of the pictures (`Encoder.details`); None where no matte is
+                needed, which is then 0.
+            painted: with layers, a painter's picture ``[B, 3, ., .]`` of the predicted state.
+
+        Returns:
+            The rendering, and the matte's logits ``[B, 1, ., .]`` for the loss.
         """
         g, side = self.grid, self.config.picture
-        states, after, flow, gate = (x.detach() for x in (states, after, flow, gate))
+        after, _, gate, ground, acting, matte, cover, entering = (x.detach()[:, 0] for x in prediction)
+        states = states.detach()
         if pictures.shape[-2:] != (side, side):
             pictures = F.interpolate(pictures, (side, side), mode="area")
         fine = F.silu(self.look(F.pixel_unshuffle(pictures - 0.5, 2)))
         middle = F.silu(self.look_again(F.pixel_unshuffle(fine, 2)))
         maps = [x.transpose(1, 2).reshape(len(x), -1, g, g) for x in (states, after - states)]
-        x = self.enter(torch.cat([*maps, flow * g, gate], 1))
+        x = self.enter[0](torch.cat([*maps, ground * g, gate], 1))
+        layers = torch.cat([matte, cover, entering], 1)
+        if self.enter_layers is not None:
+            x = x + self.enter_layers(layers.to(x.dtype))
+        x = self.enter[1](x)
         x = F.interpolate(x, scale_factor=2, mode="nearest")
         x = self.join(torch.cat([x, middle], 1))
         x = F.interpolate(x, scale_factor=2, mode="nearest")
         out = self.leave(self.refine(torch.cat([x, fine], 1))).float()
         change, mask, colour = out.split([2, 1, 3], 1)
         r = out.shape[-1]
-        return Rendering(resize_flow(flow.float(), r, r) + change / g, (2 * mask).sigmoid(), (colour + 0.5).clamp(0, 1))
-
-
-class Canvas:
-    """A picture being changed step by step, at its own resolution.
-
-    Warping a picture that was warped before blurs it a little each time. So the canvas keeps, for every
-    pixel, the place in the original picture it comes from, and what has been painted over it; the original is
-    sampled once, however many steps were taken.
-    """
-
-    def __init__(self, picture: Tensor) -> None:
-        """Start from ``picture [B, 3, H, W]`` in [0, 1]."""
-        self.original = picture
-        b, _, h, w = picture.shape
-        self._centres = pixel_centres(h, w, device=picture.device)[None]
-        self._places = self._centres.expand(b, -1, -1, -1)
-        self._paint = torch.zeros(b, 4, h, w, device=picture.device)  # colour times cover, cover
-
-    @property
-    def picture(self) -> Tensor:
-        """The picture as it is now, ``[B, 3, H, W]`` in [0, 1]."""
-        return self._drawn(self._places, self._paint)
-
-    def apply(self, rendering: Rendering) -> Tensor:
-        """Take one step and return the new picture ``[B, 3, H, W]``."""
-        self.advance(rendering)
-        return self.picture
-
-    def advance(self, rendering: Rendering) -> None:
-        """Take one step without drawing it. Nothing is changed in place, so a shallow copy is a snapshot."""
-        self._places, self._paint = self._after(rendering, 1.0)
-
-    def preview(self, rendering: Rendering, share: float) -> Tensor:
-        """The picture after a ``share`` (0 to 1) of a step, which is not taken. ``[B, 3, H, W]``."""
-        return self._drawn(*self._after(rendering, share))
-
-    def first(self) -> Canvas:
-        """The first picture of the batch alone, as a canvas of its own."""
-        alone = copy.copy(self)
-        alone.original, alone._places, alone._paint = self.original[:1], self._places[:1], self._paint[:1]
-        return alone
-
-    def _drawn(self, places: Tensor, paint: Tensor) -> Tensor:
-        # What comes into view from outside is not known; a mirrored edge shows less than a smeared one.
-        base = sample_at(self.original, places, mode="bicubic", outside="reflection").clamp(0, 1)
-        return base * (1 - paint[:, 3:]) + paint[:, :3]
-
-    def _after(self, rendering: Rendering, share: float) -> tuple[Tensor, Tensor]:
-        h, w = self.original.shape[-2:]
-
-        def full(values: Tensor) -> Tensor:
-            return F.interpolate(values.float(), (h, w), mode="bilinear", align_corners=False)
-
-        target = self._centres + full(rendering.flow) * share
-        # Beyond the outermost pixels the map goes on straight, so that a picture moved out and back is whole.
-        edge = 0.5 / torch.tensor([w, h], device=target.device, dtype=target.dtype)[:, None, None]
-        inside = target.maximum(edge).minimum(1 - edge)
-        places = sample_at(self._places, inside) + (target - inside)
-        mask, colour = full(rendering.mask) * share, full(rendering.colour)
-        paint = torch.cat([colour, torch.ones_like(mask)], 1)
-        return places, sample_at(self._paint, inside) * (1 - mask) + mask * paint
-
-    @property
-    def total_flow(self) -> Tensor:
-        """Backward flow from the original to now, ``[B, 2, H, W]``, in units of the picture's size."""
-        return self._places - self._centres
+        logits, sharp = None, matte
+        if self.matte is not None and details is not None:
+            seen = torch.cat([*maps, acting * g, ground * g, layers], 1)
+            logits = self.matte(seen, matte, (middle, fine), details)
+            sharp = logits.sigmoid()
+        elif self.matte is not None:
+            sharp = torch.zeros_like(matte)
+        if painted is None:
+            colour = colour + 0.5
+        else:
+            colour = painted.float() + F.interpolate(colour, painted.shape[-2:], mode="bilinear", align_corners=False)
+        ground = resize_flow(ground.float(), r, r) + change / g
+        over = F.interpolate(cover, (r, r), mode="bilinear", align_corners=False)
+        flow = ground + over * (resize_flow(acting.float(), r, r) - ground)
+        rendering = Rendering(flow, (2 * mask).sigmoid(), colour.clamp(0, 1), ground, acting.float(), sharp)
+        return rendering, logits

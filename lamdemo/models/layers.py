@@ -50,11 +50,20 @@ class KeyValueCache:
         window: frames a query may look back to, its own included.
         frames: how many frames have been fed altogether (the next frame's time).
         blocks: for each block, keys and values ``[B, heads, L, K]``.
+        carried: the acting layer that the newest prediction left, ``[B, 1, 1, h, w]``; None before the first.
     """
 
     window: int
     frames: int = 0
     blocks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    carried: Tensor | None = None
+
+    def branch(self, rows: Tensor | None = None) -> KeyValueCache:
+        """A copy of what was seen so far (of some rows of the batch), to go on from without changing it."""
+        some = slice(None) if rows is None else rows
+        blocks = {i: (k[some], v[some]) for i, (k, v) in self.blocks.items()}
+        carried = None if self.carried is None else self.carried[some]
+        return KeyValueCache(self.window, self.frames, blocks, carried)
 
     def extend(self, block: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append one frame's keys and values (each ``[B, heads, N, K]``) and return all that is in reach."""

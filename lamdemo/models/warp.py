@@ -17,7 +17,8 @@ def pixel_centres(h: int, w: int, *, device: torch.device | str = "cpu") -> Tens
 def sample_at(values: Tensor, places: Tensor, *, mode: str = "bilinear", outside: str = "border") -> Tensor:
     """Read ``values [B, C, H, W]`` at ``places [B, 2, h, w]`` in [0, 1]; returns ``[B, C, h, w]``.
 
-    Places outside the picture read the nearest border value, or with ``outside="reflection"`` the mirrored picture.
+    Places outside the picture read the nearest border value, or with ``outside="reflection"`` the mirrored picture,
+    or with ``"zeros"`` nothing.
     """
     grid = (places * 2 - 1).permute(0, 2, 3, 1).to(values.dtype)
     return F.grid_sample(values, grid, mode=mode, padding_mode=outside, align_corners=False)

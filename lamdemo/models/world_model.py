@@ -23,6 +23,7 @@ from lamdemo.models.layers import (
     rotary_angles,
     zero_initialized,
 )
+from lamdemo.models.scene_layers import LayeredStep, LayerEvidence, LayerHead, fill_behind
 from lamdemo.models.warp import warp
 
 
@@ -38,6 +39,7 @@ class WorldModelConfig:
         context: frames a prediction may look back to, the current one included.
         map_channels: channels of the map that z is decoded to.
         head_width: channels of the convolutional heads.
+        layers: whether what acts is a layer of its own; without, one flow moves everything.
     """
 
     width: int = 256
@@ -47,20 +49,31 @@ class WorldModelConfig:
     context: int = 4
     map_channels: int = 32
     head_width: int = 96
+    layers: bool = False
 
 
 class Prediction(NamedTuple):
-    """One step ahead.
+    """One step ahead. Flows are backward, in units of the picture's size.
 
     Attributes:
         states: ``[B, T, N, D]``, the prediction of ``s[t+1]`` at place t.
-        flow: ``[B, T, 2, h, w]``, backward, in units of the picture's size.
+        flow: ``[B, T, 2, h, w]``, of what is seen: of the acting layer where it covers the ground, else the ground's.
         gate: ``[B, T, 1, h, w]`` in [0, 1], how much was mended instead of moved.
+        ground: ``[B, T, 2, h, w]``, flow of everything but what acts; the same as ``flow`` without layers.
+        acting: ``[B, T, 2, h, w]``, flow of what acts; the same as ``flow`` without layers.
+        matte: ``[B, T, 1, h, w]`` in [0, 1], what acts, in frame t; 0 without layers.
+        cover: ``[B, T, 1, h, w]`` in [0, 1], the acting layer in frame t + 1; 0 without layers.
+        entering: ``[B, T, 1, h, w]`` in [0, 1], the part of ``cover`` that came into view; 0 without layers.
     """
 
     states: Tensor
     flow: Tensor
     gate: Tensor
+    ground: Tensor
+    acting: Tensor
+    matte: Tensor
+    cover: Tensor
+    entering: Tensor
 
 
 class WorldModel(nn.Module):
@@ -92,6 +105,13 @@ class WorldModel(nn.Module):
             nn.GELU(),
             zero_initialized(PointwiseLinear(c, channels + 1)),
         )
+        self.layers: LayerHead | None = None
+        self.recall: nn.Linear | None = None
+        self.mend_layers: PointwiseLinear | None = None
+        if config.layers:
+            self.layers = LayerHead(c + config.map_channels, c, grid)
+            self.recall = zero_initialized(nn.Linear(p * p, e, bias=False))
+            self.mend_layers = zero_initialized(PointwiseLinear(3, c, bias=False))
 
     def _places(self, frames: range, device: torch.device) -> Tensor:
         """(t, y, x) of every token of ``frames``, ``[T * side^2, 3]``."""
@@ -99,48 +119,99 @@ class WorldModel(nn.Module):
         yx = torch.arange(self.side, device=device)
         return torch.stack(torch.meshgrid(t, yx, yx, indexing="ij"), -1).reshape(-1, 3)
 
-    def forward(self, states: Tensor, latents: Tensor, cache: KeyValueCache | None = None) -> Prediction:
+    def _patches(self, maps: Tensor) -> Tensor:
+        """``[B, T, N, C]`` to what each token sees, ``[B, T, side^2, p * p * C]``."""
+        b, t, _, c = maps.shape
+        p, side = self.config.patch, self.side
+        return maps.reshape(b, t, side, p, side, p, c).transpose(3, 4).reshape(b, t, side * side, p * p * c)
+
+    def _features(self, states: Tensor, latents: Tensor, carried: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """What the heads see: the transformer's output and the map of z, ``[B * T, C, h, w]``."""
+        b, t = states.shape[:2]
+        g, p, side = self.grid, self.config.patch, self.side
+        start = 0 if cache is None else cache.frames
+        angles = rotary_angles(
+            self._places(range(start, start + t), states.device), self.config.width // self.config.heads
+        )
+        laid = self.map(latents).reshape(b, t, side * side, -1)
+        x = self.tokens(self._patches(states)) + self.lay(laid)
+        if self.recall is not None:
+            x = x + self.recall(self._patches(carried.flatten(3).transpose(2, 3).to(states.dtype)))
+        condition = self.condition(latents)
+        for i, block in enumerate(self.blocks):
+            x = block(x, condition, angles, self.config.context, cache, i)
+        if cache is not None:
+            cache.frames += 1
+        x = F.layer_norm(x, x.shape[-1:])
+        x = self.unfold(x).reshape(b * t, side, side, p, p, -1).permute(0, 5, 1, 3, 2, 4).reshape(b * t, -1, g, g)
+        laid = laid.reshape(b * t, side, side, -1).permute(0, 3, 1, 2)
+        laid = F.interpolate(laid, (g, g), mode="bilinear", align_corners=False)
+        return torch.cat([x, laid.to(x.dtype)], 1)
+
+    def forward(
+        self,
+        states: Tensor,
+        latents: Tensor,
+        cache: KeyValueCache | None = None,
+        carried: Tensor | None = None,
+    ) -> Prediction:
         """Predict the state after each of the given ones.
 
         Args:
             states: ``[B, T, N, D]``; with a cache, only the newest state, ``T = 1``.
             latents: ``[B, T, Z]``, ``z[t]`` takes ``s[t]`` to ``s[t+1]``.
             cache: from `new_cache`; is extended by this state.
+            carried: ``[B, T, 1, h, w]`` in [0, 1], the acting layer in each state, as the step before left it; the
+                cache's own without it, and nothing without a cache.
 
         Raises:
             ValueError: more than one state with a cache.
         """
-        b, t, n, d = states.shape
-        g, p, side = self.grid, self.config.patch, self.side
+        return self.predict(states, latents, cache, carried)[0]
+
+    def predict(
+        self,
+        states: Tensor,
+        latents: Tensor,
+        cache: KeyValueCache | None = None,
+        carried: Tensor | None = None,
+    ) -> tuple[Prediction, LayerEvidence | None]:
+        """See `forward`; with it the evidence of the layers ``[B * T, ...]``, for the losses."""
+        b, t, _, d = states.shape
+        g = self.grid
         if cache is not None and t != 1:
             raise ValueError("with a cache, feed one state at a time")
-        start = 0 if cache is None else cache.frames
-        angles = rotary_angles(
-            self._places(range(start, start + t), states.device), self.config.width // self.config.heads
-        )
-
-        x = states.reshape(b, t, side, p, side, p, d).transpose(3, 4).reshape(b, t, side * side, p * p * d)
-        laid = self.map(latents).reshape(b, t, side * side, -1)
-        x = self.tokens(x) + self.lay(laid)
-        condition = self.condition(latents)
-        for i, block in enumerate(self.blocks):
-            x = block(x, condition, angles, self.config.context, cache, i)
-        if cache is not None:
-            cache.frames += 1
-
-        x = F.layer_norm(x, x.shape[-1:])
-        x = self.unfold(x).reshape(b * t, side, side, p, p, -1).permute(0, 5, 1, 3, 2, 4).reshape(b * t, -1, g, g)
-        laid = laid.reshape(b * t, side, side, -1).permute(0, 3, 1, 2)
-        laid = F.interpolate(laid, (g, g), mode="bilinear", align_corners=False)
-        x = torch.cat([x, laid.to(x.dtype)], 1)
+        if carried is None and cache is not None:
+            carried = cache.carried
+        if carried is None:
+            carried = states.new_zeros(b, t, 1, g, g)
+        x = self._features(states, latents, carried, cache)
         # The head speaks in cells, the flow is in units of the picture.
-        flow = self.motion(x).float() / g
-        current = states.reshape(b * t, n, d).transpose(1, 2).reshape(b * t, d, g, g).float()
-        moved = warp(current, flow)
-        change, gate = self.mend(torch.cat([x, current.to(x.dtype), moved.to(x.dtype)], 1)).float().split([d, 1], 1)
+        ground = self.motion(x).float() / g
+        current = states.transpose(2, 3).reshape(b * t, d, g, g).float()
+        evidence = None
+        if self.layers is None:
+            nothing = ground.new_zeros(b * t, 1, g, g)
+            layers = LayeredStep(nothing, ground, nothing, nothing, nothing)
+            moved, flow, seen = warp(current, ground), ground, None
+        else:
+            layers, evidence = self.layers(x, ground, carried.flatten(0, 1))
+            cover = layers.cover
+            # Only what surely acts is lifted off the ground: an unsure matte shall not blur what it rests on.
+            behind = fill_behind(current, (2 * layers.matte - 0.5).clamp(0, 1))
+            moved = cover * warp(current, layers.acting) + (1 - cover) * warp(behind, ground)
+            flow = cover * layers.acting + (1 - cover) * ground
+            seen = torch.cat([cover, layers.hole, layers.entering], 1).detach().to(x.dtype)
+        h = self.mend[0](torch.cat([x, current.to(x.dtype), moved.to(x.dtype)], 1))
+        if self.mend_layers is not None and seen is not None:
+            h = h + self.mend_layers(seen)
+        change, gate = self.mend[1:](h).float().split([d, 1], 1)
         gate = gate.sigmoid()
         after = (moved + gate * change).flatten(2).transpose(1, 2)
-        return Prediction(after.reshape(b, t, n, d), flow.reshape(b, t, 2, g, g), gate.reshape(b, t, 1, g, g))
+        if cache is not None:
+            cache.carried = layers.cover[:, None]
+        maps = (flow, gate, ground, layers.acting, layers.matte, layers.cover, layers.entering)
+        return Prediction(after.unflatten(0, (b, t)), *(m.unflatten(0, (b, t)) for m in maps)), evidence
 
     def new_cache(self) -> KeyValueCache:
         """An empty key-value cache for a rollout."""

@@ -4,24 +4,15 @@ Letters beside those of `lamdemo`: A numbers of a known action, C commands that 
 H steps of a plan, U standard coordinates of a step, M numbers of a flattened state, I iterations of a solver.
 """
 
+from lamdemo.planning.building import SOLVERS, build_planner, build_solver
 from lamdemo.planning.cem import CEM, CEMConfig
 from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum
 from lamdemo.planning.dynamics import ByController, ByLatents, ByTwin, Dynamics, Imagination, ModelDynamics
 from lamdemo.planning.gradient import Gradient, GradientConfig
 from lamdemo.planning.icem import ICEM, ICEMConfig
 from lamdemo.planning.mppi import MPPI, MPPIConfig
-from lamdemo.planning.planner import (
-    MAX_HORIZON,
-    SOLVERS,
-    CostWeights,
-    Imagined,
-    Landscape,
-    Plan,
-    Planner,
-    Problem,
-    build_planner,
-    build_solver,
-)
+from lamdemo.planning.planner import MAX_HORIZON, CostWeights, Planner
+from lamdemo.planning.plans import Imagined, Landscape, Plan, Problem
 from lamdemo.planning.random import RandomConfig, RandomShooting
 from lamdemo.planning.solver import Callback, Iteration, Objective, Solution, Solver, SolverState
 from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space

@@ -7,7 +7,8 @@ its draft, which is ten times as fast and works on coarser states.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lamdemo.engine.rollout import predict
+from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.controller import Controller
-from lamdemo.models.draft import Draft
-from lamdemo.models.twin import Twin
+from lamdemo.models.distilled import DistilledModel
 from lamdemo.models.world_model import Prediction, WorldModel
 
 
@@ -35,6 +37,11 @@ class Start:
     state: Tensor
     history: Tensor
     seen: Tensor
+
+    def each(self) -> Iterator[Start]:
+        """The start of each problem, ``B = 1``."""
+        for b in range(len(self.state)):
+            yield Start(self.state[b : b + 1], self.history[b : b + 1], self.seen[b : b + 1])
 
 
 @runtime_checkable
@@ -66,29 +73,27 @@ class Dynamics(Protocol):
 # What an action is.
 
 
-class Conditioner(Protocol):
-    """Turns actions into what a world model is conditioned on."""
+class Conditioner(ABC):
+    """Turns actions into what a world model is conditioned on.
 
-    @property
-    def history(self) -> int:
-        """C, how many commands it sees: this step's and those before it."""
-        ...
+    Attributes:
+        history: C, how many commands it sees: this step's and those before it.
+        looks: whether it looks at the state.
+    """
 
-    @property
-    def looks(self) -> bool:
-        """Whether it looks at the state."""
-        ...
+    history = 1
+    looks = False
 
     def memory(self, states: Tensor) -> Tensor:
         """What it keeps of full states ``[B, N, D]``, ``[B, ...]``."""
-        ...
+        return states.new_zeros(len(states), 0)
 
+    @abstractmethod
     def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
         """``[B, Z]`` of commands ``[B, C, A]`` and of `memory`, whose B may be 1."""
-        ...
 
 
-class ByController:
+class ByController(Conditioner):
     """Known actions through a controller, which looks at the state."""
 
     def __init__(self, controller: Controller) -> None:
@@ -107,32 +112,19 @@ class ByController:
         return self.controller.act(memory, actions)
 
 
-class ByTwin:
+class ByTwin(Conditioner):
     """Known actions as labels, by which the twin's world model was trained."""
 
-    looks = False
-
-    def __init__(self, twin: Twin, name: str) -> None:
+    def __init__(self, twin: ActionConditioned, name: str) -> None:
         self.twin, self.name, self.history = twin, name, twin.config.history
-
-    def memory(self, states: Tensor) -> Tensor:
-        """See `Conditioner`."""
-        return states.new_zeros(len(states), 0)
 
     def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
         """See `Conditioner`."""
         return self.twin.latents(self.name, actions)
 
 
-class ByLatents:
+class ByLatents(Conditioner):
     """Latent actions as they are."""
-
-    looks = False
-    history = 1
-
-    def memory(self, states: Tensor) -> Tensor:
-        """See `Conditioner`."""
-        return states.new_zeros(len(states), 0)
 
     def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
         """See `Conditioner`."""
@@ -158,21 +150,17 @@ class Imagination:
     project: Callable[[Tensor], Tensor]
     lift: Callable[[Tensor], Tensor]
     chunk: int
-    coarse: Draft | None = None
+    coarse: DistilledModel | None = None
 
     @classmethod
     def full(cls, world_model: WorldModel, chunk: int = 16) -> Imagination:
         """The world model itself."""
-        return cls(world_model, _same, _same, chunk)
+        return cls(world_model, lambda states: states, lambda states: states, chunk)
 
     @classmethod
-    def draft(cls, draft: Draft, chunk: int = 75) -> Imagination:
+    def draft(cls, draft: DistilledModel, chunk: int = 75) -> Imagination:
         """A draft of it."""
         return cls(draft.world_model, draft.project, draft.lift, chunk, draft)
-
-
-def _same(states: Tensor) -> Tensor:
-    return states
 
 
 class CoarseLook:
@@ -183,7 +171,7 @@ class CoarseLook:
     """
 
     @torch.no_grad()
-    def __init__(self, controller: Controller, draft: Draft) -> None:
+    def __init__(self, controller: Controller, draft: DistilledModel) -> None:
         """Args: a controller whose patches are whole coarse cells; the draft."""
         tokens, p, cell = controller.tokens, controller.config.patch, draft.cell
         self.controller, self.side = controller, draft.side
@@ -273,24 +261,21 @@ class ModelDynamics:
 
     def rollout(self, start: Start, actions: Tensor) -> Tensor:
         """See `Dynamics`."""
-        b, k = actions.shape[:2]
         with torch.set_grad_enabled(actions.requires_grad):
             parts = []
-            for problem in range(b):
-                alone = Start(*(x[problem : problem + 1] for x in (start.state, start.history, start.seen)))
+            for alone, candidates in zip(start.each(), actions, strict=True):
                 memory = self._memory(alone.seen)
-                for some in actions[problem].split(self.chunk):
+                for some in candidates.split(self.chunk):
                     steps = [p.states[:, 0].flatten(1) for _, p in self._run(alone, some, memory)]
                     parts.append(torch.stack(steps, 1))
-            return torch.cat(parts).unflatten(0, (b, k))
+            return torch.cat(parts).unflatten(0, actions.shape[:2])
 
     @torch.no_grad()
     def imagine(self, start: Start, actions: Tensor) -> tuple[Tensor, Prediction]:
         """See `Dynamics`."""
         latents, predictions = [], []
-        for problem in range(len(actions)):
-            alone = Start(*(x[problem : problem + 1] for x in (start.state, start.history, start.seen)))
-            done = list(self._run(alone, actions[problem : problem + 1], self._memory(alone.seen, True), True))
+        for alone, candidate in zip(start.each(), actions, strict=True):
+            done = self._run(alone, candidate[None], self._memory(alone.seen, exact=True), exact=True)
             latents.append(torch.stack([z for z, _ in done], 1))
             predictions.append([torch.cat(part, 1) for part in zip(*(p for _, p in done), strict=True)])
         joined = Prediction(*(torch.cat(part) for part in zip(*predictions, strict=True)))
@@ -313,17 +298,16 @@ class ModelDynamics:
         self, start: Start, actions: Tensor, memory: Tensor | None, exact: bool = False
     ) -> list[tuple[Tensor, Prediction]]:
         """Latents ``[K, Z]`` and predictions (``T = 1``) of each step, of candidates ``[K, S, A]`` from one start."""
-        model, c = self.imagination.world_model, self.conditioner.history
+        world_model, c = self.imagination.world_model, self.conditioner.history
         k, s = actions.shape[:2]
         commands = torch.cat([start.history.expand(k, -1, -1), actions], 1)
-        state = start.state.expand(k, -1, -1)
-        cache, done = model.new_cache(), []
+        seen = memory
+
+        def latent(t: int, states: Tensor) -> Tensor:
+            nonlocal seen
+            if t and self._look_again is not None:
+                seen = self._look_again(states)
+            return self.conditioner.latents(seen, commands[:, t : t + c])
+
         with self._computing(exact):
-            for t in range(s):
-                if t and self._look_again is not None:
-                    memory = self._look_again(state)
-                z = self.conditioner.latents(memory, commands[:, t : t + c])
-                prediction = model(state[:, None], z[:, None].float(), cache)
-                state = prediction.states[:, 0]
-                done.append((z, prediction))
-        return done
+            return list(predict(world_model, start.state.expand(k, -1, -1), latent, s))

@@ -7,7 +7,8 @@ the controller turns into the nearest one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,52 +16,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamdemo.data.episodes.format import ActionSpec
-from lamdemo.pipeline.control import KnownController
-from lamdemo.planning.planner import Plan
+from lamdemo.core.actions import ActionSpec
+from lamdemo.engine import KnownController
+from lamdemo.planning.plans import Plan
 from lamdemo.simulators import Simulator
+from lamdemo.simulators.tasks import Task
 
 NEAREST_SAMPLES = 128
 NEAREST_ROUNDS = 5
 _ELITES = 12
 
 
-class Goal(Protocol):
-    """What is to be reached in a simulator; see `lamdemo.simulators.tasks.Task`."""
-
-    @property
-    def seed(self) -> int:
-        """Of the scene."""
-        ...
-
-    @property
-    def start(self) -> object:
-        """A snapshot of the moment to start from."""
-        ...
-
-    @property
-    def goal_frame(self) -> np.ndarray:
-        """What is to be seen at the end, uint8 ``[H, W, 3]``."""
-        ...
-
-    @property
-    def goal_truth(self) -> Mapping[str, np.ndarray]:
-        """What is true there."""
-        ...
-
-    @property
-    def actions(self) -> np.ndarray:
-        """Those that led there, ``[S, A]``."""
-        ...
-
-
-class Policy(Protocol):
+class Policy(ABC):
     """What chooses the next command."""
 
-    def begin(self, task: Goal, seed: int) -> None:
+    def begin(self, task: Task, seed: int) -> None:  # noqa: B027 (most have nothing to forget)
         """Forget what was, and take a task on."""
-        ...
 
+    @abstractmethod
     def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
         """The next command ``[A]``.
 
@@ -68,7 +41,6 @@ class Policy(Protocol):
             frame: what is seen now, uint8 ``[H, W, 3]``.
             before: the commands so far, ``[t, A]``.
         """
-        ...
 
 
 class Plans(Protocol):
@@ -103,7 +75,7 @@ Callback = Callable[[int, Any, "Policy"], bool | None]
 
 
 def pursue(
-    sim: Simulator, task: Goal, policy: Policy, steps: int, *, seed: int = 0, callback: Callback | None = None
+    sim: Simulator, task: Task, policy: Policy, steps: int, *, seed: int = 0, callback: Callback | None = None
 ) -> Run:
     """Let a policy pursue a goal for some steps; it is not told when it is there, and may walk off again.
 
@@ -134,21 +106,18 @@ def pursue(
     )
 
 
-class Zero:
+class Zero(Policy):
     """Does nothing."""
 
     def __init__(self, spec: ActionSpec) -> None:
         self._zero = spec.zero
-
-    def begin(self, task: Goal, seed: int) -> None:
-        """See `Policy`."""
 
     def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
         """See `Policy`."""
         return self._zero
 
 
-class RandomPolicy:
+class RandomPolicy(Policy):
     """Draws each command as those of the training data are spread, whatever it sees."""
 
     def __init__(self, spec: ActionSpec, mean: np.ndarray, spread: np.ndarray) -> None:
@@ -156,7 +125,7 @@ class RandomPolicy:
         self._spec, self._mean, self._spread = spec, np.asarray(mean), np.asarray(spread)
         self._rng = np.random.default_rng(0)
 
-    def begin(self, task: Goal, seed: int) -> None:
+    def begin(self, task: Task, seed: int) -> None:
         """See `Policy`."""
         self._rng = np.random.default_rng(seed)
 
@@ -166,14 +135,14 @@ class RandomPolicy:
         return np.clip(drawn, self._spec.low, self._spec.high).astype(np.float32)
 
 
-class Hidden:
+class Hidden(Policy):
     """Knows the task's own actions, then does nothing: what can be reached at all."""
 
     def __init__(self, spec: ActionSpec) -> None:
         self._zero = spec.zero
         self._actions = self._zero[None]
 
-    def begin(self, task: Goal, seed: int) -> None:
+    def begin(self, task: Task, seed: int) -> None:
         """See `Policy`."""
         self._actions = task.actions
 
@@ -182,7 +151,7 @@ class Hidden:
         return self._actions[len(before)] if len(before) < len(self._actions) else self._zero
 
 
-class Planned:
+class Planned(Policy):
     """Receding horizon: plans, carries out the first commands, looks, and plans again from where it was.
 
     Attributes:
@@ -214,16 +183,17 @@ class Planned:
         self._rest = rest
         self.plan: Plan | None = None
 
-    def begin(self, task: Goal, seed: int) -> None:
+    def begin(self, task: Task, seed: int) -> None:
         """See `Policy`."""
         self._goal, self._seed = task.goal_frame, seed
         self._queue: list[np.ndarray] = []
+        self._executed = 0  # steps since the newest plan was made
         self.plan = None
 
     def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
         """See `Policy`."""
         if not self._queue:
-            warm = None if self.plan is None else self.plan.warm.shifted(self._replan)
+            warm = None if self.plan is None else self.plan.warm.shifted(self._executed)
             self.plan = self._planner.plan(
                 frame, self._goal, history=before if len(before) else None, seed=self._seed + len(before), warm=warm
             )
@@ -231,6 +201,7 @@ class Planned:
                 self._queue = [self._spec.zero]
             else:
                 self._queue = list(self._commands(self.plan, before)[: self._replan])
+            self._executed = len(self._queue)
         return self._queue.pop(0)
 
     def _commands(self, plan: Plan, before: np.ndarray) -> np.ndarray:

@@ -11,21 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lamdemo.planning.solver import (
-    Iterative,
-    Noise,
-    Objective,
-    Search,
-    SolverState,
-    around,
-    check_setting,
-)
-
-_BETA1, _BETA2 = 0.9, 0.99
+from lamdemo.planning.solver import Noise, Objective, Search, Solver, SolverConfig, SolverState, around, rank, setting
 
 
 @dataclass(frozen=True)
-class GradientConfig:
+class GradientConfig(SolverConfig):
     """How long gradients are followed.
 
     Attributes:
@@ -36,50 +26,45 @@ class GradientConfig:
             possible and gradients vanish, one would be lost for good.
     """
 
-    samples: int = 12
-    iterations: int = 30
-    rate: float = 0.2
-    bound: float = 3.0
-
-    def __post_init__(self) -> None:
-        check_setting("gradient", "samples", self.samples, 1, 10_000)
-        check_setting("gradient", "iterations", self.iterations, 1, 1000)
-        check_setting("gradient", "rate", self.rate, 1e-5, 10)
-        check_setting("gradient", "bound", self.bound, 0.1, 100)
+    solver = "gradient"
+    samples: int = setting(12, 1, 10_000)
+    iterations: int = setting(30, 1, 1000)
+    rate: float = setting(0.2, 1e-5, 10)
+    bound: float = setting(3.0, 0.1, 100)
 
 
-class Gradient(Iterative):
-    """See the module."""
+class Gradient(Solver):
+    """Follows the cost's gradient from several starts."""
 
-    def __init__(self, config: GradientConfig | None = None) -> None:
-        self.config = config or GradientConfig()
+    def propose(self, state: SolverState, noise: Noise, index: int) -> Tensor:
+        """See `Solver`; what gradients begin with."""
+        starts = around(state.mean, state.std, noise.normal(self.config.samples, *state.mean.shape[1:]))
+        return starts.clamp(-self.config.bound, self.config.bound)
+
+    def learn(self, state: SolverState, candidates: Tensor, costs: Tensor, elites: Tensor) -> SolverState:
+        """See `Solver`; the best candidate, and how far apart all are."""
+        top = candidates.gather(1, elites[:, :1, None, None].expand(-1, -1, *candidates.shape[2:]))[:, 0]
+        return SolverState(top, candidates.std(1, unbiased=False))
 
     def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
-        """See `Iterative.iterate`."""
+        """See `Solver`."""
         c = self.config
-        _, s, u = state.mean.shape
-        here = around(state.mean, state.std, noise.normal(c.samples, s, u)).clamp(-c.bound, c.bound)
-        first, second = torch.zeros_like(here), torch.zeros_like(here)
-        going, index = True, 0
+        here = self.propose(state, noise, 0).requires_grad_(True)
+        adam = torch.optim.Adam([here], c.rate, betas=(0.9, 0.99))
+        going = True
         while going:
-            costs, slope = _slopes(objective, here)
-            elites = search.rank(costs, max(c.samples // 4, 1))
-            index += 1
-            first = _BETA1 * first + (1 - _BETA1) * slope
-            second = _BETA2 * second + (1 - _BETA2) * slope.square()
-            size = (second / (1 - _BETA2**index)).sqrt() + 1e-8
-            after = (here - c.rate * first / (1 - _BETA1**index) / size).clamp(-c.bound, c.bound)
-            top = here.gather(1, elites[:, :1, None, None].expand(-1, -1, s, u))[:, 0]
-            going = search.record(here, costs, elites, top, here.std(1, unbiased=False))
-            here = after
-        # The next search starts around the best, as widely as this one did: gradients narrow nothing.
-        return SolverState(search.best, torch.ones_like(search.best))
+            with torch.enable_grad():
+                costs = objective(here)
+                (slope,) = torch.autograd.grad(costs.sum(), here)
+            here.grad = torch.nan_to_num(slope, 0.0, 0.0, 0.0)  # what is no number has no slope
+            tried, costs = here.detach().clone(), costs.detach()
+            elites = rank(costs, max(c.samples // 4, 1))
+            state = self.learn(state, tried, costs, elites)
+            going = search.record(tried, costs, elites, state.mean, state.std)
+            adam.step()
+            here.clamp_(-c.bound, c.bound)
+        return state
 
-
-def _slopes(objective: Objective, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Costs ``[B, K]`` and their gradients ``[B, K, S, U]``; of what is no number, none."""
-    with torch.enable_grad():
-        asked = candidates.detach().requires_grad_(True)
-        costs = objective(asked)
-        (slope,) = torch.autograd.grad(costs.sum(), asked)
-    return costs.detach(), torch.nan_to_num(slope, 0.0, 0.0, 0.0)
+    def after(self, state: SolverState, best: Tensor) -> SolverState:
+        """See `Solver`; as wide as this search began, for gradients narrow nothing."""
+        return SolverState(best, torch.ones_like(best))

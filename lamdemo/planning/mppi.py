@@ -5,71 +5,49 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from lamdemo.planning.solver import (
-    Iterative,
-    Noise,
-    Objective,
-    Search,
-    SolverState,
-    around,
-    check_setting,
-    take,
-)
+from lamdemo.planning.solver import Noise, Solver, SolverConfig, SolverState, around, setting, take
 
 
 @dataclass(frozen=True)
-class MPPIConfig:
+class MPPIConfig(SolverConfig):
     """How long MPPI searches.
 
     Attributes:
         samples: candidates an iteration, the mean itself among them.
-        elites: of them the best, among which the weights are shared out.
+        elites: how many of the best the weights are shared out among.
         iterations: how often.
         temperature: of the weights ``softmax(-cost / temperature)``, in standard deviations of the elites' costs, so
             that it means the same whatever the cost's units.
         smallest: spread below which it does not go.
     """
 
-    samples: int = 300
-    elites: int = 64
-    iterations: int = 12
-    temperature: float = 0.5
-    smallest: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_setting("mppi", "samples", self.samples, 2, 100_000)
-        check_setting("mppi", "elites", self.elites, 2, 100_000)
-        check_setting("mppi", "iterations", self.iterations, 1, 1000)
-        check_setting("mppi", "temperature", self.temperature, 1e-3, 1e3)
-        check_setting("mppi", "smallest", self.smallest, 0, 1)
+    solver = "mppi"
+    samples: int = setting(300, 2, 100_000)
+    elites: int = setting(64, 2, 100_000)
+    iterations: int = setting(12, 1, 1000)
+    temperature: float = setting(0.5, 1e-3, 1e3)
+    smallest: float = setting(0.05, 0, 1)
 
 
-class MPPI(Iterative):
-    """See the module."""
+class MPPI(Solver):
+    """Moves to the mean of the best candidates, weighted by their costs."""
 
-    def __init__(self, config: MPPIConfig | None = None) -> None:
-        self.config = config or MPPIConfig()
+    def propose(self, state: SolverState, noise: Noise, index: int) -> Tensor:
+        """See `Solver`."""
+        return around(state.mean, state.std, noise.normal(self.config.samples, *state.mean.shape[1:]))
 
-    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
-        """See `Iterative.iterate`."""
-        c = self.config
-        _, s, u = state.mean.shape
-        mean, std = state.mean, state.std
-        going = True
-        while going:
-            candidates = around(mean, std, noise.normal(c.samples, s, u))
-            costs = objective(candidates)
-            elites = search.rank(costs, c.elites)
-            best, cost = take(candidates, elites), costs.gather(1, elites)
-            # A candidate whose cost is no number weighs nothing; were all such, the search stays where it is.
-            known = cost.isfinite()
-            over = torch.where(known, cost - cost[:, :1], 0.0)
-            unit = (over.square().sum(1, keepdim=True) / known.sum(1, keepdim=True)).sqrt().clamp_min(1e-9)
-            weight = torch.softmax(torch.where(known, -over / (c.temperature * unit), -torch.inf), 1)[:, :, None, None]
-            centre = (weight * best).sum(1)
-            spread = (weight * (best - centre[:, None]).square()).sum(1).sqrt().clamp_min(c.smallest)
-            some = known.any(1)[:, None, None]
-            mean, std = torch.where(some, centre, mean), torch.where(some, spread, std)
-            going = search.record(candidates, costs, elites, mean, std)
-        return SolverState(mean, std)
+    def learn(self, state: SolverState, candidates: Tensor, costs: Tensor, elites: Tensor) -> SolverState:
+        """See `Solver`."""
+        best, cost = take(candidates, elites), costs.gather(1, elites)
+        # A candidate whose cost is no number weighs nothing; were all such, the search stays where it is.
+        known = cost.isfinite()
+        over = torch.where(known, cost - cost[:, :1], 0.0)
+        unit = (over.square().sum(1, keepdim=True) / known.sum(1, keepdim=True)).sqrt().clamp_min(1e-9)
+        weight = torch.softmax(torch.where(known, -over / (self.config.temperature * unit), -torch.inf), 1)
+        weight = weight[:, :, None, None]
+        centre = (weight * best).sum(1)
+        spread = (weight * (best - centre[:, None]).square()).sum(1).sqrt().clamp_min(self.config.smallest)
+        some = known.any(1)[:, None, None]
+        return SolverState(torch.where(some, centre, state.mean), torch.where(some, spread, state.std))

@@ -4,74 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lamdemo.errors import LamdemoError
-from lamdemo.models import Canvas
-from lamdemo.models.bottleneck import DiscreteBottleneck
-from lamdemo.models.companions import load_draft, load_twin
-from lamdemo.models.draft import Draft
-from lamdemo.models.twin import Twin
-from lamdemo.models.world_model import Prediction
-from lamdemo.pipeline.control import KnownController
-from lamdemo.pipeline.rollout import to_frames
-from lamdemo.planning.cem import CEM, CEMConfig
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
 from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum
-from lamdemo.planning.dynamics import (
-    ByController,
-    ByLatents,
-    ByTwin,
-    Conditioner,
-    Dynamics,
-    Imagination,
-    ModelDynamics,
-)
-from lamdemo.planning.gradient import Gradient, GradientConfig
-from lamdemo.planning.icem import ICEM, ICEMConfig
-from lamdemo.planning.mppi import MPPI, MPPIConfig
-from lamdemo.planning.parallel import beside
-from lamdemo.planning.random import RandomConfig, RandomShooting
+from lamdemo.planning.dynamics import Dynamics
+from lamdemo.planning.parallel import in_parallel
+from lamdemo.planning.plans import Imagined, Landscape, Plan, Problem
 from lamdemo.planning.solver import Callback, Iteration, Solution, Solver, SolverState, take
-from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space
-
-if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
-
-SOLVERS: dict[str, tuple[type[Any], Callable[[Any], Solver]]] = {
-    "cem": (CEMConfig, CEM),
-    "icem": (ICEMConfig, ICEM),
-    "mppi": (MPPIConfig, MPPI),
-    "gradient": (GradientConfig, Gradient),
-    "random": (RandomConfig, RandomShooting),
-}
-"""Solvers by name, each with its config."""
+from lamdemo.planning.spaces import KnownSpace, Space
 
 MAX_HORIZON = 32
-LATENT_PRIOR = 0.1  # weight of the prior in latent space
 _REOPENED = 0.5  # spread that a search which goes on from an earlier one has at least, in standard coordinates
 _SMALLEST_UNIT = 0.01  # of the goal's own size: start and goal may be the same picture
-
-
-def build_solver(name: str, **settings: Any) -> Solver:
-    """A solver by name, with its defaults but for ``settings``.
-
-    Raises:
-        LamdemoError: there is no such solver, or it has no such setting, or the setting is out of range.
-    """
-    if name not in SOLVERS:
-        raise LamdemoError(f"There is no solver {str(name)[:40]!r}; choose one of {', '.join(SOLVERS)}.")
-    config, solver = SOLVERS[name]
-    known = [f.name for f in dataclasses.fields(config)]
-    for setting in settings:
-        if setting not in known:
-            raise LamdemoError(f"The solver {name} has no setting {setting[:40]!r}; it has {', '.join(known)}.")
-    return solver(config(**settings))
 
 
 @dataclass(frozen=True)
@@ -93,126 +46,6 @@ class CostWeights:
     kind: Literal["gaussian", "shell"] = "shell"
     path: float = 0.0
     p: float = 2.0
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """From where to where, encoded; made by `Planner.problem`.
-
-    Attributes:
-        start: state ``[1, N, D]``.
-        goal: state ``[1, N, D]``.
-        history: commands before, ``[1, C - 1, A]``.
-        picture: of the start, uint8 ``[H, W, 3]``; None where only a state was given.
-    """
-
-    start: Tensor
-    goal: Tensor
-    history: Tensor
-    picture: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Imagined:
-    """Actions, and what the full world model expects of them.
-
-    Attributes:
-        actions: the known actions, float32 ``[S, A]`` in their own units; None of a plan in latent space.
-        latents: what the world model is given, float32 ``[S, Z]``.
-        states: after each step, float32 ``[S, N, D]``.
-        cost: by the full world model.
-        u: the actions in the standard coordinates of the space, float32 ``[S, U]``.
-        problem: between what they lead.
-        prediction: all that is predicted.
-        pipeline: what draws it.
-    """
-
-    actions: np.ndarray | None
-    latents: np.ndarray
-    states: np.ndarray
-    cost: float
-    u: np.ndarray
-    problem: Problem = field(repr=False)
-    prediction: Prediction = field(repr=False)
-    pipeline: TransferPipeline = field(repr=False)
-
-    def __len__(self) -> int:
-        """Steps."""
-        return len(self.latents)
-
-    @property
-    def start(self) -> np.ndarray | None:
-        """The picture from which they start, uint8 ``[H, W, 3]``; None where only its state was given."""
-        return self.problem.picture
-
-    @property
-    def first_state(self) -> np.ndarray:
-        """The state from which they start, float32 ``[N, D]``."""
-        return self.problem.start[0].cpu().numpy()
-
-    @torch.no_grad()
-    def frames(self) -> np.ndarray:
-        """The start and what is imagined after each step, uint8 ``[S + 1, H, W, 3]``, drawn at the start's size.
-
-        Raises:
-            LamdemoError: the plan was made from a state without a picture.
-        """
-        if self.start is None:
-            raise LamdemoError("This plan was made without a picture of its start; plan from a picture to see it.")
-        model = self.pipeline.model
-        picture = self.pipeline.to_tensor(self.start)[None]
-        canvas, state, drawn = Canvas(picture), self.problem.start, [self.start]
-        for t in range(len(self)):
-            step = Prediction(*(part[:, t : t + 1] for part in self.prediction))
-            with self.pipeline.computing():
-                rendering = model.render(state, step, picture)
-            picture, state = canvas.apply(rendering), step.states[:, 0]
-            drawn.append(to_frames(picture)[0])
-        return np.stack(drawn)
-
-
-@dataclass(frozen=True, eq=False)
-class Plan(Imagined):
-    """What to do to get from a start to a goal, and what is expected to happen.
-
-    Attributes:
-        idle_cost: of doing nothing, by the full world model.
-        draft_cost: of the plan by the draft that the search used; None where it used none.
-        costs: lowest cost so far after each iteration of the search, float32 ``[I]``; the draft's, where one is used.
-        elite_costs: mean cost of each iteration's elites, float32 ``[I]``.
-        seed: of the search.
-        seconds: how long it took.
-        stopped: whether it was stopped before its end; the best so far is then the plan.
-        warm: where to start the search for the next plan (`SolverState.shifted` by the steps taken).
-    """
-
-    idle_cost: float
-    draft_cost: float | None
-    costs: np.ndarray
-    elite_costs: np.ndarray
-    seed: int
-    seconds: float
-    stopped: bool
-    warm: SolverState
-
-
-@dataclass(frozen=True, eq=False)
-class Landscape:
-    """The cost over two coordinates of the action, which all steps share.
-
-    Attributes:
-        axes: which coordinates.
-        names: theirs.
-        x: values along the first, float32 ``[P]``: known actions in their own units, latents in standard coordinates.
-        y: values along the second, float32 ``[P]``.
-        costs: float32 ``[P, P]``, a row for each y.
-    """
-
-    axes: tuple[int, int]
-    names: tuple[str, str]
-    x: np.ndarray
-    y: np.ndarray
-    costs: np.ndarray
 
 
 class Planner:
@@ -256,8 +89,8 @@ class Planner:
         self.horizon, self.refine, self.history = horizon, refine, history
 
     @property
-    def spec(self) -> Any:
-        """What the known actions are (`ActionSpec`); None in latent space."""
+    def spec(self) -> ActionSpec | None:
+        """What the known actions are; None in latent space."""
         return self.space.spec if isinstance(self.space, KnownSpace) else None
 
     # Problems.
@@ -327,7 +160,7 @@ class Planner:
         def judged(u: Tensor) -> Tensor:
             # Judged as they are imagined: all states of all candidates together would not fit the cache.
             parts = self.space.decode(u).split(dynamics.chunk, 1)
-            return torch.cat(beside(lambda some: cost(dynamics.rollout(start, some), some), parts), 1)
+            return torch.cat(in_parallel(lambda some: cost(dynamics.rollout(start, some), some), parts), 1)
 
         return judged
 
@@ -512,126 +345,3 @@ class Planner:
 
 def _is_picture(given: Any) -> bool:
     return isinstance(given, np.ndarray) and given.ndim == 3 and given.dtype == np.uint8
-
-
-def build_planner(
-    pipeline: TransferPipeline,
-    *,
-    controller: str | KnownController = "car",
-    space: Literal["known", "latent"] = "known",
-    solver: str = "cem",
-    draft: bool | Draft | None = None,
-    twin: bool | Twin = False,
-    horizon: int = 3,
-    refine: int = 32,
-    weights: CostWeights | Mapping[str, Any] | None = None,
-    latents: np.ndarray | Tensor | None = None,
-    dims: int = 12,
-    look: Literal["each", "start"] = "each",
-    dtype: torch.dtype = torch.bfloat16,
-    **settings: Any,
-) -> Planner:
-    """A planner of a checkpoint.
-
-    Args:
-        pipeline: the checkpoint.
-        controller: of the known actions, by name or itself; not needed in latent space.
-        space: "known" searches known actions, "latent" the latent actions themselves.
-        solver: one of `SOLVERS`.
-        draft: search with the checkpoint's draft (True), without (False), or as there is one (None); or a draft.
-        twin: let the world model trained on labels imagine: the checkpoint's, or one that is given. It is searched
-            in the same coordinates as with the controller.
-        horizon: H.
-        refine: see `Planner`.
-        weights: of the cost. In latent space a prior keeps latents where they live unless this says otherwise.
-        latents: ``[M, Z]`` whose principal components span the latent space; those that came with the checkpoint
-            (a sample of its training's) without them.
-        dims: of the latent space.
-        look: whether the controller looks at every imagined state, or only at the start.
-        dtype: to search in; plans are judged at last in the checkpoint's own.
-        settings: of the solver.
-
-    Raises:
-        LamdemoError: something asked for is not there, or a setting is out of range.
-    """
-    if space not in ("known", "latent"):
-        raise LamdemoError(f"There is no space {str(space)[:40]!r}; plan in known or latent.")
-    searching = build_solver(solver, **settings)
-    model, device = pipeline.model, pipeline.model.device
-    given = CostWeights(**weights) if isinstance(weights, Mapping) else weights
-    world_model = model.world_model
-    conditioner: Conditioner
-    searched: Space
-    if space == "latent":
-        if twin:
-            raise LamdemoError("The twin knows no latent actions; plan over known ones.")
-        searched, conditioner = _latent_space(pipeline, latents, dims), ByLatents()
-        given = given or CostWeights(prior=LATENT_PRIOR)
-    else:
-        known = pipeline.controller(controller) if isinstance(controller, str) else controller
-        mean, scale = known.controller.mean, known.controller.std
-        conditioner = ByController(known.controller)
-        if twin:
-            other = twin if isinstance(twin, Twin) else _twin_of(pipeline)
-            name = next((n for n in (known.name, known.spec.name) if n in other.names), None)
-            if name is None:
-                raise LamdemoError(
-                    f"The twin knows {', '.join(other.names)} and not {known.name}; choose one of these."
-                )
-            # Searched in the controller's coordinates: were each to search around what its own training data
-            # (flipped, reversed or not) had on average, the two would not be compared by what they imagine alone.
-            world_model, conditioner = other.world_model, ByTwin(other, name)
-        searched = KnownSpace(known.spec, mean.float().to(device), scale.float().clamp_min(1e-6).to(device))
-    width = len(searched.idle)
-    coarse = _draft_of(pipeline, draft, bool(twin))
-
-    def dynamics(imagination: Imagination) -> ModelDynamics:
-        return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
-
-    chunk = {} if device.type == "cpu" else {"chunk": 4096}
-    return Planner(
-        pipeline,
-        dynamics(Imagination.full(world_model, **chunk)),
-        searched,
-        searching,
-        draft=None if coarse is None else dynamics(Imagination.draft(coarse, **chunk)),
-        weights=given,
-        horizon=horizon,
-        refine=refine,
-        history=conditioner.history,
-    )
-
-
-def _draft_of(pipeline: TransferPipeline, asked: bool | Draft | None, twin: bool) -> Draft | None:
-    if isinstance(asked, Draft) or asked is False:
-        return asked or None
-    found = None
-    if pipeline.folder is not None:
-        found = load_draft(pipeline.folder, pipeline.model.device, twin=twin)
-    if found is None and asked:
-        whose = "twin" if twin else "world model"
-        raise LamdemoError(f"The checkpoint {pipeline.name} has no draft of its {whose}; plan without one.")
-    return found
-
-
-def _twin_of(pipeline: TransferPipeline) -> Twin:
-    found = load_twin(pipeline.folder, pipeline.model.device) if pipeline.folder is not None else None
-    if found is None:
-        raise LamdemoError(f"The checkpoint {pipeline.name} has no twin; plan with its controllers.")
-    return found
-
-
-def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | None, dims: int) -> LatentSpace:
-    if latents is None:
-        if pipeline.familiarity is None:
-            raise LamdemoError(
-                f"The checkpoint {pipeline.name} brings no sample of latents; give those of a recording."
-            )
-        latents = pipeline.familiarity.latents
-    channels = pipeline.model.config.bottleneck.channels
-    if latents.ndim != 2 or latents.shape[1] != channels:
-        raise LamdemoError(f"These latents are not of {pipeline.name}, whose have {channels} numbers.")
-    bottleneck, device = pipeline.model.bottleneck, pipeline.model.device
-    codes = bottleneck.codes.detach().float() if isinstance(bottleneck, DiscreteBottleneck) else None
-    space = LatentSpace.fit(latents, dims, codes=codes)
-    return LatentSpace(space.mean.to(device), space.basis.to(device), space.std.to(device), codes)

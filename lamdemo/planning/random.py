@@ -1,52 +1,42 @@
-"""Random shooting: many candidates, the best of them. What every other solver has to beat with the same budget."""
+"""Random shooting: the best of many candidates, which every other solver has to beat with the same budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lamdemo.planning.solver import (
-    Iterative,
-    Noise,
-    Objective,
-    Search,
-    SolverState,
-    check_setting,
-)
+from torch import Tensor
+
+from lamdemo.planning.solver import Noise, Solver, SolverConfig, SolverState, setting
 
 
 @dataclass(frozen=True)
-class RandomConfig:
+class RandomConfig(SolverConfig):
     """How much is tried: as much as the paper's CEM does.
 
     Attributes:
         samples: candidates an iteration.
-        elites: of which the mean cost is told.
+        elites: of how many of the best the mean cost is told.
         iterations: how often; nothing is learned between them.
     """
 
-    samples: int = 300
-    elites: int = 10
-    iterations: int = 15
-
-    def __post_init__(self) -> None:
-        check_setting("random", "samples", self.samples, 1, 100_000)
-        check_setting("random", "elites", self.elites, 1, 100_000)
-        check_setting("random", "iterations", self.iterations, 1, 1000)
+    solver = "random"
+    samples: int = setting(300, 1, 100_000)
+    elites: int = setting(10, 1, 100_000)
+    iterations: int = setting(15, 1, 1000)
 
 
-class RandomShooting(Iterative):
-    """See the module."""
+class RandomShooting(Solver):
+    """Draws all candidates from where it began, and learns nothing."""
 
-    def __init__(self, config: RandomConfig | None = None) -> None:
-        self.config = config or RandomConfig()
+    def propose(self, state: SolverState, noise: Noise, index: int) -> Tensor:
+        """See `Solver`."""
+        drawn = noise.normal(self.config.samples, *state.mean.shape[1:])
+        return state.mean[:, None] + state.std[:, None] * drawn
 
-    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
-        """See `Iterative.iterate`."""
-        c = self.config
-        _, s, u = state.mean.shape
-        going = True
-        while going:
-            candidates = state.mean[:, None] + state.std[:, None] * noise.normal(c.samples, s, u)
-            costs = objective(candidates)
-            going = search.record(candidates, costs, search.rank(costs, c.elites), state.mean, state.std)
-        return SolverState(search.best, state.std)
+    def learn(self, state: SolverState, candidates: Tensor, costs: Tensor, elites: Tensor) -> SolverState:
+        """See `Solver`."""
+        return state
+
+    def after(self, state: SolverState, best: Tensor) -> SolverState:
+        """See `Solver`."""
+        return SolverState(best, state.std)

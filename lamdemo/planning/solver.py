@@ -1,4 +1,4 @@
-"""What every solver shares: the Protocol, what it tells while it runs, what it returns, and where its noise comes from.
+"""What every solver shares: its loop, what it tells while it runs, what it returns, and where its noise comes from.
 
 A solver searches standard coordinates ``u`` (see `spaces`) for the smallest value of an objective it knows nothing
 about. It never sees a model, an action or a picture, so solvers, models and costs combine freely. Shape letters
@@ -11,12 +11,12 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 Objective = Callable[[Tensor], Tensor]
 """Candidates ``[B, K, S, U]`` to costs ``[B, K]``. Differentiable where a candidate asks for its gradient."""
@@ -119,40 +119,6 @@ class Solution:
     stopped: bool = False
 
 
-@runtime_checkable
-class Solver(Protocol):
-    """Looks for the candidate of lowest cost.
-
-    The same seed and start give the same solution, whatever was computed before, and each problem's noise is its
-    own: a problem solved among others gets the noise it would get alone.
-    """
-
-    def solve(
-        self,
-        objective: Objective,
-        shape: tuple[int, int, int],
-        *,
-        seed: int | Sequence[int] = 0,
-        start: SolverState | None = None,
-        callback: Callback | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Solution:
-        """Minimize ``objective`` over candidates of ``shape`` ``(B, S, U)``.
-
-        Args:
-            objective: candidates ``[B, K, S, U]`` to costs ``[B, K]``.
-            shape: problems, steps, coordinates.
-            seed: of all noise; one number for all problems (each then gets the same noise) or one for each.
-            start: where an earlier search of the same shape ended; N(0, 1) without it.
-            callback: see `Callback`.
-            device: of the candidates.
-
-        Raises:
-            ValueError: ``seed`` or ``start`` is not of the given shape.
-        """
-        ...
-
-
 class Noise:
     """Normal noise for each problem from its own generator, on the CPU, so that devices do not change it."""
 
@@ -187,19 +153,10 @@ class Noise:
         return coloured[:, :, :steps] / ((scale.square() * weight).sum() / (2 * steps)).sqrt()
 
 
-def starting_state(shape: tuple[int, int, int], start: SolverState | None, device: torch.device | str) -> SolverState:
-    """``start``, or N(0, 1).
-
-    Raises:
-        ValueError: ``start`` is of another shape.
-    """
-    if start is None:
-        return SolverState(torch.zeros(shape, device=device), torch.ones(shape, device=device))
-    if start.mean.shape != shape or start.std.shape != shape:
-        raise ValueError(f"a search of shape {tuple(start.mean.shape)} cannot go on as one of {shape}")
-    return SolverState(
-        start.mean.to(device), start.std.to(device), {name: values.to(device) for name, values in start.extra.items()}
-    )
+def rank(costs: Tensor, count: int) -> Tensor:
+    """Indices ``[B, count]`` of the lowest costs, best first; of equal ones the earlier. NaN comes last."""
+    known = torch.where(costs.isnan(), torch.full_like(costs, torch.inf), costs)
+    return known.sort(dim=1, stable=True).indices[:, : min(count, costs.shape[1])]
 
 
 def take(candidates: Tensor, index: Tensor) -> Tensor:
@@ -217,46 +174,36 @@ class Search:
 
     def __init__(self, iterations: int, callback: Callback | None) -> None:
         self.iterations, self.callback = iterations, callback
-        self._best: Tensor | None = None
-        self._best_cost: Tensor | None = None
+        self.stopped = False
+        self._last: Iteration | None = None
         self._best_costs: list[Tensor] = []
         self._elite_costs: list[Tensor] = []
-        self.last: Iteration | None = None
-        self.stopped = False
-
-    def rank(self, costs: Tensor, count: int) -> Tensor:
-        """Indices ``[B, count]`` of the lowest costs, best first; of equal ones the earlier. NaN comes last."""
-        known = torch.where(costs.isnan(), torch.full_like(costs, torch.inf), costs)
-        return known.sort(dim=1, stable=True).indices[:, : min(count, costs.shape[1])]
 
     def record(self, candidates: Tensor, costs: Tensor, elites: Tensor, mean: Tensor, std: Tensor) -> bool:
         """Note an iteration. Returns whether to go on."""
         first = elites[:, :1]
-        top, cost = take(candidates, first)[:, 0], costs.gather(1, first)[:, 0]
-        if self._best is None or self._best_cost is None:
-            self._best, self._best_cost = top, cost
-        else:
-            better = (cost < self._best_cost) | (self._best_cost.isnan() & ~cost.isnan())
-            self._best = torch.where(better[:, None, None], top, self._best)
-            self._best_cost = torch.where(better, cost, self._best_cost)
+        best, cost = take(candidates, first)[:, 0], costs.gather(1, first)[:, 0]
+        if self._last is not None:
+            before = self._last.best_cost
+            better = (cost < before) | (before.isnan() & ~cost.isnan())
+            best = torch.where(better[:, None, None], best, self._last.best)
+            cost = torch.where(better, cost, before)
         index = len(self._best_costs)
-        self.last = Iteration(index, self.iterations, candidates, costs, elites, mean, std, self._best, self._best_cost)
-        self._best_costs.append(self._best_cost)
-        self._elite_costs.append(self.last.elite_cost)
-        self.stopped = self.callback is not None and self.callback(self.last) is False
+        self._last = Iteration(index, self.iterations, candidates, costs, elites, mean, std, best, cost)
+        self._best_costs.append(cost)
+        self._elite_costs.append(self._last.elite_cost)
+        self.stopped = self.callback is not None and self.callback(self._last) is False
         return not self.stopped and index + 1 < self.iterations
 
     @property
-    def best(self) -> Tensor:
-        """The best so far, ``[B, S, U]``."""
-        if self._best is None:
+    def last(self) -> Iteration:
+        """The newest iteration."""
+        if self._last is None:
             raise ValueError("nothing was tried")
-        return self._best
+        return self._last
 
     def solution(self, state: SolverState) -> Solution:
-        """What was found."""
-        if self.last is None:
-            raise ValueError("nothing was tried")
+        """What was found, and where the next search begins."""
         return Solution(
             self.last.best,
             self.last.best_cost,
@@ -268,10 +215,45 @@ class Search:
         )
 
 
-class Iterative(ABC):
-    """What all our solvers share: each says only how it searches."""
+class Solver(ABC):
+    """Looks for the candidate of lowest cost: tries some, ranks them, and tries others.
+
+    Each solver says only which it tries (`propose`) and what it learns of them (`learn`). The same seed and start give
+    the same solution, whatever was computed before, and each problem's noise is its own: a problem solved among others
+    gets the noise it would get alone.
+
+    Attributes:
+        config: with ``iterations`` and ``elites``, how many candidates count as the best.
+    """
 
     config: Any
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def propose(self, state: SolverState, noise: Noise, index: int) -> Tensor:
+        """Candidates ``[B, K, S, U]`` of iteration ``index``."""
+
+    @abstractmethod
+    def learn(self, state: SolverState, candidates: Tensor, costs: Tensor, elites: Tensor) -> SolverState:
+        """Where to search next, given costs ``[B, K]`` and which candidates are the best, ``[B, L]``, best first."""
+
+    def after(self, state: SolverState, best: Tensor) -> SolverState:
+        """Where the next search begins, given the best candidate ``[B, S, U]`` of this one."""
+        return state
+
+    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
+        """Search from ``state`` on, telling ``search`` of each iteration; returns where it ends."""
+        going, index = True, 0
+        while going:
+            candidates = self.propose(state, noise, index)
+            costs = objective(candidates)
+            elites = rank(costs, self.config.elites)
+            state = self.learn(state, candidates, costs, elites)
+            going = search.record(candidates, costs, elites, state.mean, state.std)
+            index += 1
+        return state
 
     @torch.no_grad()
     def solve(
@@ -284,27 +266,52 @@ class Iterative(ABC):
         callback: Callback | None = None,
         device: torch.device | str = "cpu",
     ) -> Solution:
-        """See `Solver.solve`."""
+        """Minimize ``objective`` over candidates of ``shape`` ``(B, S, U)``.
+
+        Args:
+            objective: candidates ``[B, K, S, U]`` to costs ``[B, K]``.
+            shape: problems, steps, coordinates.
+            seed: of all noise; one number for all problems (each then gets the same noise) or one for each.
+            start: where an earlier search of the same shape ended; N(0, 1) without it.
+            callback: see `Callback`.
+            device: of the candidates.
+
+        Raises:
+            ValueError: ``seed`` or ``start`` is not of the given shape.
+        """
+        if start is None:
+            start = SolverState(torch.zeros(shape), torch.ones(shape))
+        if start.mean.shape != shape or start.std.shape != shape:
+            raise ValueError(f"a search of shape {tuple(start.mean.shape)} cannot go on as one of {shape}")
+        kept = {name: values.to(device) for name, values in start.extra.items()}
+        state = SolverState(start.mean.to(device), start.std.to(device), kept)
         search = Search(self.config.iterations, callback)
-        state = starting_state(shape, start, device)
-        return search.solution(self.iterate(objective, state, Noise(seed, shape[0], device), search))
-
-    @abstractmethod
-    def iterate(self, objective: Objective, state: SolverState, noise: Noise, search: Search) -> SolverState:
-        """Search from ``state`` on, telling ``search`` of each iteration; returns where the next search begins."""
+        state = self.iterate(objective, state, Noise(seed, shape[0], device), search)
+        return search.solution(self.after(state, search.last.best))
 
 
-_COUNTS = ("samples", "elites", "iterations")
+def setting(default: float, low: float, high: float | str) -> Any:
+    """A setting of a solver, from ``low`` to ``high``: a number, or the name of an earlier setting."""
+    return field(default=default, metadata={"range": (low, high)})
 
 
-def check_setting(solver: str, name: str, value: float, low: float, high: float) -> None:
-    """See that a solver's setting lies between ``low`` and ``high``.
+@dataclass(frozen=True)
+class SolverConfig:
+    """What all solvers' configs share: settings are checked when one is made.
 
     Raises:
-        LamdemoError: it does not.
+        LamdemoError: a setting is out of its range, or no (whole) number.
     """
-    kinds, number = (int, "a whole number") if name in _COUNTS else ((int, float), "a number")
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        raise LamdemoError(
-            f"The solver {solver} takes as {name} {number} from {low:g} to {high:g}, not {str(value)[:40]}."
-        )
+
+    solver: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value, (low, high) = getattr(self, f.name), f.metadata["range"]
+            high = getattr(self, high) if isinstance(high, str) else high
+            kinds, number = (int, "a whole number") if isinstance(f.default, int) else ((int, float), "a number")
+            if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+                raise LamdemoError(
+                    f"The solver {self.solver} takes as {f.name} {number} from {low:g} to {high:g}, not "
+                    f"{str(value)[:40]}."
+                )

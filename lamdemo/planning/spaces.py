@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamdemo.data.episodes.format import ActionSpec
-from lamdemo.errors import LamdemoError
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
 
 
 @runtime_checkable

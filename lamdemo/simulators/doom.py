@@ -22,7 +22,7 @@ from typing import Any, Self
 import cv2
 import numpy as np
 
-from lamdemo.data.episodes.format import ActionSpec, Channel
+from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.simulators.doom_maps import DoomMap, build
 from lamdemo.simulators.simulator import FPS, Observation, Truth, checked_action, checked_seed
 

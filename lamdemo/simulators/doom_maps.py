@@ -373,6 +373,74 @@ def _run(
     blocking.append((*point(low), *point(high)))
 
 
+Spot = tuple[float, float, float]
+"""Something round that stands there: x, y and radius, in map units."""
+
+
+def _spot(
+    rng: np.random.Generator,
+    cells: np.ndarray,
+    rooms: list[tuple[int, int, int, int]],
+    walls: list[tuple[float, ...]],
+    taken: list[Spot],
+    radius: float,
+) -> tuple[float, float, int] | None:
+    """A place ``(x, y, sector)`` for something round: within one sector, and so far from all that one can pass."""
+    gap = 2 * RADIUS + 16
+    for _ in range(12):
+        x0, y0, w, h = rooms[int(rng.integers(len(rooms)))]
+        x, y = x0 * CELL + rng.random() * w * CELL, y0 * CELL + rng.random() * h * CELL
+        ring = radius + 4
+        low, high = np.floor((np.array([x, y]) - ring) / CELL), np.floor((np.array([x, y]) + ring) / CELL)
+        (xa, ya), (xb, yb) = low.astype(int), high.astype(int)
+        if min(xa, ya) < 0:
+            continue
+        block = cells[xa : xb + 1, ya : yb + 1]
+        if block.min() < 0 or block.min() != block.max():
+            continue
+        if any(math.hypot(x - u, y - v) < radius + r + gap for u, v, r in taken):
+            continue
+        # Either against the wall or far enough from it: nothing between that one would get stuck in.
+        edge = min(
+            math.hypot(
+                max(min(s[0], s[2]) - x, x - max(s[0], s[2]), 0), max(min(s[1], s[3]) - y, y - max(s[1], s[3]), 0)
+            )
+            for s in walls
+        )
+        if not radius + 12 < edge < radius + gap:
+            return x, y, int(block.min())
+    return None
+
+
+def _pillar(
+    rng: np.random.Generator, out: _Writer, sectors: list[_Sector], x: float, y: float, radius: float, inside: int
+) -> list[tuple[float, ...]]:
+    """A box or pillar in the sector ``inside``; returns its edges."""
+    corners = int(rng.choice([4, 4, 4, 6, 8]))
+    turn = rng.random() * 2 * math.pi if rng.random() < 0.6 else math.pi / corners
+    # Counter-clockwise, so the outside is to the right of each side.
+    angles = [turn + 2 * math.pi * k / corners for k in range(corners)]
+    ring = [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
+    picture = _pick(rng, BOXES) if rng.random() < 0.65 else _pick(rng, WALLS)
+    base = sectors[inside]
+    height = int(rng.integers(3, 17)) * 8
+    solid = rng.random() < 0.3 or height + 24 > base.ceiling
+    if not solid:
+        box = _Sector(**{**vars(base), "floor": height, "floor_picture": _pick(rng, FLOORS)})
+        if base.ceiling_picture != "F_SKY1" and rng.random() < 0.2:
+            box.ceiling -= min(32, max(0, base.ceiling - height - 24))
+        number = out.sector(box)
+    edges = list(zip(ring, [*ring[1:], ring[0]], strict=True))
+    for begin, end in edges:
+        a, b = out.vertex(*begin), out.vertex(*end)
+        if solid:
+            out.line(a, b, out.side(inside, 0, middle=picture))
+        else:
+            front = out.side(inside, 0, bottom=picture, top=picture)
+            out.line(a, b, front, out.side(number, 0, bottom=picture, top=picture))
+    return [(*begin, *end) for begin, end in edges]
+
+
 def build(seed: int) -> DoomMap:
     """The map of a seed; the same bytes for the same seed."""
     rng = np.random.default_rng([seed, 0xD00])
@@ -380,86 +448,25 @@ def build(seed: int) -> DoomMap:
     out = _Writer()
     for sector in sectors:
         out.sector(sector)
-    segments = _walls(rng, out, cells, sectors)
-    taken: list[tuple[float, float, float]] = []  # of what stands there: x, y, radius
-
-    def spot(radius: float, gap: float) -> tuple[float, float, int] | None:
-        """A place for something round: within one sector and so far from everything that one can pass."""
-        for _ in range(12):
-            x0, y0, w, h = rooms[int(rng.integers(len(rooms)))]
-            x, y = x0 * CELL + rng.random() * w * CELL, y0 * CELL + rng.random() * h * CELL
-            ring = radius + 4
-            low, high = np.floor((np.array([x, y]) - ring) / CELL), np.floor((np.array([x, y]) + ring) / CELL)
-            (xa, ya), (xb, yb) = low.astype(int), high.astype(int)
-            if min(xa, ya) < 0:
-                continue
-            block = cells[xa : xb + 1, ya : yb + 1]
-            if block.min() < 0 or block.min() != block.max():
-                continue
-            if any(math.hypot(x - u, y - v) < radius + r + gap for u, v, r in taken):
-                continue
-            # Either against the wall or far enough from it: nothing between that one would get stuck in.
-            edge = min(
-                math.hypot(max(sx0 - x, x - sx1, 0), max(sy0 - y, y - sy1, 0))
-                for sx0, sy0, sx1, sy1 in (
-                    (min(s[0], s[2]), min(s[1], s[3]), max(s[0], s[2]), max(s[1], s[3])) for s in walls
-                )
-            )
-            if edge < radius + gap and edge > radius + 12:
-                continue
-            return x, y, int(block.min())
-        return None
-
-    walls = list(segments)
+    walls = _walls(rng, out, cells, sectors)
+    segments, taken = list(walls), list[Spot]()
     area = sum(w * h for _, _, w, h in rooms)
     for _ in range(int(rng.integers(area // 40 + 1, area // 14 + 3))):
         radius = float(rng.uniform(24, 76))
-        found = spot(radius, 2 * RADIUS + 16)
-        if found is None:
-            continue
-        x, y, inside = found
-        taken.append((x, y, radius))
-        corners = int(rng.choice([4, 4, 4, 6, 8]))
-        turn = rng.random() * 2 * math.pi if rng.random() < 0.6 else math.pi / corners
-        # Counter-clockwise, so the outside is to the right of each side.
-        ring = [
-            (
-                x + radius * math.cos(turn + 2 * math.pi * k / corners),
-                y + radius * math.sin(turn + 2 * math.pi * k / corners),
-            )
-            for k in range(corners)
-        ]
-        picture = _pick(rng, BOXES) if rng.random() < 0.65 else _pick(rng, WALLS)
-        base = sectors[inside]
-        height = int(rng.integers(3, 17)) * 8
-        solid = rng.random() < 0.3 or height + 24 > base.ceiling
-        if not solid:
-            box = _Sector(**{**vars(base), "floor": height, "floor_picture": _pick(rng, FLOORS)})
-            if base.ceiling_picture != "F_SKY1" and rng.random() < 0.2:
-                box.ceiling -= min(32, max(0, base.ceiling - height - 24))
-            number = out.sector(box)
-        for k in range(corners):
-            (xa_, ya_), (xb_, yb_) = ring[k], ring[(k + 1) % corners]
-            a, b = out.vertex(xa_, ya_), out.vertex(xb_, yb_)
-            if solid:
-                out.line(a, b, out.side(inside, 0, middle=picture))
-            else:
-                front = out.side(inside, 0, bottom=picture, top=picture)
-                out.line(a, b, front, out.side(number, 0, bottom=picture, top=picture))
-            segments.append((xa_, ya_, xb_, yb_))
-    discs: list[tuple[float, float, float]] = []
+        if (found := _spot(rng, cells, rooms, walls, taken, radius)) is not None:
+            x, y, inside = found
+            taken.append((x, y, radius))
+            segments += _pillar(rng, out, sectors, x, y, radius, inside)
+    discs: list[Spot] = []
     for _ in range(int(rng.integers(2, area // 16 + 4))):
         kind = int(rng.choice(list(THINGS)))
-        radius = THINGS[kind]
         # The engine's bodies are squares; at a corner they reach further than at a side.
-        reach = math.sqrt(2) * (16 + radius) + 0.5
-        found = spot(reach - RADIUS + 4, 2 * RADIUS + 16)
-        if found is None:
-            continue
-        x, y, _ = found
-        taken.append((x, y, reach - RADIUS))
-        discs.append((x, y, reach))
-        out.thing(kind, x, y, int(rng.integers(0, 8)) * 45)
+        reach = math.sqrt(2) * (16 + THINGS[kind]) + 0.5
+        if (found := _spot(rng, cells, rooms, walls, taken, reach - RADIUS + 4)) is not None:
+            x, y, _ = found
+            taken.append((x, y, reach - RADIUS))
+            discs.append((x, y, reach))
+            out.thing(kind, x, y, int(rng.integers(0, 8)) * 45)
     scene = DoomMap(
         wad=b"",
         name=str(rng.choice(["MAP01", "MAP12", "MAP21"])),  # the sky goes by the map's number
@@ -477,8 +484,8 @@ def build(seed: int) -> DoomMap:
     best = -math.inf
     for place in scene.places[:24]:
         heading = float(rng.random() * 360)
-        ahead = np.array([math.cos(math.radians(heading)), math.sin(math.radians(heading))])
-        free = next((d for d in range(16, 640, 16) if scene.clearance(place + ahead * d) < 0), 640)
+        forward = np.array([math.cos(math.radians(heading)), math.sin(math.radians(heading))])
+        free = next((d for d in range(16, 640, 16) if scene.clearance(place + forward * d) < 0), 640)
         score = -abs(free - 300) + scene.clearance(place)
         if score > best:
             best, scene.start, scene.heading = score, place, heading

@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
-from lamdemo.data.episodes.format import ActionSpec, Episode
-from lamdemo.errors import LamdemoError
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.episodes.episode import Episode
 from lamdemo.simulators.simulator import Observation, Simulator
 
 Behaviour = Literal["random", "scripted", "mixed"]

@@ -16,8 +16,8 @@ from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
-from lamdemo.data.episodes.format import ActionSpec
-from lamdemo.errors import LamdemoError
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
 
 FPS = 4.0
 """Steps a second, in all simulators: the rate at which the paper's models see video."""

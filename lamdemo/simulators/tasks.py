@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 from lamdemo.simulators.recording import actor, noise
 from lamdemo.simulators.simulator import Observation, Simulator, Truth
 

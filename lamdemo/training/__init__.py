@@ -2,6 +2,7 @@
 
 from lamdemo.training.config import TrainConfig
 from lamdemo.training.family import FamilyConfig, train_family
-from lamdemo.training.trainer import Trainer, train, training_recordings
+from lamdemo.training.material import SceneSources, training_recordings
+from lamdemo.training.trainer import Trainer, train
 
-__all__ = ["FamilyConfig", "TrainConfig", "Trainer", "train", "train_family", "training_recordings"]
+__all__ = ["FamilyConfig", "SceneSources", "TrainConfig", "Trainer", "train", "train_family", "training_recordings"]

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lamdemo.data.scenes import SceneConfig
+from lamdemo.core.config import read_toml
+from lamdemo.data.scenes import ThingSceneConfig
 from lamdemo.data.videos import AugmentConfig, CacheConfig
-from lamdemo.errors import LamdemoError
-from lamdemo.models.checkpoint import config_from_dict
-from lamdemo.models.latent_action_model import LossConfig, ModelConfig
+from lamdemo.models import ModelConfig
+from lamdemo.training.loop import Schedule
+from lamdemo.training.objective import LossConfig
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """How weights are moved.
+class OptimizerConfig(Schedule):
+    """How weights of a model are moved.
 
     Attributes:
-        steps: how many steps the schedule spans.
-        learning_rate: at its peak.
-        warmup: share of the steps in which it rises; it then falls along a cosine.
-        floor: share of the peak at which it ends.
-        weight_decay: AdamW's and Muon's.
-        clip: largest norm of the gradient.
-        ema: decay of the moving average of the weights (rising to it from 0).
+        fresh: times the learning rate, for weights that the checkpoint a run starts from lacked.
         muon: move the transformer's matrices with Muon instead of AdamW (paper, appendix A).
     """
 
     steps: int = 5000
     learning_rate: float = 1e-3
-    warmup: float = 0.05
     floor: float = 0.02
-    weight_decay: float = 0.02
-    clip: float = 1.0
     ema: float = 0.999
+    fresh: float = 1.0
     muon: bool = False
 
 
@@ -44,11 +36,12 @@ class BatchConfig:
 
     Attributes:
         clips: real clips.
-        pairs: pairs of procedural scenes (two clips each).
+        pairs: pairs of scenes (two clips each).
         frames: frames of each clip.
         swapped: share of the pairs whose latents are exchanged.
         weights: weight of each folder of videos (1 where none is given).
         photographs: how many frames of the videos serve as photographs in scenes.
+        workers: processes that prefetch batches; 0 makes them between the steps.
     """
 
     clips: int = 4
@@ -57,9 +50,10 @@ class BatchConfig:
     swapped: float = 0.5
     weights: dict[str, float] = field(default_factory=dict)
     photographs: int = 1200
+    workers: int = 1
 
     def __post_init__(self) -> None:
-        if self.frames < 2 or min(self.clips, self.pairs, self.photographs) < 0:
+        if self.frames < 2 or min(self.clips, self.pairs, self.photographs, self.workers) < 0:
             raise ValueError("a batch needs clips of at least two frames, and no number below zero")
         if self.clips + self.pairs == 0 or (self.pairs and self.photographs == 0):
             raise ValueError("a batch needs clips or pairs, and pairs need photographs")
@@ -76,7 +70,7 @@ class TrainConfig:
         batch: on what.
         cache: how videos are decoded.
         augment: how they are varied.
-        scenes: how procedural scenes are drawn.
+        scenes: how scenes of things are drawn.
         bottleneck_warmup: share of the steps over which the bottleneck's constraint comes into force.
         bf16: compute in bfloat16 where that is safe.
         compile: compile the model (worth its time on large GPUs only).
@@ -90,7 +84,7 @@ class TrainConfig:
     batch: BatchConfig = field(default_factory=BatchConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    scenes: SceneConfig = field(default_factory=SceneConfig)
+    scenes: ThingSceneConfig = field(default_factory=ThingSceneConfig)
     bottleneck_warmup: float = 0.25
     bf16: bool = True
     compile: bool = False
@@ -99,17 +93,5 @@ class TrainConfig:
 
     @classmethod
     def read(cls, path: str | Path) -> TrainConfig:
-        """Read a TOML file; what it does not say has its default.
-
-        Raises:
-            LamdemoError: the file is missing, is no TOML, or names something unknown.
-        """
-        path = Path(path)
-        try:
-            return config_from_dict(cls, tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise LamdemoError(
-                f"The training config {path.name} cannot be read; give an existing TOML file."
-            ) from error
-        except (ValueError, ArithmeticError) as error:
-            raise LamdemoError(f"The training config {path.name} cannot be used: {error}.") from error
+        """Read a TOML file; see `read_toml`."""
+        return read_toml(cls, path, "The training config")

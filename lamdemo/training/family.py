@@ -13,10 +13,9 @@ import json
 import shutil
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,23 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from lamdemo.data.scenes import TrueMotion
+from lamdemo.core.config import read_toml
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import write_safely
+from lamdemo.data.scenes import SceneBank
 from lamdemo.data.splits import Split
-from lamdemo.errors import LamdemoError
+from lamdemo.data.videos import Recording
 from lamdemo.models.bottleneck import BottleneckConfig, DiscreteBottleneck
-from lamdemo.models.checkpoint import WEIGHTS_NAME, config_from_dict, load_checkpoint, write_safely
+from lamdemo.models.checkpoint import WEIGHTS_NAME, load_checkpoint
 from lamdemo.models.encoder import imagenet_weights
-from lamdemo.pipeline.familiarity import save_latents
+from lamdemo.training.batches import Batch
 from lamdemo.training.config import OptimizerConfig, TrainConfig
-from lamdemo.training.trainer import STATE_NAME, Batch, Trainer, run, training_material
+from lamdemo.training.latents import keep_sample
+from lamdemo.training.material import SceneSources, training_material
+from lamdemo.training.trainer import Trainer
 
 RECIPE_NAME = "recipe.json"
 _DONE = "done"  # marks a part that was trained to its end
-_LATENTS_KEPT = 4096  # latents of a member's own training steps that it keeps, to tell what it has seen
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,8 @@ class FamilyConfig:
 
     @classmethod
     def read(cls, path: str | Path) -> FamilyConfig:
-        """Read a TOML file; what it does not say has its default.
-
-        Raises:
-            LamdemoError: the file is missing, is no TOML, or names something unknown.
-        """
-        path = Path(path)
-        try:
-            return config_from_dict(cls, tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise LamdemoError(f"The recipe {path.name} cannot be read; give an existing TOML file.") from error
-        except (ValueError, ArithmeticError) as error:
-            raise LamdemoError(f"The recipe {path.name} cannot be used: {error}.") from error
+        """Read a TOML file; see `read_toml`."""
+        return read_toml(cls, path, "The recipe")
 
     def member(self, name: str) -> TrainConfig:
         """The recipe of one member's branch."""
@@ -112,7 +105,7 @@ class PreparedBatches:
     def __init__(self, maker: Trainer, steps: int) -> None:
         """Make ``steps`` batches with ``maker``'s sampler and encoder."""
         side = maker.config.model.decoder.picture
-        self._kept: list[tuple[Tensor, Tensor, TrueMotion | None, Tensor]] = []
+        self._kept: list[Batch] = []
         # Not from step 0, whose batches the maker was trained on.
         first = maker.config.optimizer.steps
         for step in tqdm(range(first, first + steps), desc="encoding", disable=None):
@@ -122,15 +115,16 @@ class PreparedBatches:
             b, t = batch.pictures.shape[:2]
             small = F.interpolate(batch.pictures.flatten(0, 1), (side, side), mode="area")
             small = (small * 255).round().to(torch.uint8).reshape(b, t, 3, side, side)
-            self._kept.append((small, batch.donors, batch.motion, states))
+            self._kept.append(batch._replace(pictures=small, states=states))
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
-        small, donors, motion, states = self._kept[step % len(self._kept)]
-        return Batch(small.float() / 255, donors, motion, states.float())
+        kept = self._kept[step % len(self._kept)]
+        assert kept.states is not None
+        return kept._replace(states=kept.states.float()).to(kept.pictures.device)
 
 
 @torch.no_grad()
@@ -167,7 +161,7 @@ def train_family(
     out: Path,
     *,
     split: Split | None = None,
-    photos: Path | None = None,
+    sources: SceneSources | None = None,
     cache: Path | None = None,
     device: str = "cpu",
     start_from: Path | None = None,
@@ -181,7 +175,7 @@ def train_family(
         out: gets ``stem/`` and ``<member>/``, each as `lamdemo.training.train` writes them, and
             ``checkpoints/<member>/``.
         split: which clips are for training; all without it.
-        photos: folder of photographs for the scenes, beside frames of the videos.
+        sources: cut-outs and photographs for the scenes.
         cache: where decoded frames are kept; ``out/cache`` by default.
         device: where to compute.
         start_from: folder of the checkpoint that the stem begins with.
@@ -193,79 +187,119 @@ def train_family(
     Raises:
         LamdemoError: for anything the user can mend.
     """
-    start = time.monotonic()
-
-    def left() -> float | None:
-        return None if stop_after is None else max(stop_after - (time.monotonic() - start) / 60, 0.0)
-
     recipe = json.dumps(dataclasses.asdict(config), indent=1)
     _check_recipe(out, recipe)
-    material = training_material(config.stem, videos, cache or out / "cache", split=split, photos=photos)
+    start = time.monotonic()
+    material = training_material(config.stem, videos, cache or out / "cache", split=split, sources=sources)
     out.mkdir(parents=True, exist_ok=True)
     write_safely(out / RECIPE_NAME, recipe.encode())
+    made = _Family(config, material, out, device, None if stop_after is None else start + 60 * stop_after)
+    done: list[Path] = []
+    first = partial(made.trainer, config.stem, start_from)
+    if not made.part("stem", first, videos=len(material[0])):
+        return done
+    # The default's branch first, so that there is one if time runs out; it is trained further when all are there.
+    names = sorted(config.members, key=lambda n: n != config.default)
+    for name in [*names, config.default]:
+        final = out / "checkpoints" / name
+        if not (final / WEIGHTS_NAME).is_file():
+            last = made.branch(name)
+            if last is not None and name == config.default and config.finish.steps:
+                if len(done) < len(names) - 1:
+                    continue
+                last = made.finish(name, last)
+            if last is None:
+                return done
+            _complete(last, final, made.batches, device)
+            tqdm.write(f"finished: {name}", file=sys.stderr)
+        done += [final] * (final not in done)
+    return done
 
-    def trainer(recipe: TrainConfig, weights: Path | None, batches: Callable[[int], Batch] | None) -> Trainer:
+
+class _Family:
+    """The parts of a family, each trained from where it stopped; those that were trained to their end are passed over.
+
+    Args:
+        config: the recipe.
+        material: recordings and the material of scenes.
+        out: see `train_family`.
+        device: where to compute.
+        until: stop at that time of the clock `time.monotonic`, to be gone on with.
+    """
+
+    def __init__(
+        self,
+        config: FamilyConfig,
+        material: tuple[list[Recording], SceneBank | None],
+        out: Path,
+        device: str,
+        until: float | None,
+    ) -> None:
+        self.config, self.material, self.out, self.device, self.until = config, material, out, device, until
+
+    @cached_property
+    def batches(self) -> PreparedBatches:
+        """Batches that all members see, encoded with the stem."""
+        return PreparedBatches(self.trainer(self.config.stem, self.stem), self.config.branch.steps)
+
+    @property
+    def stem(self) -> Path:
+        """The stem's checkpoint."""
+        return self.out / "stem" / "checkpoint"
+
+    def trainer(
+        self, recipe: TrainConfig, weights: Path | None, batches: Callable[[int], Batch] | None = None
+    ) -> Trainer:
+        """A trainer that begins with a checkpoint's weights, or with random ones."""
         return Trainer(
             recipe,
-            *material,
-            device=device,
+            *self.material,
+            device=self.device,
             encoder_weights=imagenet_weights() if weights is None else None,
             batches=batches,
             start_from=weights,
             own_bottleneck=True,
         )
 
-    def part(name: str, make: Callable[[], Trainer], **about: Any) -> bool:
+    def part(self, name: str, make: Callable[[], Trainer], **about: Any) -> bool:
         """Train one part to its end, from where it stopped; whether the end was reached."""
-        folder = out / name
+        folder = self.out / name
         if (folder / _DONE).exists():
             return True
         made = make()
-        if (folder / "state" / STATE_NAME).exists():
-            made.load_state(folder / "state")
-        if not run(made, folder, stop_after=left(), about=about):
+        made.about = about
+        if (folder / "state" / made.state_name).exists():
+            made.resume(folder / "state")
+        left = None if self.until is None else max((self.until - time.monotonic()) / 60, 0.0)
+        if not made.train(folder, minutes=left):
             return False
         (folder / _DONE).touch()
         return True
 
-    done: list[Path] = []
-    if not part("stem", lambda: trainer(config.stem, start_from, None), videos=len(material[0])):
-        return done
-    stem = out / "stem" / "checkpoint"
-    batches: PreparedBatches | None = None
+    def about(self, name: str) -> dict[str, Any]:
+        """What a member's checkpoint says of itself."""
+        steps = self.config.stem.optimizer.steps, self.config.branch.steps
+        return {"family": name, "stem_steps": steps[0], "branch_steps": steps[1]}
 
-    def member(name: str, batches: PreparedBatches) -> Trainer:
-        made = trainer(config.member(name), stem, batches)
+    def branch(self, name: str) -> Path | None:
+        """Train a member from the stem on; its checkpoint, or None where it was stopped."""
+        done = self.part(name, partial(self.member, name, self.batches), **self.about(name))
+        return self.out / name / "checkpoint" if done else None
+
+    def member(self, name: str, batches: PreparedBatches) -> Trainer:
+        """A member's trainer; codes begin where latents are."""
+        made = self.trainer(self.config.member(name), self.stem, batches)
         bottleneck = made.model.bottleneck
         if isinstance(bottleneck, DiscreteBottleneck):
             latents = _unlimited_latents(made, batches)
-            bottleneck.set_codes(spread_codes(len(bottleneck.codes), latents, config.stem.seed))
+            bottleneck.set_codes(spread_codes(len(bottleneck.codes), latents, self.config.stem.seed))
         return made
 
-    # The default's branch first, so that there is one if time runs out; it is trained further when all are there.
-    names = sorted(config.members, key=lambda n: n != config.default)
-    for name in [*names, config.default]:
-        final = out / "checkpoints" / name
-        if (final / WEIGHTS_NAME).is_file():
-            done += [final] * (final not in done)
-            continue
-        if batches is None:
-            batches = PreparedBatches(trainer(config.stem, stem, None), config.branch.steps)
-        about = {"family": name, "stem_steps": config.stem.optimizer.steps, "branch_steps": config.branch.steps}
-        if not part(name, partial(member, name, batches), **about):
-            return done
-        last = out / name / "checkpoint"
-        if name == config.default and config.finish.steps:
-            if len(done) < len(names) - 1:
-                continue
-            about["finish_steps"] = config.finish.steps
-            if not part(f"{name}-finish", partial(trainer, config.finishing(), last, None), **about):
-                return done
-            last = out / f"{name}-finish" / "checkpoint"
-        _complete(last, final, batches, device)
-        done.append(final)
-        tqdm.write(f"finished: {name}", file=sys.stderr)
-    return done
+    def finish(self, name: str, checkpoint: Path) -> Path | None:
+        """Train the default member further; its checkpoint, or None where it was stopped."""
+        make = partial(self.trainer, self.config.finishing(), checkpoint)
+        done = self.part(f"{name}-finish", make, **self.about(name), finish_steps=self.config.finish.steps)
+        return self.out / f"{name}-finish" / "checkpoint" if done else None
 
 
 def _check_recipe(out: Path, recipe: str) -> None:
@@ -293,10 +327,7 @@ def _complete(checkpoint: Path, final: Path, batches: PreparedBatches, device: s
         states = batches(step).states
         assert states is not None
         found.append(model.infer(states.to(device)).float().cpu().numpy())
-    latents = np.concatenate(found)  # [clips, T-1, Z]
-    clips = np.repeat(np.arange(len(latents)), latents.shape[1])
-    kept = np.random.default_rng(0).permutation(len(clips))[:_LATENTS_KEPT]
     with contextlib.suppress(ValueError):  # too few of them, after a run of a few steps, judge nothing
-        save_latents(unfinished, latents.reshape(len(clips), -1)[kept], clips[kept])
+        keep_sample(unfinished, np.concatenate(found))
     shutil.rmtree(final, ignore_errors=True)
     unfinished.rename(final)

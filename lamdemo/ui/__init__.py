@@ -6,15 +6,21 @@ with it, in the background while the page opens.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
+
+from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["build_page", "launch_options", "serve"]
+__all__ = ["LOOPBACK", "build_page", "launch_options", "serve"]
+
+LOOPBACK = ("", "127.0.0.1", "::1", "localhost")  # hosts that only this machine reaches
 
 
 def build_page(pipeline: Any = None) -> gr.Blocks:
@@ -37,20 +43,65 @@ def serve(pipeline: Any = None, *, host: str | None = None, port: int | None = N
     Args:
         pipeline: see `lamdemo.ui.page.build_page`.
         host: address to listen at; by default only for this machine, or for all where ``SPACE_ID`` is set, or
-            ``LAMDEMO_HOST`` (to an address, or to anything else for all).
+            ``LAMDEMO_HOST`` or ``GRADIO_SERVER_NAME`` (to an address, or to anything else for all).
         port: by default ``GRADIO_SERVER_PORT``, or 7860.
         options: more for Gradio's ``launch``.
+
+    Raises:
+        LamdemoError: there is no such address here, or the port is taken.
     """
-    # The page must work where nothing but this machine can be reached.
+    # The page must work where nothing but this machine can be reached, and no proxy leads to this machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
-    asked = os.environ.get("LAMDEMO_HOST", "")
+    direct = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "", "localhost", "127.0.0.1", "::1"]
+    os.environ["no_proxy"] = ",".join(filter(None, direct))
+    # Gradio asks at this address whether a port is free, and not everything that can be listened at can be asked.
+    named = os.environ.pop("GRADIO_SERVER_NAME", "")
     if host is None:
-        host = "127.0.0.1"
-        if asked or os.environ.get("SPACE_ID"):
-            host = asked if asked.count(".") == 3 or ":" in asked else "0.0.0.0"
+        host = _host(named)
     if port is None:
-        port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
+        port = _port(os.environ.get("GRADIO_SERVER_PORT") or "7860")
+    family = _checked_address(host, port)
     if threading.current_thread() is threading.main_thread():
         # Containers are stopped this way, and only an orderly end removes the temporary files.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    build_page(pipeline).launch(server_name=host, server_port=port, **(launch_options() | options))
+    name = f"[{host}]" if family == socket.AF_INET6 and ":" in host else host
+    build_page(pipeline).launch(server_name=name, server_port=port, **(launch_options() | options))
+
+
+def _host(named: str) -> str:
+    """The address to listen at where none is given, from the environment."""
+    asked = os.environ.get("LAMDEMO_HOST", "") or ("" if named in LOOPBACK else named)
+    if not asked and not os.environ.get("SPACE_ID"):
+        return "127.0.0.1"
+    # Tells the page that its visitors are not at this machine.
+    os.environ.setdefault("LAMDEMO_HOST", asked)
+    return asked if asked.count(".") == 3 or ":" in asked else "0.0.0.0"
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise LamdemoError(f"GRADIO_SERVER_PORT is {text[:20]!r}, which is no port; give one from 1 to 65535.")
+    return int(text)
+
+
+def _checked_address(host: str, port: int) -> socket.AddressFamily:
+    """Find out, before seconds are spent on loading, whether the page can be at an address.
+
+    Returns:
+        The family of the address.
+
+    Raises:
+        LamdemoError: there is no such address here, or the port is taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except (socket.gaierror, UnicodeError) as error:
+        raise LamdemoError(f"There is no host {host[:80]!r}; give an address of this machine with --host.") from error
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise LamdemoError(f"Port {port} is taken or may not be used; give another with --port.") from error
+        raise LamdemoError(f"{host[:80]} is no address of this machine; give one of its own with --host.") from error
+    return family

@@ -16,6 +16,7 @@ const TEN = {
   light: ['#3f90da', '#ffa90e', '#bd1f01', '#832db6', '#a96b59', '#e76300', '#5fbfc4', '#b9ac70', '#717581', '#94a4a2'],
   dark: ['#5aa5ea', '#ffb733', '#e8553a', '#b57be0', '#c08a7a', '#ff8a3d', '#92dadd', '#cfc38d', '#8d92a1', '#a9b8b6'],
 };
+const FILMED = { light: '#1c1917', dark: '#fafaf9' };
 const REST = { light: '#cdc7c0', dark: '#4b4641' };
 const GROUPS = { light: ['#b45309', '#0f766e', '#6d28d9', '#be185d'], dark: ['#fbbf24', '#2dd4bf', '#c4b5fd', '#f9a8d4'] };
 const SYMBOLS = ['diamond', 'triangle', 'square', 'ring'];
@@ -397,7 +398,7 @@ function start(root) {
       return {
         type, x, y, ...(three() ? { z } : {}), mode: 'markers', hoverinfo: 'skip', visible: !isHidden(layer),
         marker: {
-          color: layer.colour(), size: dot(), line: { width: 0 }, opacity: (layer.below ? 0.55 : 0.82) * (three() ? 1.1 : 1),
+          color: layer.colour(), size: (layer.large ? 1.35 : 1) * dot(), line: { width: 0 }, opacity: (layer.below ? 0.55 : 0.82) * (three() ? 1.1 : 1),
           symbol: three() && renderer === 'software' ? 'square' : 'circle',
         },
       };
@@ -416,9 +417,13 @@ function start(root) {
     const name = settings.colour;
     if (name === 'source') colouring = categories(a.source, (v) => data.sources[v], 'not known');
     else if (name === 'kind') {
-      colouring = categories(a.kind, (v) => data.kinds[v], 'not known');
-      // Two actions at once lie among the first of the two, and would hide it.
-      for (const layer of colouring.layers) if (layer.label === 'both') layer.below = true;
+      colouring = categories(a.kind, (v) => data.kinds[v], 'filmed clips');
+      for (const layer of colouring.layers) {
+        // Two actions at once lie among the first of the two, and would hide it.
+        if (layer.label === 'both') layer.below = true;
+        // A drawn scene has a kind, a filmed clip has none. Those are few, and what most want to see: dark, large, on top.
+        if (layer.key === 'none') Object.assign(layer, { below: false, large: true, colour: () => FILMED[shade()] });
+      }
     }
     else if (name === 'cluster') colouring = categories(a.cluster, clusterName, 'in no cluster');
     else if (name === 'density') colouring = continuum(a.density, data.units.density, { signed: false, ends: [0, 1] });

@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamdemo.latent_space.atlas import SHEET
-from lamdemo.models.checkpoint import write_safely
+from lamdemo.core.files import write_safely
+from lamdemo.latent_space.thumbnails import SHEET
 
 if TYPE_CHECKING:
     from lamdemo.latent_space.atlas import Atlas

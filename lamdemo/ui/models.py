@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -9,17 +10,19 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lamdemo.errors import LamdemoError
+from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import aside
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.engine import TransferPipeline
 
 Loader = Callable[[str], "TransferPipeline"]
 
-DEFAULT = "noisy"
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w./-]*)?")
 _log = logging.getLogger(__name__)
 
@@ -36,12 +39,13 @@ def load(name: str) -> TransferPipeline:
         LamdemoError: there is none, it is damaged, or a public page was asked for a folder.
     """
     # Here and not above: torch takes seconds to import, and the page opens without it.
-    from lamdemo.pipeline import TransferPipeline, bundled_checkpoints
+    from lamdemo.engine import TransferPipeline, bundled_checkpoints
+    from lamdemo.engine.pretrained import hub_id
 
-    bundled = bundled_checkpoints()
+    name, bundled = hub_id(name), bundled_checkpoints()
     if name in bundled:
         return TransferPipeline.from_pretrained(bundled[name].resolve())
-    if name == DEFAULT:
+    if name == DEFAULT_CHECKPOINT:
         return TransferPipeline.from_pretrained()
     # A visitor must not learn which folders this machine has, and a folder would go before a Hub id.
     if is_public() and (not _HUB_ID.fullmatch(name) or Path(name).exists()):
@@ -51,7 +55,7 @@ def load(name: str) -> TransferPipeline:
 
 def choices(default: str) -> list[tuple[str, str]]:
     """Labels and names of the checkpoints that can be chosen: the default, then the other bundled ones."""
-    from lamdemo.pipeline import bundled_checkpoints, describe_checkpoint
+    from lamdemo.engine import bundled_checkpoints, describe_checkpoint
 
     bundled = bundled_checkpoints()
     found = []
@@ -74,9 +78,10 @@ class Models:
         default: name of the one that is meant without a name, which stays.
     """
 
-    def __init__(self, loader: Loader = load, keep: int = 2, default: str = DEFAULT):
+    def __init__(self, loader: Loader = load, keep: int = 2, default: str = DEFAULT_CHECKPOINT):
         self._loader, self._keep, self.default = loader, keep, default
         self._loaded: OrderedDict[str, TransferPipeline] = OrderedDict()
+        self._loading: dict[str, Future[TransferPipeline]] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -94,13 +99,32 @@ class Models:
         """
         name = name or self.default
         with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._loader(name)
-            self._loaded.move_to_end(name)
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+                return self._loaded[name]
+            mine = name not in self._loading
+            given = self._loading.setdefault(name, Future())
+        # Only who asked for the same one waits for it, and who waits lets others compute.
+        with aside():
+            if mine:
+                self._load(name, given)
+            return given.result()
+
+    def _load(self, name: str, given: Future[TransferPipeline]) -> None:
+        try:
+            made = self._loader(name)
+        except BaseException as error:
+            with self._lock:
+                del self._loading[name]  # whoever asks next tries anew
+            given.set_exception(error)
+            return
+        with self._lock:
+            del self._loading[name]
+            self._loaded[name] = made
             others = [n for n in self._loaded if n not in (self.default, name)]
             for old in others[: max(len(self._loaded) - self._keep, 0)]:
                 del self._loaded[old]
-            return self._loaded[name]
+        given.set_result(made)
 
     def warm(self) -> None:
         """Begin to load the default in the background, so that the first click does not wait for it."""
@@ -113,4 +137,7 @@ class Models:
             except Exception:
                 _log.exception("The default checkpoint could not be loaded")
 
-        threading.Thread(target=work, name="lamdemo-warm", daemon=True).start()
+        thread = threading.Thread(target=work, name="lamdemo-warm", daemon=True)
+        thread.start()
+        # A program that ends while torch is being loaded would be aborted.
+        atexit.register(thread.join, 15.0)

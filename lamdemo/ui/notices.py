@@ -7,7 +7,8 @@ import logging
 
 import gradio as gr
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import Cancelled
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Notice:
     """Turns an error into a sentence on the page, so that the code after the block puts things right.
 
     Attributes:
-        said: whether there was one.
+        said: whether there was one; of what was cancelled nothing is said.
     """
 
     said = False
@@ -32,7 +33,9 @@ class Notice:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, LamdemoError):
+        if isinstance(error, Cancelled):
+            pass  # who cancelled knows
+        elif isinstance(error, LamdemoError):
             say(str(error))
         elif isinstance(error, Exception):
             _log.error("An event of the page failed", exc_info=error)

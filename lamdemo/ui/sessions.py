@@ -1,4 +1,4 @@
-"""What the server keeps for each open page: a folder of its own, and the word to stop."""
+"""What the server keeps for each open page: a folder of its own, the word to stop, and its turns at the model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import Turns
 
 if TYPE_CHECKING:
     from lamdemo.ui.drive.work import DriveSession
-    from lamdemo.ui.plan.work import PlanSession
+    from lamdemo.ui.inputs import SourceView
+    from lamdemo.ui.plan.records import PlanSession
     from lamdemo.ui.space.work import SpaceSession
-    from lamdemo.ui.work import SourceView
 
 MAX_AGE = 3600.0  # seconds without a sign of life after which a session's files go
 
@@ -31,10 +32,11 @@ class Session:
 
     Attributes:
         folder: where its files are; its name cannot be guessed, since files are served by their path.
-        stop: set when the transfer in progress shall end with what it has.
+        stops: for each place of the page what ends the job in progress there when it is set, with what it has.
         source: what is known of the source on show.
         result: HTML of the last result, to be put back when a new transfer fails.
         compared: the same of the last comparison.
+        again: whether the transfer that was on show is to be made again, see `lamdemo.ui.memory`.
         space: what goes on in the latent space's tab; None before it was opened.
         drive: the same of the drive's tab.
         plan: the same of the plan's tab.
@@ -43,15 +45,20 @@ class Session:
     """
 
     folder: Path
-    stop: threading.Event = field(default_factory=threading.Event)
+    stops: dict[str, threading.Event] = field(default_factory=dict)
     source: SourceView | None = None
     result: str | None = None
     compared: str | None = None
+    again: bool = False
     space: SpaceSession | None = None
     drive: DriveSession | None = None
     plan: PlanSession | None = None
     count: int = 0
     touched: float = field(default_factory=time.monotonic)
+
+    def stop(self, place: str) -> threading.Event:
+        """What ends the job in progress in a place; each job has its own, so that no other's end can end it."""
+        return self.stops.setdefault(place, threading.Event())
 
     @contextmanager
     def place(self, kind: str) -> Iterator[Path]:
@@ -83,10 +90,12 @@ class Sessions:
 
     Attributes:
         root: folder of their folders, removed when the program ends.
+        turns: whose turn it is to compute.
     """
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="lamdemo-")).resolve()
+        self.turns = Turns()
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
         atexit.register(shutil.rmtree, self.root, ignore_errors=True)
@@ -114,7 +123,8 @@ class Sessions:
     def _drop(self, key: str) -> None:
         session = self._sessions.pop(key, None)
         if session is not None:
-            session.stop.set()
+            for stop in list(session.stops.values()):
+                stop.set()
             shutil.rmtree(session.folder, ignore_errors=True)
 
     def __len__(self) -> int:

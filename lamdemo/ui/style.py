@@ -6,12 +6,16 @@ from __future__ import annotations
 from typing import Any
 
 CSS = """
-.gradio-container { width: 100% !important; max-width: 1360px !important; margin: 0 auto !important; padding: 0 24px 40px !important; }
+/* Clipped and not hidden, which would make it the frame of whatever sticks to the top and never scrolls. */
+.gradio-container { overflow: clip !important; width: 100% !important; max-width: 1360px !important; margin: 0 auto !important; padding: 0 24px 40px !important; }
 .gradio-container .main, .gradio-container .main > .wrap, .gradio-container main { padding: 0 !important; }
-#lam-head { padding: 30px 2px 4px; }
-#lam-head h1 { font-size: 1.7rem; font-weight: 650; letter-spacing: -.02em; margin: 0 0 6px; line-height: 1.15;
+.gradio-container footer, .gradio-container footer button { color: var(--lam-soft) !important; opacity: 1 !important; }
+#lam-head { padding: 20px 2px 0; }
+#lam-head h1 { font-size: 1.6rem; font-weight: 650; letter-spacing: -.02em; margin: 0 0 4px; line-height: 1.15;
   color: var(--body-text-color); }
-#lam-head p { font-size: 1.02rem; line-height: 1.5; max-width: 74ch; margin: 0; color: var(--lam-soft); }
+#lam-head p { font-size: .96rem; line-height: 1.45; margin: 0; color: var(--lam-soft); }
+#lam-head b { color: inherit; }
+#lam-head a, .lam-text a { color: var(--lam-accent); }
 
 :root { --lam-soft: #57534e; --lam-line: #e3dfda; --lam-card: #ffffff; --lam-stage: #efece8; --lam-bar: #c9c3bc;
   --lam-accent: #0f766e; --lam-accent-soft: #d5ebe7; --lam-far: #b45309; --lam-far-soft: #fdf0dc; }
@@ -31,7 +35,23 @@ CSS = """
   max-width: 4.6em; }
 #lam-more input[type=number] { max-width: none; }
 
-/* The place to drop a file: flat, dashed, as high as it must be. */
+/* Clip, picture, result: three columns, or on a phone two above one. */
+#lam-trio { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 14px; align-items: start; }
+#lam-trio > .lam-card { min-width: 0 !important; }
+#lam-trio .lam-turn:not(:has(p)) { display: none; }
+#lam-trio .lam-card.lam-over { outline: 3px dashed var(--lam-accent); outline-offset: -3px; }
+.lam-own { flex-wrap: nowrap !important; gap: 8px !important; }
+.lam-own button { min-width: 0 !important; }
+#lam-film, #lam-snap { flex: 0 0 auto; }
+.lam-hidden { display: none !important; }
+#lam-do { flex-wrap: nowrap; align-items: center; gap: 8px !important; }
+#lam-go { flex: 1 1 120px; }
+#lam-stop { flex: 0 0 auto; }
+#lam-keep { gap: 6px !important; }
+#lam-keep button { padding: 4px 5px; white-space: nowrap; font-size: .78rem; }
+#lam-amount { flex-direction: row; gap: 28px !important; }
+
+/* The place to drop a file in the other tabs: flat, dashed, as high as it must be. */
 .lam-file { border: 1px dashed var(--lam-bar) !important; border-radius: 10px !important; overflow: hidden !important;
   min-height: 0 !important; }
 .lam-file > label, .lam-file > .block-label, .lam-file [data-testid=block-label] { border: 0 !important;
@@ -58,6 +78,11 @@ CSS = """
 .lam-strip .lam-top { display: flex; justify-content: space-between; font-size: .76rem; color: var(--lam-soft);
   margin-bottom: 4px; gap: 8px; }
 .lam-bars, .lam-frames { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); }
+.lam-range { position: relative; touch-action: pan-y; cursor: pointer; user-select: none; }
+.lam-handle { position: absolute; top: -3px; bottom: -3px; width: 26px; margin-left: -13px; cursor: ew-resize;
+  touch-action: none; display: grid; place-items: center; }
+.lam-handle::before { content: ""; width: 4px; height: 100%; border-radius: 3px; background: var(--body-text-color); }
+.lam-handle:focus-visible { outline: 2px solid var(--lam-accent); outline-offset: 1px; border-radius: 6px; }
 .lam-bars { height: 58px; align-items: end; border-bottom: 1px solid var(--lam-line); }
 .lam-bars span { display: block; margin: 0 8%; border-radius: 3px 3px 0 0; background: var(--lam-bar); min-height: 2px; }
 .lam-bars span.on { background: var(--lam-accent); }
@@ -67,9 +92,6 @@ CSS = """
 .lam-frames span { display: block; height: 46px; margin-right: 2px; border-radius: 4px; background-repeat: no-repeat;
   background-color: var(--lam-stage); overflow: hidden; opacity: .32; }
 .lam-frames span.on { opacity: 1; }
-.lam-numbers { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); font-size: .68rem;
-  font-variant-numeric: tabular-nums; margin-top: 2px; }
-.lam-strip .lam-numbers span { text-align: center; color: var(--lam-soft); }
 .lam-strip .lam-top span { color: var(--lam-soft); }
 
 .lam-below { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 12px; margin-top: 12px; }
@@ -87,7 +109,14 @@ button.lam-pause:hover { background: var(--lam-stage); }
 
 p.lam-warn { margin: 10px 0 0; padding: 8px 12px; border-radius: 8px; border-left: 3px solid var(--lam-far);
   background: var(--lam-far-soft); color: var(--body-text-color); font-size: .84rem; line-height: 1.45; }
-p.lam-warn b { color: inherit; }
+p.lam-warn b, p.lam-verdict b { color: inherit; }
+p.lam-stale { display: none; margin: 8px 0 0; font-size: .86rem; color: var(--lam-far); }
+.lam-is-stale p.lam-stale { display: block; }
+.lam-is-stale .lam-stage, .lam-is-stale p.lam-verdict { opacity: .45; }
+p.lam-verdict { margin: 10px 0 0; padding: 9px 12px; border-radius: 8px; border-left: 4px solid var(--lam-far);
+  background: var(--lam-far-soft); color: var(--body-text-color); font-size: .92rem; line-height: 1.45; }
+p.lam-verdict.lam-good { border-color: var(--lam-accent); background: var(--lam-stage); }
+p.lam-verdict.lam-doubtful { border-color: var(--lam-line); background: var(--lam-stage); }
 
 /* A comparison: what is compared as a list, one video of all, a table that scrolls where it must. */
 #lam-compare-names .wrap { flex-direction: column; gap: 6px; }
@@ -116,6 +145,8 @@ p.lam-warn b { color: inherit; }
 .lam-how summary { cursor: pointer; color: var(--body-text-color); }
 .lam-how dl { margin: 8px 0 0; display: grid; gap: 6px; }
 .lam-how dt { font-weight: 560; color: var(--body-text-color); }
+.lam-how .lam-measures { margin-top: 10px; gap: 10px 22px; }
+.lam-how .lam-measures dt { font-weight: 400; color: var(--lam-soft); }
 .lam-how dd { margin: 0; max-width: 84ch; color: var(--lam-soft); }
 .lam-table .lam-none { color: var(--lam-soft); }
 .lam-grid:focus-visible, .lam-table:focus-visible, .lam-how summary:focus-visible { outline: 2px solid var(--lam-accent); outline-offset: 2px; }
@@ -127,7 +158,8 @@ p.lam-warn b { color: inherit; }
 .lam-examples button:hover { border-color: var(--lam-accent); }
 .lam-examples .lam-pair { display: grid; grid-template-columns: 1fr 14px 1fr; align-items: center; gap: 4px; }
 .lam-examples .lam-pair > * { margin: 0 !important; }
-.lam-examples video, .lam-examples img { width: 100%; height: 56px; object-fit: cover; border-radius: 7px !important;
+.lam-no-poster { height: 56px; border-radius: 7px; background: var(--lam-stage); }
+.lam-examples img { width: 100%; height: 56px; object-fit: cover; border-radius: 7px !important;
   background: var(--lam-stage); pointer-events: none; }
 .lam-examples .lam-arrow { color: var(--lam-soft); text-align: center; font-size: .9rem; }
 .lam-examples .lam-name { display: block; font-size: .78rem; line-height: 1.3; margin-top: 6px; color: var(--lam-soft);
@@ -152,6 +184,14 @@ footer { opacity: .7; }
     padding-bottom: 6px; scroll-snap-type: x proximity; contain: inline-size; }
   .lam-examples button { scroll-snap-align: start; }
   .lam-card { padding: 12px !important; }
+  #lam-head p { font-size: .86rem; }
+  #lam-trio { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 8px; }
+  #lam-trio > .lam-card { padding: 9px !important; gap: 7px !important; }
+  #lam-trio > #lam-result { grid-column: 1 / -1; }
+  #lam-trio .lam-card h2 + p, #lam-trio .lam-frames, #lam-trio .lam-top span:first-child, #lam-film, #lam-snap {
+    display: none; }
+  #lam-trio .lam-bars { height: 36px; }
+  #lam-trio .lam-own button { padding: 7px 4px; font-size: .82rem; }
   .lam-grid > div { min-width: 540px; }
   .lam-grid, .lam-table { contain: inline-size; }
 }
@@ -183,6 +223,14 @@ HEAD = """
       const step = Number(d.first) + Math.floor(shown.currentTime * Number(d.fps) + 1e-3) % Number(d.span);
       strip.querySelectorAll('.lam-bars span').forEach((bar, i) => bar.classList.toggle('now', i === step));
     }
+    // A result is stale once what is on show is not what it was made of.
+    const made = document.querySelector('#lam-result-view [data-lam-made]');
+    if (made) {
+      const of = (where) => document.querySelector(`#lam-${where}-view [data-lam-input]`)?.dataset.lamInput ?? '';
+      const value = (where) => Number(document.querySelector(`#lam-${where} input[type=number]`)?.value ?? 1);
+      const now = `${of('source')} ${of('target')} ${value('strength')} ${value('repeat')}`;
+      made.classList.toggle('lam-is-stale', made.dataset.lamMade !== now);
+    }
     for (const b of document.querySelectorAll('.lam-pause')) {
       const word = paused ? 'Play' : 'Pause';
       if (b.textContent !== word) b.textContent = word;
@@ -191,6 +239,33 @@ HEAD = """
   setInterval(tick, 100);
   document.addEventListener('click', (event) => {
     if (event.target.closest && event.target.closest('.lam-pause')) { paused = !paused; tick(); }
+  });
+  // A file that is dropped on a column is given to that column's button; one dropped beside is not opened.
+  const column = (event) => event.target.closest && event.target.closest('#lam-source, #lam-target');
+  const over = (card) => {
+    for (const c of document.querySelectorAll('.lam-over')) if (c !== card) c.classList.remove('lam-over');
+    if (card) card.classList.add('lam-over');
+  };
+  const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes('Files');
+  document.addEventListener('dragover', (event) => {
+    if (!carries(event)) return;
+    over(column(event));
+    event.preventDefault();
+  });
+  document.addEventListener('dragleave', (event) => { if (!event.relatedTarget) over(null); });
+  document.addEventListener('drop', (event) => {
+    if (!carries(event)) return;
+    over(null);
+    const inside = event.target.closest && event.target.closest('.lam-file');
+    if (inside) return;
+    event.preventDefault();
+    const card = column(event);
+    const input = card && card.querySelector('.lam-own input[type=file]');
+    if (!input || !event.dataTransfer.files.length) return;
+    const one = new DataTransfer();
+    one.items.add(event.dataTransfer.files[0]);
+    input.files = one.files;
+    input.dispatchEvent(new Event('change', { bubbles: true }));
   });
 })();
 </script>
@@ -201,6 +276,94 @@ element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-example]');
   if (button) trigger('click', { example: Number(button.dataset.example) });
 });
+"""
+
+
+# The chosen range is dragged on the bars: an end by its handle or near it, the whole by what lies between them; arrow
+# keys move a handle. The page is told once the hand lets go.
+RANGE = """
+const within = (v, low, high) => Math.min(Math.max(v, low), high);
+const read = (range) => ({ n: Number(range.dataset.steps), first: Number(range.dataset.first),
+  last: Number(range.dataset.last), most: Number(range.dataset.most) });
+const show = (range, first, last) => {
+  const { n } = read(range);
+  range.dataset.first = first;
+  range.dataset.last = last;
+  range.querySelectorAll('.lam-bars span').forEach((bar, i) => bar.classList.toggle('on', first <= i && i < last));
+  for (const handle of range.querySelectorAll('.lam-handle')) {
+    const end = handle.dataset.end === 'first' ? first : last;
+    handle.style.left = `${100 * end / n}%`;
+    handle.setAttribute('aria-valuenow', handle.dataset.end === 'first' ? first + 1 : last);
+  }
+  const fps = Number(range.dataset.fps);
+  const told = range.parentElement.querySelector('.lam-chosen');
+  if (told) told.textContent = `${+((last - first) / fps).toFixed(2)} of ${+(n / fps).toFixed(2)} s chosen`;
+};
+const moved = (range, what, step, from) => {
+  let { n, first, last, most } = read(range);
+  if (what === 'first') first = within(step, Math.max(last - most, 0), last - 1);
+  else if (what === 'last') last = within(step, first + 1, Math.min(first + most, n));
+  else {
+    const by = within(step - from.step, -from.first, n - from.last);
+    first = from.first + by;
+    last = from.last + by;
+  }
+  show(range, first, last);
+};
+const tell = (range) => { const { first, last } = read(range); trigger('release', { first, last }); };
+let drag = null;
+element.addEventListener('pointerdown', (event) => {
+  const range = event.target.closest('.lam-range');
+  if (!range) return;
+  const box = range.getBoundingClientRect();
+  const { n, first, last } = read(range);
+  const place = n * (event.clientX - box.left) / box.width;
+  const handle = event.target.closest('.lam-handle');
+  const near = Math.max(0.6, 14 * n / box.width);
+  let what = handle ? handle.dataset.end : 'both';
+  if (!handle && Math.abs(place - first) < near) what = 'first';
+  else if (!handle && Math.abs(place - last) < near) what = 'last';
+  else if (!handle && (place < first || place > last)) what = 'jump';
+  if (what === 'jump') {
+    const begin = within(Math.floor(place - (last - first) / 2), 0, n - (last - first));
+    show(range, begin, begin + last - first);
+    what = 'both';
+  }
+  const now = read(range);
+  drag = { range, what, from: { step: Math.round(place), first: now.first, last: now.last } };
+  range.setPointerCapture(event.pointerId);
+  event.preventDefault();
+});
+element.addEventListener('pointermove', (event) => {
+  if (!drag) return;
+  const box = drag.range.getBoundingClientRect();
+  moved(drag.range, drag.what, Math.round(read(drag.range).n * (event.clientX - box.left) / box.width), drag.from);
+});
+for (const end of ['pointerup', 'pointercancel']) {
+  element.addEventListener(end, () => { if (drag) { const { range } = drag; drag = null; tell(range); } });
+}
+element.addEventListener('keydown', (event) => {
+  const handle = event.target.closest('.lam-handle');
+  const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+  if (!handle || !by) return;
+  event.preventDefault();
+  const range = handle.closest('.lam-range');
+  const { first, last } = read(range);
+  moved(range, handle.dataset.end, (handle.dataset.end === 'first' ? first : last) + by);
+  clearTimeout(element.lamTold);
+  element.lamTold = setTimeout(() => {
+    const end = document.activeElement?.dataset?.end;
+    element.lamFocus = end;
+    tell(range);
+  }, 500);
+});
+// The view is made anew by the server; whoever moves a handle by keys keeps it.
+new MutationObserver(() => {
+  if (!element.lamFocus) return;
+  const handle = element.querySelector(`.lam-handle[data-end=${element.lamFocus}]`);
+  element.lamFocus = null;
+  if (handle) handle.focus();
+}).observe(element, { childList: true, subtree: true });
 """
 
 
@@ -220,6 +383,11 @@ def theme() -> Any:
     ).set(
         body_background_fill="#f8f6f3",
         body_background_fill_dark="#151312",
+        # As dark, or as light, as small words must be to be read (WCAG AA).
+        body_text_color_subdued="#57534e",
+        body_text_color_subdued_dark="#b4ada6",
+        block_info_text_color="#57534e",
+        block_info_text_color_dark="#b4ada6",
         button_primary_background_fill="#0f766e",
         button_primary_background_fill_hover="#115e59",
         button_primary_background_fill_dark="#0f766e",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -13,10 +15,16 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from lamdemo.ui.work import Compared, Finished, Live, SourceView, TargetView
+from lamdemo.ui.inputs import SourceView, TargetView
+from lamdemo.ui.work import MOST_STEPS, Compared, Finished, Live, Writing
+from lamdemo.video import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline.compare import Progress
+    from lamdemo.jobs.compare import Progress
+
+# What the pickers of all tabs offer: the kinds that browsers know, and the endings of others that are read as well.
+CLIP_FILES = ["video", *sorted(VIDEO_SUFFIXES | ANIMATION_SUFFIXES)]
+TARGET_FILES = ["image", "video", *sorted(VIDEO_SUFFIXES | ANIMATION_SUFFIXES | PICTURE_SUFFIXES)]
 
 _LIVE_SIDE, _IDLE_SIDE = 640, 320  # longest sides in pixels of frames that are shown while a transfer runs
 _MOST_THUMBS = 6
@@ -55,11 +63,11 @@ def _empty(sentence: str) -> str:
 
 def source_empty() -> str:
     """The source's place while there is none."""
-    return _empty("Upload a video, or click an example above: its filmstrip and its actions appear here.")
+    return _empty("Drop a clip here, or press “Use your own clip”: what happens in it appears below.")
 
 
 def source(view: SourceView, first: int, last: int, playing: Finished | None = None) -> str:
-    """A source: its loop, how much happens in each step, its filmstrip.
+    """A source: its loop, how much happens in each step with the chosen range, its filmstrip.
 
     Args:
         view: the source.
@@ -79,6 +87,27 @@ def source(view: SourceView, first: int, last: int, playing: Finished | None = N
             span=playing.span,
             fps=playing.fps,
         )
+    every = -(-n // _MOST_THUMBS)
+    frames = "".join(_thumb(view, t, every, first, last) for t in range(0, n, every))
+    chosen = f"{(last - first) / view.fps:g} of {n / view.fps:g} s chosen"
+    return (
+        f'<div data-lam-input="{made_from(view.path, first, last)}">{_stage(loop)}'
+        f'<div class="lam-strip" style="--n:{n}">'
+        f'<div class="lam-top"><span>How much happens, over time</span><span class="lam-chosen">{chosen}</span></div>'
+        f"{_bars(view, first, last)}"
+        f'<div class="lam-frames" aria-hidden="true">{frames}</div></div>'
+        f"{_warning(sum(view.far[first:last]), last - first)}</div>"
+    )
+
+
+def made_from(path: str, first: int, last: int) -> str:
+    """What tells one chosen range of a source from another, in the page and without the file's name."""
+    return f"{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}:{first}:{last}"
+
+
+def _bars(view: SourceView, first: int, last: int) -> str:
+    """The length of each step's action as a bar, with two handles that choose the first and the last of them."""
+    n = len(view.sizes)
     most = max(max(view.sizes), 1e-9)
     far = view.far or (False,) * n
     bars = "".join(
@@ -87,19 +116,16 @@ def source(view: SourceView, first: int, last: int, playing: Finished | None = N
         for t, size in enumerate(view.sizes)
     )
     heights = ", ".join(f"{size:.2f}{_UNSEEN if far[t] else ''}" for t, size in enumerate(view.sizes))
-    told = f"How much happens in each step: {heights}"
-    every = -(-n // _MOST_THUMBS)
-    frames = "".join(_thumb(view, t, every, first, last) for t in range(0, n, every))
-    numbers = "".join(f"<span>{t + 1 if n <= 12 or t % 4 == 3 or not t else ''}</span>" for t in range(n))
+    handles = "".join(
+        f'<span class="lam-handle" role="slider" tabindex="0" aria-label="{word} step of the chosen range" '
+        f'aria-valuemin="1" aria-valuemax="{n}" aria-valuenow="{value}" data-end="{end}" '
+        f'style="left:{100 * at / n:.2f}%"></span>'
+        for word, value, end, at in (("First", first + 1, "first", first), ("Last", last, "last", last))
+    )
     return (
-        f"{_stage(loop)}"
-        f'<div class="lam-strip" style="--n:{n}">'
-        f'<div class="lam-top"><span>How much happens in each step</span>'
-        f"<span>tallest {most:.2f}</span></div>"
-        f'<div class="lam-bars" role="img" aria-label="{told}">{bars}</div>'
-        f'<div class="lam-frames" aria-hidden="true">{frames}</div>'
-        f'<div class="lam-numbers" aria-hidden="true">{numbers}</div></div>'
-        f"{_warning(sum(far[first:last]), last - first)}"
+        f'<div class="lam-range" data-steps="{n}" data-first="{first}" data-last="{last}" data-most="{MOST_STEPS}" '
+        f'data-fps="{view.fps:g}"><div class="lam-bars" role="img" '
+        f'aria-label="How much happens in each step: {heights}">{bars}</div>{handles}</div>'
     )
 
 
@@ -110,7 +136,7 @@ def _warning(far: int | None, steps: int) -> str:
     """A line that says how many steps lie outside what the model saw, where there is need for one."""
     if not far:
         return ""
-    from lamdemo.pipeline.familiarity import warning
+    from lamdemo.engine.out_of_distribution import warning
 
     sentence = warning(far, steps)
     return f'<p class="lam-warn" role="status">{escape(sentence)}</p>' if sentence else ""
@@ -132,13 +158,14 @@ def _thumb(view: SourceView, t: int, every: int, first: int, last: int) -> str:
 
 def target_empty() -> str:
     """The target's place while there is none."""
-    return _empty("Upload a picture or a clip: the source's actions are carried over to it.")
+    return _empty("Drop a picture or a clip here, or press “Use your own picture”.")
 
 
 def target(view: TargetView) -> str:
     """A target: the picture the transfer begins from."""
     tag = f"{view.moment:.2f} s of {view.seconds:.2f} s" if view.seconds else ""
-    return _stage(f'<img src="{url(view.picture)}" alt="The target picture">', tag)
+    shown = _stage(f'<img src="{url(view.picture)}" alt="The target picture">', tag)
+    return f'<div data-lam-input="{made_from(view.path, round(100 * view.moment), 0)}">{shown}</div>'
 
 
 def result_empty() -> str:
@@ -151,10 +178,12 @@ def waiting(sentence: str) -> str:
     return _stage(f'<div class="lam-empty" role="status">{escape(sentence)}</div>')
 
 
-def live(frame: Live) -> str:
-    """A frame in progress."""
+def live(frame: Live, writing: Writing | None = None) -> str:
+    """A frame in progress, or the last one and what is done with all of them."""
     share = 100 * frame.index / max(frame.steps, 1)
     word = f"step {frame.index} of {frame.steps}" if frame.index else "the target"
+    if writing is not None:
+        word = f"{writing.steps} step{'s' if writing.steps != 1 else ''} made; {writing.doing}…"
     idle = f'<img src="{_picture(frame.idle, _IDLE_SIDE)}" alt="No action, {word}">'
     return (
         f'<div class="lam-stage"><img src="{_picture(frame.frame)}" alt="The transfer in progress, {word}">'
@@ -171,55 +200,90 @@ _NO_ACTION = (
 )
 
 
-def result(done: Finished, note: str = "") -> str:
-    """A result, with what the target does under no action."""
+def result(done: Finished, made_of: str, note: str = "") -> str:
+    """A result, with what the target does under no action.
+
+    Args:
+        done: the result.
+        made_of: what it was made of, see `request_key`; the page marks it as stale where that has changed.
+        note: one more sentence.
+    """
     counted = f"{done.made} step{'s' if done.made != 1 else ''}"
     if done.stopped:
         counted += ", stopped there"
     elif done.made < done.asked:
         counted += f" of {done.asked} (the step limit)"
     return (
+        f'<div data-lam-made="{escape(made_of)}">'
         f"{_stage(_loop(done.transfer, 'lead', 'The transfer, in a loop'), counted)}"
-        f"{_warning(done.unfamiliar, done.span)}"
+        '<p class="lam-stale" role="status">Made before the last change: press Transfer to make it again.</p>'
+        f"{_verdict(done.verdict)}{_warning(done.unfamiliar, done.span)}"
         f'<div class="lam-below">{_stage(_loop(done.idle, "idle", "The target under no action, in a loop"))}'
         f'<div><p class="lam-note"><b>No action.</b> {_NO_ACTION} {escape(note)}</p>'
-        '<button type="button" class="lam-pause" title="Pause or play all loops">Pause</button></div></div>'
+        '<button type="button" class="lam-pause" title="Pause or play all loops">Pause</button></div></div></div>'
     )
 
 
+def request_key(source: str, target: str, strength: float, repeat: int) -> str:
+    """What a result was made of, as the page's script puts it together of what is on show.
+
+    Args:
+        source: `made_from` of the source and its range.
+        target: `made_from` of the target.
+        strength: factor on the actions.
+        repeat: how often they are carried out.
+    """
+    return f"{source} {target} {strength:g} {repeat}"
+
+
+def _verdict(verdict: dict[str, Any] | None, name: str = "") -> str:
+    """How much to trust a result, in a sentence; nothing where that is not known."""
+    if verdict is None:
+        return ""
+    whose = f"<b>{escape(name)}:</b> " if name else ""
+    sentence = escape(str(verdict["sentence"]))
+    return f'<p class="lam-verdict lam-{escape(str(verdict["label"]))}" role="status">{whose}{sentence}</p>'
+
+
 def measures(done: Finished) -> str:
-    """Figures of a result in plain words."""
+    """Figures of a result in plain words, behind a fold: the sentence under the result is what they come to."""
     figures = done.measures
     rows = [
-        (
-            "Action",
-            f"{figures['action_size']:.2f}",
-            "mean length of the latent actions applied; 0 is nothing",
-        ),
+        ("Action", f"{figures['action_size']:.2f}", "mean length of the latent actions applied; 0 is nothing"),
         ("Motion", f"{figures['motion']:.2f} %", "how far the picture moves in a step, of its width"),
         (
             "Change",
             f"{figures['change']:.1f} / {figures['idle_change']:.1f}",
             "grey levels between target and last frame: with the action / with none",
         ),
-        (
-            "Painted over",
-            f"{100 * figures['painted']:.0f} %",
-            "share of the picture drawn anew instead of moved",
-        ),
-        (
-            "Sharpness kept",
-            f"{100 * figures['sharpness']:.0f} %",
-            "fine detail of the last frame, of the target's",
-        ),
+        ("Painted over", f"{100 * figures['painted']:.0f} %", "share of the picture drawn anew instead of moved"),
+        ("Sharpness kept", f"{100 * figures['sharpness']:.0f} %", "fine detail of the last frame, of the target's"),
     ]
     if done.unfamiliar is not None:
         steps = f"{done.unfamiliar} of {done.span}"
         rows.append(("Unfamiliar steps", steps, "steps of the source unlike those seen in training"))
+    if done.verdict is not None:
+        found = done.verdict["indicators"]
+        rows += [(name, f"{100 * found[key]:.0f} %", what) for key, name, what in _INDICATORS]
+        chance = f"{100 * done.verdict['probability']:.0f} %"
+        rows.append(("Chance that it is right", chance, "by the rule of the sentence under the result"))
+    return f'<details class="lam-how"><summary>Figures of this result</summary>{_list(rows)}</details>'
+
+
+def _list(rows: list[tuple[str, str, str]]) -> str:
     items = "".join(
         f'<div><dt>{name}</dt><dd class="lam-figure">{value}</dd><dd>{what}</dd></div>' for name, value, what in rows
     )
     return f'<dl class="lam-measures">{items}</dl>'
+
+
+# What a verdict is made of that tells something by itself, in percent.
+_INDICATORS = (
+    ("explained", "Clip explained", "share of the clip's own motion that the model accounts for"),
+    ("read_back", "Read back", "how far the actions read from the result lie from those applied; 0 is the same"),
+    ("invented", "Invented", "share of the last frame that shows nothing of the target"),
+    ("reach", "Reach", "how far the fastest part of the picture was moved, of its size"),
+)
 
 
 def comparison_empty() -> str:
@@ -245,7 +309,7 @@ def comparing(news: Progress) -> str:
 
 def compared(done: Compared) -> str:
     """A comparison: one video of all results, and a table of their measures."""
-    from lamdemo.pipeline.compare import MEASURES
+    from lamdemo.jobs.compare import MEASURES
 
     names = [str(row["name"]) for row in done.rows]
     width, height = done.size
@@ -267,6 +331,7 @@ def compared(done: Compared) -> str:
         for row in done.rows
         if row["familiarity"] and row["familiarity"]["warning"]
     )
+    verdicts = "".join(_verdict(row.get("verdict"), str(row["name"])) for row in done.rows)
     left = f"Stopped before {escape(', '.join(done.stopped))}. " if done.stopped else ""
     steps = f"{done.made} step{'s' if done.made != 1 else ''}"
     return (
@@ -274,7 +339,7 @@ def compared(done: Compared) -> str:
         f'style="aspect-ratio:{width}/{height};max-width:{width}px">{_loop(done.video, "compare", told)}</div></div>'
         f'<div class="lam-row"><p class="lam-note">{left}{steps}, the same for each; upper left is the source.</p>'
         '<button type="button" class="lam-pause" title="Pause or play all loops">Pause</button></div>'
-        f"{warnings}"
+        f"{verdicts}{warnings}"
         '<div class="lam-table" tabindex="0" role="region" aria-label="Measures of each checkpoint"><table>'
         f'<thead><tr><th scope="col">Measure</th>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
         f'<details class="lam-how"><summary>What the measures mean</summary><dl>{meanings}</dl></details>'
@@ -306,40 +371,61 @@ class Example:
         title: a few words.
         clip: file of the source.
         photo: file of the target.
+        fails: where it is shown as a failure, a sentence that says what goes wrong.
     """
 
     title: str
     clip: Path
     photo: Path
+    fails: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the folder that its prepared result is in."""
+        return f"{self.clip.stem}-{self.photo.stem}"
 
 
 def read_examples(folder: Path) -> list[Example]:
     """The pairs of ``pairs.json`` whose files are there."""
     try:
-        pairs = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))
+        pairs = json.loads((folder / "pairs.json").read_text(encoding="utf-8-sig"))
     except OSError:
         return []
-    found = [Example(p["title"], folder / "clips" / p["clip"], folder / "photos" / p["photo"]) for p in pairs]
+    found = [
+        Example(p["title"], folder / "clips" / p["clip"], folder / "photos" / p["photo"], p.get("fails", ""))
+        for p in pairs
+    ]
     return [e for e in found if e.clip.is_file() and e.photo.is_file()]
 
 
-def examples(pairs: list[Example]) -> str:
-    """One button for each example."""
-    buttons = "".join(
-        f'<button type="button" data-example="{i}" aria-label="Run the example: {escape(e.title)}">'
-        f'<span class="lam-pair"><video src="{url(e.clip)}#t=0.5" muted playsinline preload="metadata" '
-        f'tabindex="-1" aria-hidden="true"></video><span class="lam-arrow" aria-hidden="true">→</span>'
-        f'<img src="{url(e.photo)}" alt="" loading="lazy"></span>'
-        f'<span class="lam-name">{escape(e.title)}</span></button>'
-        for i, e in enumerate(pairs)
-    )
-    return f'<div class="lam-examples">{buttons}</div>'
+def examples(pairs: Sequence[tuple[Example, Path | None]]) -> str:
+    """One button for each example, those that show where it fails behind a fold.
+
+    Args:
+        pairs: the examples, each with a still picture of its clip where there is one.
+    """
+    shown, failing = "", ""
+    for i, (e, poster) in enumerate(pairs):
+        still = f'<img src="{url(poster)}" alt="">' if poster else '<span class="lam-no-poster"></span>'
+        button = (
+            f'<button type="button" data-example="{i}" aria-label="Show the example: {escape(e.title)}" '
+            f'title="{escape(e.fails or e.title)}"><span class="lam-pair">{still}'
+            '<span class="lam-arrow" aria-hidden="true">→</span>'
+            f'<img src="{url(e.photo)}" alt="" loading="lazy"></span>'
+            f'<span class="lam-name">{escape(e.title)}</span></button>'
+        )
+        shown, failing = (shown, failing + button) if e.fails else (shown + button, failing)
+    told = f'<div class="lam-examples">{shown}</div>'
+    if failing:
+        told += '<details class="lam-how"><summary>Where it fails</summary>'
+        told += f'<div class="lam-examples">{failing}</div></details>'
+    return told
 
 
 def credits(folder: Path) -> str:
     """Who made the examples, and under which licence."""
     try:
-        assets = json.loads((folder / "assets.json").read_text(encoding="utf-8"))
+        assets = json.loads((folder / "assets.json").read_text(encoding="utf-8-sig"))
     except OSError:
         return ""
     lines = "".join(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,85 +12,22 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError, as_text
+from lamdemo.ui.inputs import BETWEEN, LIMITS, TARGET_SIDE, USUAL_STEPS, named, read_source, read_target
 from lamdemo.video import (
-    ReadLimits,
-    VideoInfo,
     probe,
-    read_clip,
-    read_frame,
-    read_image,
     side_by_side,
+    write_gif,
     write_image,
     write_video,
 )
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline import LatentActions, TransferPipeline, TransferStep
-    from lamdemo.pipeline.compare import Progress
+    from lamdemo.engine import LatentActions, TransferPipeline, TransferStep
+    from lamdemo.jobs.compare import Progress
 
-MOST_STEPS = 32  # steps of one transfer, and of the source that is on show
-USUAL_STEPS = 16
-BETWEEN = 2  # frames between two steps, so that four steps a second play at twelve frames a second
-SOURCE_SIDE, TARGET_SIDE = 640, 1280  # longest sides in pixels
-LIMITS = ReadLimits(max_seconds=60, max_pixels=50_000_000, max_bytes=1 << 29, timeout=60)
-
-_THUMB = 72  # pixels down of a picture in the filmstrip
-
-
-@dataclass(frozen=True)
-class SourceView:
-    """What the page shows of a source: up to `MOST_STEPS` steps of it.
-
-    Attributes:
-        path: the file.
-        begin: where the steps begin, in seconds.
-        seconds: length of the whole file.
-        fps: steps a second.
-        sizes: how much happens in each step, the latent's norm, ``S`` of them.
-        aspect: width over height.
-        strip: JPEG of the ``S + 1`` frames side by side.
-        video: MP4 of the steps, with the frames between them.
-        latents: the actions, or None where they must be inferred again.
-        checkpoint: hash of the checkpoint that inferred them.
-        far: which steps lie outside what it saw in training, ``S`` of them; empty where that is not known.
-    """
-
-    path: str
-    begin: float
-    seconds: float
-    fps: float
-    sizes: tuple[float, ...]
-    aspect: float
-    strip: Path
-    video: Path
-    latents: LatentActions | None = None
-    checkpoint: str = ""
-    far: tuple[bool, ...] = ()
-
-    @property
-    def window(self) -> float:
-        """Seconds that can be on show at once."""
-        return MOST_STEPS / self.fps
-
-
-@dataclass(frozen=True)
-class TargetView:
-    """What the page shows of a target.
-
-    Attributes:
-        path: the file.
-        seconds: length of a clip; 0 for a picture.
-        moment: which time of a clip is meant, in seconds.
-        picture: JPEG of it.
-        aspect: width over height.
-    """
-
-    path: str
-    seconds: float
-    moment: float
-    picture: Path
-    aspect: float
+MOST_STEPS = 32  # of a source that can be chosen for one transfer
+MOST_MADE = 64  # steps of one transfer, repeats counted
 
 
 @dataclass(frozen=True)
@@ -122,7 +58,7 @@ class Order:
     strength: float = 1.0
     reverse: bool = False
     repeat: int = 1
-    limit: int = USUAL_STEPS
+    limit: int = MOST_MADE
     temperature: float = 0.0
     seed: int = 0
 
@@ -145,6 +81,19 @@ class Live:
 
 
 @dataclass(frozen=True)
+class Writing:
+    """All steps are made, and what is done now takes seconds, too.
+
+    Attributes:
+        doing: that, in words.
+        steps: how many were made.
+    """
+
+    doing: str
+    steps: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """A transfer's files, all of one duration so that they play in step.
 
@@ -157,9 +106,10 @@ class Finished:
         span: how many steps of the source were used, before they repeat.
         fps: steps a second.
         aspect: width over height of the target.
-        measures: see `lamdemo.pipeline.measure`.
+        measures: see `lamdemo.engine.measure`.
         unfamiliar: how many of those steps lie outside what the model saw in training; None where that is
             not known.
+        verdict: how much to trust it, see `lamdemo.engine.Verdict.as_dict`; None where that is not known.
     """
 
     folder: Path
@@ -172,6 +122,7 @@ class Finished:
     aspect: float
     measures: dict[str, float]
     unfamiliar: int | None = None
+    verdict: dict[str, Any] | None = None
 
     @property
     def transfer(self) -> Path:
@@ -194,6 +145,16 @@ class Finished:
         return self.folder / "side_by_side.mp4"
 
     @property
+    def gif(self) -> Path:
+        """GIF of the source and the transfer in step, for where no video can be shown."""
+        return self.folder / "transfer.gif"
+
+    @property
+    def card(self) -> Path:
+        """JPEG of the source and of the target, each before and after."""
+        return self.folder / "card.jpg"
+
+    @property
     def latents(self) -> Path:
         """The actions that were applied."""
         return self.folder / "latents.npz"
@@ -212,158 +173,19 @@ class Finished:
         return cls(**(data | {"folder": folder}))
 
 
-def _named(path: str | None, what: str) -> str:
-    if not path:
-        raise LamdemoError(f"There is no {what} yet; {_MEND[what]}")
-    if not os.path.exists(path):
-        raise LamdemoError(f"The {what} was removed from the server after an hour; upload it again.")
-    return path
-
-
-_MEND = {
-    "source": "upload a video on the left, or click an example.",
-    "target": "upload a picture or a clip in the middle, or click an example.",
-}
-
-
-def _large_enough(info: VideoInfo, what: str) -> None:
-    if min(info.width, info.height) < 16:
-        raise LamdemoError(f"The {what} is only {info.width}×{info.height} pixels; give one of 16×16 or more.")
-
-
-def _read_source(path: str, begin: float, fps: float, first: int, steps: int) -> np.ndarray:
-    """Frames of a source at ``BETWEEN + 1`` times ``fps``, up to ``steps`` steps and no half step."""
-    pace = BETWEEN + 1
-    frames = read_clip(
-        path,
-        fps=fps * pace,
-        start=begin + first / fps,
-        max_frames=steps * pace + 1,
-        max_side=SOURCE_SIDE,
-        limits=LIMITS,
-    ).frames
-    return frames[: (len(frames) - 1) // pace * pace + 1]
-
-
-def look_at_source(pipeline: TransferPipeline, path: str | None, begin: float, folder: Path) -> SourceView:
-    """Read up to `MOST_STEPS` steps of a source and tell how much happens in each.
-
-    Args:
-        pipeline: which infers the actions.
-        path: file of the source.
-        begin: where to begin, in seconds.
-        folder: where to write what is shown.
-
-    Raises:
-        LamdemoError: there is none, it cannot be read, or it has fewer than two frames.
-    """
-    path = _named(path, "source")
-    info = probe(path, LIMITS)
-    if info.is_image:
-        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
-    _large_enough(info, "source")
-    fps = pipeline.fps
-    begin = min(max(begin, 0.0), max(info.seconds - 2 / fps, 0.0))
-    smooth = _read_source(path, begin, fps, 0, MOST_STEPS)
-    frames = smooth[:: BETWEEN + 1]
-    if len(frames) < 2:
-        raise LamdemoError(
-            f"The source is too short; give a video of {1 / fps:g} seconds or more, with two frames at least."
-        )
-    latents = pipeline.infer(frames)
-    judged = pipeline.judge_familiarity(latents)
-    height, width = frames.shape[1:3]
-    # A very wide source is squeezed, since a JPEG of its strip would be too wide to exist.
-    size = (min(max(1, round(_THUMB * width / height)), 4 * _THUMB), _THUMB)
-    strip = np.concatenate([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames], axis=1)
-    return SourceView(
-        path=path,
-        begin=begin,
-        seconds=info.seconds,
-        fps=fps,
-        sizes=tuple(float(size) for size in latents.size),
-        aspect=width / height,
-        strip=write_image(folder / "filmstrip.jpg", strip),
-        video=write_video(folder / "source.mp4", smooth, fps * (BETWEEN + 1), crf=23),
-        latents=latents,
-        checkpoint=pipeline.checkpoint,
-        far=() if judged is None else tuple(bool(far) for far in judged.far),
-    )
-
-
-def look_at_target(path: str | None, moment: float, folder: Path) -> TargetView:
-    """Read a target's picture, or the picture of a clip at a moment.
-
-    Raises:
-        LamdemoError: there is none, or it cannot be read.
-    """
-    path = _named(path, "target")
-    info = probe(path, LIMITS)
-    _large_enough(info, "target")
-    moment = 0.0 if info.is_image else min(max(moment, 0.0), info.seconds)
-    picture = (
-        read_image(path, max_side=SOURCE_SIDE, limits=LIMITS)
-        if info.is_image
-        else read_frame(path, moment, SOURCE_SIDE, LIMITS)
-    )
-    return TargetView(
-        path=path,
-        seconds=0.0 if info.is_image else info.seconds,
-        moment=moment,
-        picture=write_image(folder / "target.jpg", picture),
-        aspect=picture.shape[1] / picture.shape[0],
-    )
-
-
-def read_target(path: str | None, moment: float, fps: float, max_side: int = TARGET_SIDE) -> np.ndarray:
-    """The target as the pipeline takes it: a picture, or a moment of a clip with up to four frames before it.
-
-    Args:
-        path: of the file.
-        moment: which time of a clip is meant, in seconds.
-        fps: steps a second.
-        max_side: longest side in pixels.
-
-    Returns:
-        uint8 ``[T, H, W, 3]``, the last of which is the picture to begin from.
-
-    Raises:
-        LamdemoError: there is none, or it cannot be read.
-    """
-    path = _named(path, "target")
-    info = probe(path, LIMITS)
-    _large_enough(info, "target")
-    if info.is_image:
-        return read_image(path, max_side=max_side, limits=LIMITS)[None]
-    moment = min(max(moment, 0.0), info.seconds)
-    last = read_frame(path, moment, max_side, LIMITS)
-    before = min(4, int(moment * fps))
-    if not before:
-        return last[None]
-    clip = read_clip(
-        path,
-        fps=fps,
-        start=moment - before / fps,
-        max_frames=before,
-        max_side=max_side,
-        limits=LIMITS,
-    )
-    return np.concatenate([clip.frames, last[None]])
-
-
 def _ordered(order: Order, fps: float) -> tuple[int, np.ndarray]:
-    """The first step of an order's source, and the frames of its steps as `_read_source` gives them."""
-    source = _named(order.source, "source")
-    _named(order.target, "target")
+    """The first step of an order's source, and the frames of its steps as `read_source` gives them."""
+    source = named(order.source, "source")
+    named(order.target, "target")
     first = max(int(order.first), 0)
     wanted = MOST_STEPS if order.last is None else int(order.last) - first
     if not 1 <= wanted <= MOST_STEPS:
         raise LamdemoError(f"Choose a range of 1 to {MOST_STEPS} steps of the source.")
     if order.last is None:
-        wanted = min(wanted, int(order.limit))
+        wanted = min(wanted, USUAL_STEPS, int(order.limit))
     if probe(source, LIMITS).is_image:
         raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
-    clip = _read_source(source, order.begin, fps, first, wanted)
+    clip = read_source(source, order.begin, fps, first, wanted)
     if len(clip) <= BETWEEN + 1:
         raise LamdemoError(
             f"The source has less than one step of {1 / fps:g} seconds there; give a longer video or an earlier range."
@@ -371,56 +193,9 @@ def _ordered(order: Order, fps: float) -> tuple[int, np.ndarray]:
     return first, clip
 
 
-@dataclass(frozen=True)
-class Carried:
-    """Actions carried out on a target.
-
-    Attributes:
-        steps: the target and each step, lightened: coarse flows for measuring, no states.
-        smooth: frames under the actions, with those between.
-        idle: frames under no action, in step with them.
-        actions: those that were carried out.
-    """
-
-    steps: list[TransferStep]
-    smooth: list[np.ndarray]
-    idle: list[np.ndarray]
-    actions: LatentActions
-
-
-def carry_out(
-    pipeline: TransferPipeline, actions: LatentActions, target: np.ndarray, should_stop: Callable[[], bool]
-) -> Generator[Live, None, Carried]:
-    """Carry out actions and keep what files are made of; what was made until a stop is kept.
-
-    Yields:
-        A `Live` for each frame, the target first.
-
-    Returns:
-        What was carried out.
-
-    Raises:
-        LamdemoError: the actions do not fit, or it was stopped before the first step.
-    """
-    from lamdemo.pipeline import LatentActions
-
-    done: list[TransferStep] = []
-    smooth: list[np.ndarray] = []
-    for step in pipeline.stream(actions, target, between=BETWEEN):
-        smooth += [*step.between, step.frame]
-        # Only its lengths are measured, and those vary slowly; whole flows would take most of the room.
-        flow = None if step.flow is None else step.flow[::4, ::4] / 4
-        done.append(
-            dataclasses.replace(step, flow=flow, between=step.between[:0], state=step.state[:0], idle_state=None)
-        )
-        yield Live(step.index, len(actions), step.frame, step.idle)
-        if should_stop():
-            break
-    made = len(done) - 1
-    if made < 1:
-        raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
-    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(BETWEEN + 1)]
-    return Carried(done, smooth, idle, LatentActions(actions.z[:made], actions.fps, actions.checkpoint))
+def live(step: TransferStep) -> Live:
+    """What the page shows of a step."""
+    return Live(step.index, step.steps, step.frame, step.idle)
 
 
 def make(
@@ -429,8 +204,9 @@ def make(
     folder: Path,
     *,
     latents: LatentActions | None = None,
+    max_side: int = TARGET_SIDE,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Live | Finished]:
+) -> Generator[Live | Writing | Finished, None, None]:
     """Carry out a transfer and write its files.
 
     Args:
@@ -438,67 +214,94 @@ def make(
         order: what is asked for.
         folder: where the files go.
         latents: the actions of the source from ``order.begin`` on, where they are known.
+        max_side: longest side in pixels of the result.
         should_stop: asked after each step; what was made until then becomes the result.
 
     Yields:
-        A `Live` for each frame, the target first, then the `Finished`.
+        A `Live` for each frame, the target first, a `Writing` before the judging and each of the files, then the
+        `Finished`.
 
     Raises:
         LamdemoError: the source or the target cannot be used, or it was stopped before the first step.
     """
-    from lamdemo.pipeline import ActionEdit, LatentActions, measure
+    from lamdemo.engine import ActionEdit, LatentActions, TransferStep, measure
+    from lamdemo.jobs.transfer import Carried, Transferred, TransferRequest, transfer
 
     pace = BETWEEN + 1
     first, clip = _ordered(order, pipeline.fps)
     span = (len(clip) - 1) // pace
-    target = read_target(order.target, order.moment, pipeline.fps)
     if latents is None or order.temperature or len(latents) < first + span:
-        latents = pipeline.infer(clip[::pace], pipeline.fps, temperature=order.temperature, seed=int(order.seed))
+        latents = None
     else:
         latents = LatentActions(latents.z[first : first + span], latents.fps, latents.checkpoint)
-
-    edit = ActionEdit(float(order.strength), bool(order.reverse), int(order.repeat))
-    applied = edit.apply(latents)
-    asked = len(applied)
-    steps = min(asked, max(1, min(int(order.limit), MOST_STEPS)))
-    applied = LatentActions(applied.z[:steps], applied.fps, applied.checkpoint)
-
-    carried = yield from carry_out(pipeline, applied, target, should_stop)
-    done, smooth, idle, applied = carried.steps, carried.smooth, carried.idle, carried.actions
-    made = len(applied)
-
-    rate = pipeline.fps * pace
-    # The source starts over where its actions do.
-    order_of_frames = [0] + [k % (span * pace) + 1 for k in range(made * pace)]
-    shown = clip[order_of_frames]
-    write_video(folder / "transfer.mp4", iter(smooth), rate)
-    write_video(folder / "no_action.mp4", iter(idle), rate, crf=21)
+    request = TransferRequest(
+        frames=clip,
+        target=read_target(order.target, order.moment, pipeline.fps, max_side),
+        fps=pipeline.fps,
+        edit=ActionEdit(float(order.strength), bool(order.reverse), int(order.repeat)),
+        between=BETWEEN,
+        limit=max(1, min(int(order.limit), MOST_MADE)),
+        temperature=order.temperature,
+        seed=int(order.seed),
+        actions=latents,
+    )
+    done: Transferred | None = None
+    for event in transfer(pipeline, request, should_stop=should_stop):
+        if isinstance(event, TransferStep):
+            yield live(event)
+        elif isinstance(event, Transferred):
+            done = event
+        elif isinstance(event, Carried):
+            yield Writing("the result is judged", len(event.actions))
+    assert done is not None
+    made, rate = len(done.actions), pipeline.fps * pace
+    shown = clip[request.looped(made)]
+    yield Writing("the result is written", made)
+    write_video(folder / "transfer.mp4", iter(done.smooth), rate)
+    yield Writing("the video under no action is written", made)
+    write_video(folder / "no_action.mp4", iter(done.idle), rate, crf=21)
+    yield Writing("the source is written beside it", made)
     write_video(folder / "source.mp4", shown, rate, crf=21)
-    panels = [_fitted(shown), _fitted(smooth), _fitted(idle)]
+    yield Writing("all three are put side by side", made)
+    panels = [_fitted(shown), _fitted(done.smooth), _fitted(done.idle)]
     write_video(
         folder / "side_by_side.mp4",
         side_by_side(panels, height=_PANEL, labels=["source", "transfer", "no action"]),
         rate,
     )
-    applied.save(folder / "latents.npz")
-    height, width = done[0].frame.shape[:2]
-    judged = pipeline.judge_familiarity(LatentActions(latents.z[:made], latents.fps, latents.checkpoint))
-    finished = Finished(
+    write_gif(folder / "transfer.gif", side_by_side([p[::2] for p in panels[:2]], height=_GIF), rate / 2)
+    write_image(folder / "card.jpg", _card(panels[0], panels[1], made / pipeline.fps))
+    done.actions.save(folder / "latents.npz")
+    height, width = done.steps[0].frame.shape[:2]
+    scores, verdict = done.out_of_distribution, done.verdict
+    yield Finished(
         folder=folder,
         made=made,
-        asked=asked,
-        stopped=made < steps,
+        asked=span * request.edit.repeat,
+        stopped=made < request.steps,
         first=first,
         span=min(span, made),
         fps=pipeline.fps,
         aspect=width / height,
-        measures=measure(done, applied),
-        unfamiliar=None if judged is None else judged.count,
+        measures=measure(done.steps, done.actions),
+        unfamiliar=None if scores is None else scores.count,
+        verdict=None if verdict is None else verdict.as_dict(),
     )
-    yield finished
 
 
 _PANEL = 360  # pixels down of a panel in the side-by-side video
+_GIF = 160  # pixels down of a panel in the GIF
+
+
+def _card(source: np.ndarray, transfer: np.ndarray, seconds: float) -> np.ndarray:
+    """The first and the last frame of two clips uint8 ``[T, H, W, 3]``, one clip a row."""
+    later = f"{seconds:g} s later"
+    rows = [
+        side_by_side([clip[:1], clip[-1:]], height=_PANEL, labels=labels)[0]
+        for clip, labels in ((source, ("in this clip", later)), (transfer, ("done to this picture", later)))
+    ]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
 
 
 def _fitted(frames: np.ndarray | list[np.ndarray]) -> np.ndarray:
@@ -514,7 +317,7 @@ class Compared:
 
     Attributes:
         folder: where the files are.
-        rows: a table's column for each checkpoint, see `lamdemo.pipeline.compare.Entry.as_dict`.
+        rows: a table's column for each checkpoint, see `lamdemo.jobs.compare.Entry.as_dict`.
         made: steps made.
         stopped: names of checkpoints that were left out, since it was stopped.
         size: width and height of the video, in pixels.
@@ -544,7 +347,7 @@ def make_comparison(
     folder: Path,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Progress | Compared]:
+) -> Generator[Progress | Compared, None, None]:
     """Carry out one transfer with several checkpoints and write its files.
 
     Args:
@@ -560,24 +363,24 @@ def make_comparison(
     Raises:
         LamdemoError: an input or a checkpoint cannot be used, or it was stopped before two were done.
     """
-    from lamdemo.pipeline import ActionEdit
-    from lamdemo.pipeline.compare import (
+    from lamdemo.engine import ActionEdit
+    from lamdemo.jobs.compare import (
         COMPARE_SIDE,
         FEWEST,
         LOOKING,
         MEASURES,
         Entry,
         Progress,
-        Trial,
         check_names,
         check_pace,
         compare,
         write_grid,
     )
+    from lamdemo.jobs.transfer import TransferRequest
 
     names = check_names(names)
-    _named(order.source, "source")
-    _named(order.target, "target")
+    named(order.source, "source")
+    named(order.target, "target")
     edit = ActionEdit(float(order.strength), bool(order.reverse), int(order.repeat))
     # All but the last few are loaded again later: a name that is wrong should not cost the work of the others.
     fps = 0.0
@@ -588,40 +391,42 @@ def make_comparison(
         pace = load(name).fps
         fps = fps or pace
         check_pace(name, pace, fps)
-    trial = Trial(
+    request = TransferRequest(
         frames=_ordered(order, fps)[1],
-        past=read_target(order.target, order.moment, fps, COMPARE_SIDE),
+        target=read_target(order.target, order.moment, fps, COMPARE_SIDE),
         fps=fps,
         edit=edit,
         between=BETWEEN,
-        limit=max(1, min(int(order.limit), MOST_STEPS)),
+        limit=max(1, min(int(order.limit), MOST_MADE)),
         temperature=float(order.temperature),
         seed=int(order.seed),
     )
     entries: list[Entry] = []
-    for news in compare(trial, names, load, should_stop=should_stop):
+    for news in compare(request, names, load, should_stop=should_stop):
         if isinstance(news, Entry):
             entries.append(news)
         else:
             yield news
     if len(entries) < FEWEST:
         raise LamdemoError(_TOO_EARLY)
-    info = probe(write_grid(folder / "compare.mp4", trial, entries), LIMITS)
+    info = probe(write_grid(folder / "compare.mp4", request, entries), LIMITS)
     compared = Compared(
         folder=folder,
         rows=tuple(entry.as_dict() for entry in entries),
-        made=trial.steps,
+        made=request.steps,
         stopped=tuple(names[len(entries) :]),
         size=(info.width, info.height),
     )
+    settings = {"temperature": request.temperature, "seed": request.seed, "fps": request.fps}
     report = {
-        "settings": dataclasses.asdict(edit) | {"temperature": trial.temperature, "seed": trial.seed, "fps": trial.fps},
-        "steps": {"used": trial.span, "made": trial.steps},
+        "settings": dataclasses.asdict(edit) | settings,
+        "steps": {"used": request.span, "made": request.steps},
         "panels": ["source", *(entry.name for entry in entries)],
         "checkpoints": compared.rows,
         "meaning": {m.key: m.meaning for m in MEASURES},
     }
-    compared.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    compared.report.write_text(as_text(text), encoding="utf-8")
     yield compared
 
 

@@ -1,24 +1,16 @@
 """Video in, video out: frames as arrays, whatever the file; pictures in step; optical flow."""
 
+from lamdemo.video.files import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, find_videos
 from lamdemo.video.flow import flow_to_color, optical_flow, warp
 from lamdemo.video.panels import side_by_side
-from lamdemo.video.reading import (
-    DEFAULT_LIMITS,
-    VIDEO_SUFFIXES,
-    Clip,
-    ReadLimits,
-    VideoInfo,
-    find_videos,
-    iter_frames,
-    probe,
-    read_clip,
-    read_frame,
-    read_image,
-)
-from lamdemo.video.writing import write_image, write_video
+from lamdemo.video.probing import DEFAULT_LIMITS, ReadLimits, VideoInfo
+from lamdemo.video.reading import Clip, iter_frames, probe, read_clip, read_frame, read_image
+from lamdemo.video.writing import write_gif, write_image, write_video
 
 __all__ = [
+    "ANIMATION_SUFFIXES",
     "DEFAULT_LIMITS",
+    "PICTURE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Clip",
     "ReadLimits",
@@ -33,6 +25,7 @@ __all__ = [
     "read_image",
     "side_by_side",
     "warp",
+    "write_gif",
     "write_image",
     "write_video",
 ]

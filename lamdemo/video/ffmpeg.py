@@ -1,18 +1,20 @@
-"""One ffmpeg process: what it may open, how long it may take, and that it is gone afterwards."""
+"""A process that decodes or encodes: what it may open, how long it may take, and that it is gone afterwards."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 
 # Every container, raw stream and picture format of ffmpeg that holds pictures in ONE file. What is missing is
 # missing on purpose: formats that name other files or addresses (hls, dash, concat, imf, sdp, rtsp, image2,
@@ -42,24 +44,52 @@ _HEAD, _TAIL = (
 )  # bytes kept of what ffmpeg says: a damaged file can make it talk for ever
 
 
+_OLDEST = 7  # the first ffmpeg that says all that is read from its talk
+
+
 def ffmpeg() -> str:
     """Path of the ffmpeg binary that the imageio-ffmpeg wheel brings (or ``IMAGEIO_FFMPEG_EXE`` names).
 
     Raises:
-        LamdemoError: there is none.
+        LamdemoError: there is none, it cannot be run, or it is too old.
     """
     try:
         # Here and not above: training from a pack needs no ffmpeg, and where it does there may be none.
         import imageio_ffmpeg
 
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        return _usable(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
         message = "No ffmpeg was found: install imageio-ffmpeg again, or name one in IMAGEIO_FFMPEG_EXE."
         raise LamdemoError(message) from error
 
 
+@functools.lru_cache
+def _usable(path: str) -> str:
+    """The path of an ffmpeg, once it was asked what it is: files must not be blamed for its faults."""
+    where = "IMAGEIO_FFMPEG_EXE" if os.environ.get("IMAGEIO_FFMPEG_EXE") else "imageio-ffmpeg"
+    hint = "unset it" if where == "IMAGEIO_FFMPEG_EXE" else "install it again"
+    try:
+        done = subprocess.run([path, "-version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        why = (getattr(error, "strerror", None) or "it does not answer").lower()
+        raise LamdemoError(f"The ffmpeg of {where} cannot be run, {why}: {hint}, or name another one there.") from error
+    version = re.match(rb"ffmpeg version (?:n?(\d+)\.)?", done.stdout)
+    if version is None:
+        raise LamdemoError(f"What {where} names is no ffmpeg that runs here: {hint}, or name another one there.")
+    if version[1] and int(version[1]) < _OLDEST:  # builds between two versions have no number
+        raise LamdemoError(
+            f"The ffmpeg of {where} is version {int(version[1])}, too old: {hint}, or name one of {_OLDEST} or newer."
+        )
+    return path
+
+
+def ffmpeg_command(arguments: Sequence[str], *, loglevel: str = "error") -> list[str]:
+    """The command of a run of ffmpeg, with a ``loglevel`` of ``info`` where its talk is to be read."""
+    return [ffmpeg(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", loglevel, *arguments]
+
+
 class Budget:
-    """Wall time that a job may spend waiting for ffmpeg, over all the processes it starts, in seconds.
+    """Wall time that a job may spend waiting for its processes, over all the processes it starts, in seconds.
 
     Only waiting counts: a reader that hands frames to a slow consumer is not cut short by it.
     """
@@ -87,33 +117,32 @@ class Budget:
 
 
 class Process:
-    """A running ffmpeg, killed when its ``with`` block ends however it ends, or when its budget is spent.
+    """A running program, killed when its ``with`` block ends however it ends, or when its budget is spent.
 
-    It reads its input from its standard input, as the seekable file ``fd:``, and ``fd`` is the only protocol
+    ffmpeg reads its input from its standard input, as the seekable file ``fd:``, and ``fd`` is the only protocol
     it may open. It never learns a file's name, so no name can hold an option, a pattern or another protocol,
     and nothing inside the file can make it open a second one.
 
     Args:
-        arguments: what follows the options that are the same for each run.
+        command: the program and its arguments.
         source: file to lay on its standard input, or None for a pipe that :meth:`write` fills.
         budget: what it may take.
         folder: folder it runs in.
-        loglevel: ffmpeg's, ``info`` where its talk is to be read.
+        environment: more variables for it.
     """
 
     def __init__(
         self,
-        arguments: Sequence[str],
+        command: Sequence[str],
         *,
         source: IO[bytes] | None,
         budget: Budget,
         folder: Path | None = None,
-        loglevel: str = "error",
+        environment: Mapping[str, str] | None = None,
     ):
         # A report file or colours asked for in the environment would spill to disk or break the parsing.
         hidden = {"FFREPORT", "AV_LOG_FORCE_COLOR"}
-        environment = {k: v for k, v in os.environ.items() if k not in hidden} | {"AV_LOG_FORCE_NOCOLOR": "1"}
-        command = [ffmpeg(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", loglevel, *arguments]
+        kept = {k: v for k, v in os.environ.items() if k not in hidden}
         self._budget = budget
         self._process = subprocess.Popen(
             command,
@@ -121,7 +150,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env=environment,
+            env={**kept, "AV_LOG_FORCE_NOCOLOR": "1", **(environment or {})},
             pipesize=1 << 20,
         )
         self.timed_out = False
@@ -166,6 +195,12 @@ class Process:
                 self._process.kill()
                 return
 
+    def read_line(self) -> bytes:
+        """The next line of the process' output, its end included; empty where the output ends."""
+        assert self._process.stdout is not None
+        with self._budget:
+            return self._process.stdout.readline()
+
     def read_into(self, buffer: memoryview) -> int:
         """Fill ``buffer`` from the process' output; fewer bytes than it holds only where the output ends."""
         assert self._process.stdout is not None
@@ -197,7 +232,7 @@ class Process:
 
     @property
     def log(self) -> str:
-        """What ffmpeg said so far: the beginning and, where that was too long, the end."""
+        """What it said so far: the beginning and, where that was too long, the end."""
         return (self._head + self._tail).decode("utf-8", "replace")
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from lamdemo.errors import LamdemoError
-from lamdemo.video.ffmpeg import Budget, Process
-from lamdemo.video.reading import shown_name
+from lamdemo.core.errors import LamdemoError, reason, shown_name
+from lamdemo.video.ffmpeg import Budget, Process, ffmpeg_command
+from lamdemo.video.files import replacing
 
 _PICTURES = {
     ".png": [],
@@ -24,27 +23,6 @@ _PICTURES = {
     ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
     ".bmp": [],
 }
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A new name beside ``path`` to write to, moved to ``path`` at the end, or removed on any error."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        if path.is_dir():
-            raise LamdemoError(f"{shown_name(path)} is a folder: choose another name.")
-        if not path.parent.is_dir():
-            raise LamdemoError(f"The folder for {shown_name(path)} is missing: make it first.")
-        try:
-            # Tells now, in the user's words, what would otherwise be ffmpeg's error.
-            temporary.touch()
-        except OSError as error:
-            reason = error.strerror or "unknown reason"
-            raise LamdemoError(f"{shown_name(path)} cannot be written there: {reason}.") from error
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:
@@ -89,36 +67,17 @@ def write_video(
     odd = ((0, height % 2), (0, width % 2), (0, 0))
     rate = Fraction(fps).limit_denominator(1001) or Fraction(fps).limit_denominator(1_000_000)
 
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         arguments = [
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width + width % 2}x{height + height % 2}"),
-            *(
-                "-framerate",
-                f"{rate.numerator}/{rate.denominator}",
-                "-protocol_whitelist",
-                "pipe",
-                "-i",
-                "pipe:0",
-            ),
-            *(
-                "-vf",
-                "scale=flags=bicubic+accurate_rnd+full_chroma_int:out_color_matrix=bt709:out_range=limited",
-            ),
+            *("-framerate", f"{rate.numerator}/{rate.denominator}", "-protocol_whitelist", "pipe", "-i", "pipe:0"),
+            *("-vf", "scale=flags=bicubic+accurate_rnd+full_chroma_int:out_color_matrix=bt709:out_range=limited"),
             *("-c:v", "libx264", "-preset", "fast", "-crf", str(crf), "-pix_fmt", "yuv420p"),
-            *(
-                "-colorspace",
-                "bt709",
-                "-color_primaries",
-                "bt709",
-                "-color_trc",
-                "bt709",
-                "-color_range",
-                "tv",
-            ),
+            *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
             # Its own name and a folder to run in, so that no name of the user's is ever read as an option.
             *("-movflags", "+faststart", "-f", "mp4", "-y", f"file:{temporary.name}"),
         ]
-        with Process(arguments, source=None, budget=Budget(None), folder=path.parent) as process:
+        with Process(ffmpeg_command(arguments), source=None, budget=Budget(None), folder=temporary.parent) as process:
             picture: np.ndarray | None = first
             while picture is not None:
                 if _checked(picture).shape != first.shape:
@@ -129,9 +88,39 @@ def write_video(
                 picture = next(pictures, None)
             if not process.finish():
                 full = "No space left" in process.log
-                reason = "the disk is full" if full else "ffmpeg could not encode it"
-                raise LamdemoError(f"{name} was not written, {reason}: free some space or try a smaller one.")
+                why = "the disk is full" if full else "ffmpeg could not encode it"
+                raise LamdemoError(f"{name} was not written, {why}: free some space or try a smaller one.")
     return path
+
+
+def write_gif(path: str | os.PathLike[str], frames: np.ndarray, fps: float) -> Path:
+    """Write frames as an endless GIF, each with 128 colours of its own.
+
+    Args:
+        path: where to; what was there is replaced once the new one is whole.
+        frames: uint8 ``[T, H, W, 3]``, at least one.
+        fps: frames a second, 50 at most, as browsers show no more.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        LamdemoError: the folder cannot be written.
+    """
+    pictures = [Image.fromarray(_checked(f)).quantize(128, Image.Quantize.FASTOCTREE) for f in frames]
+    with replacing(Path(path)) as temporary:
+        try:
+            pictures[0].save(
+                temporary,
+                "GIF",
+                save_all=True,
+                append_images=pictures[1:],
+                duration=max(round(1000 / fps), 20),
+                loop=0,
+            )
+        except OSError as error:
+            raise LamdemoError(f"{shown_name(path)} was not written, {reason(error)}: free some space.") from error
+    return Path(path)
 
 
 def write_image(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
@@ -158,10 +147,9 @@ def write_image(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
         done = False
     if not done:
         raise LamdemoError(f"{shown_name(path)} cannot hold a picture of that size: make it smaller.")
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         try:
             temporary.write_bytes(data.tobytes())
         except OSError as error:
-            reason = error.strerror or "unknown reason"
-            raise LamdemoError(f"{shown_name(path)} cannot be written there: {reason}.") from error
+            raise LamdemoError(f"{shown_name(path)} cannot be written there: {reason(error)}.") from error
     return path

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lamdemo.data.episodes.format import ActionSpec, Episode
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
+from lamdemo.data.episodes.episode import Episode
 from lamdemo.data.splits import Part, Split
-from lamdemo.errors import LamdemoError
 from lamdemo.video import DEFAULT_LIMITS, iter_frames
 
 

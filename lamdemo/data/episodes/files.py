@@ -15,25 +15,23 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import secrets
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError, reason
+from lamdemo.core.files import UNREADABLE, write_safely
 from lamdemo.data.episodes.collection import Entry, Episodes, Table, read_pictures
-from lamdemo.data.episodes.format import ActionSpec, Episode
-from lamdemo.errors import LamdemoError
+from lamdemo.data.episodes.episode import Episode
 from lamdemo.video import write_video
 
 CONFIG_NAME = "episodes.json"
 FORMAT = "lamdemo-episodes/1"
 _TRUTH = "truth."
-_UNREADABLE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 class EpisodeWriter:
@@ -65,10 +63,11 @@ class EpisodeWriter:
                     )
             else:
                 config = {"format": FORMAT, "spec": spec.to_json(), "about": dict(about or {})}
-                _write(self.folder / CONFIG_NAME, (json.dumps(config, indent=1) + "\n").encode())
+                write_safely(self.folder / CONFIG_NAME, (json.dumps(config, indent=1) + "\n").encode())
         except OSError as error:
-            reason = error.strerror or "unknown reason"
-            raise LamdemoError(f"{self.folder.name} cannot be written: {reason}; choose another place.") from error
+            raise LamdemoError(
+                f"{self.folder.name} cannot be written: {reason(error)}; choose another place."
+            ) from error
 
     @property
     def names(self) -> set[str]:
@@ -103,10 +102,9 @@ class EpisodeWriter:
             # An episode that is replaced is none in between: its old numbers would go with a new video.
             numbers.unlink(missing_ok=True)
             write_video(video, episode.frames, episode.fps, crf=crf)
-            _write(numbers, stream.getvalue())
+            write_safely(numbers, stream.getvalue())
         except OSError as error:
-            reason = error.strerror or "unknown reason"
-            raise LamdemoError(f"{numbers.name} cannot be written: {reason}; free some space.") from error
+            raise LamdemoError(f"{numbers.name} cannot be written: {reason(error)}; free some space.") from error
         finally:
             if not numbers.exists():
                 video.unlink(missing_ok=True)
@@ -141,11 +139,9 @@ def _entry(path: Path, spec: ActionSpec, recording: str, clip: str) -> Entry:
     def table() -> Table:
         with _opened(path) as data:
             truth = {k[len(_TRUTH) :]: data[k] for k in data.files if k.startswith(_TRUTH)}
-            actions = (
-                spec.check(data["actions"], f"The actions of episode {path.stem}") if len(data["actions"]) else None
-            )
-            if actions is None:
-                actions = np.zeros((0, spec.width), np.float32)
+            actions = np.zeros((0, spec.width), np.float32)
+            if len(data["actions"]):
+                actions = spec.check(data["actions"], f"The actions of episode {path.stem}")
             fps = float(data["fps"])
             if not 0 < fps < math.inf:
                 raise ValueError("no rate")
@@ -162,31 +158,21 @@ def _entry(path: Path, spec: ActionSpec, recording: str, clip: str) -> Entry:
     return Entry(path.stem, recording, clip, table, pictures)
 
 
-class _opened:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     """An ``.npz`` for reading; whatever is wrong with it becomes one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Any:
-        try:
-            self.data = np.load(self.path, allow_pickle=False)
-        except _UNREADABLE as error:
-            raise self._damaged() from error
-        return self.data
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
-        self.data.close()
-        if isinstance(error, _UNREADABLE):
-            raise self._damaged() from error
-
-    def _damaged(self) -> LamdemoError:
-        return LamdemoError(f"{self.path.name} cannot be read as the numbers of an episode; remove or record it again.")
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            yield data
+    except UNREADABLE as error:
+        raise LamdemoError(
+            f"{path.name} cannot be read as the numbers of an episode; remove or record it again."
+        ) from error
 
 
 def _read_config(folder: Path) -> tuple[ActionSpec, dict[str, Any]]:
     try:
-        config = json.loads((folder / CONFIG_NAME).read_text())
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8-sig"))
         if config["format"] != FORMAT:
             raise LamdemoError(
                 f"The episodes in {folder.name} are of format {str(config['format'])[:40]!r}; this version of lamdemo "
@@ -197,13 +183,3 @@ def _read_config(folder: Path) -> tuple[ActionSpec, dict[str, Any]]:
         raise LamdemoError(
             f"{CONFIG_NAME} of {folder.name} is missing or damaged; put it back or record anew."
         ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

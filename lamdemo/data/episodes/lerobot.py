@@ -20,9 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lamdemo.core.actions import ActionSpec, Channel, Kind
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes.collection import Entry, Episodes, Table, mismatch, plain_name, read_pictures
-from lamdemo.data.episodes.format import ActionSpec, Channel, Kind
-from lamdemo.errors import LamdemoError
 
 HUB_PREFIX = "hf:"
 LEROBOT_INFO = "meta/info.json"
@@ -166,7 +166,7 @@ def _open(
 ) -> Episodes:
     damaged = f"{LEROBOT_INFO} of {name} is damaged; fetch the dataset again."
     try:
-        info = json.loads(fetch(LEROBOT_INFO).read_text())
+        info = json.loads(fetch(LEROBOT_INFO).read_text(encoding="utf-8-sig"))
         fps, features = float(info["fps"]), dict(info["features"])
         version = int(re.match(r"v?(\d+)", str(info["codebase_version"]))[1])  # type: ignore[index]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -225,7 +225,7 @@ def _version_2(info: Mapping[str, Any], fetch: Fetch, keys: Sequence[str], in_ta
     data, video = info.get("data_path") or _V2_DATA, info.get("video_path") or _V2_VIDEO
     chunk = int(info.get("chunks_size") or 1000)
     found = []
-    lines = fetch("meta/episodes.jsonl").read_text().splitlines()
+    lines = fetch("meta/episodes.jsonl").read_text(encoding="utf-8-sig").splitlines()
     for row in (json.loads(line) for line in lines if line.strip()):
         index = int(row["episode_index"])
         place = {"episode_chunk": index // chunk, "episode_index": index}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lamdemo.core.actions import Kind
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes.collection import Episodes
 from lamdemo.data.episodes.files import CONFIG_NAME, is_folder_of_episodes, open_folder
-from lamdemo.data.episodes.format import Kind
 from lamdemo.data.episodes.lerobot import HUB_PREFIX, LEROBOT_INFO, open_hub, open_lerobot
 from lamdemo.data.episodes.shared import PARTS, open_shared
 from lamdemo.data.known_actions import INDEX
-from lamdemo.errors import LamdemoError
 
 
 def open_episodes(
@@ -33,7 +34,8 @@ def open_episodes(
     Raises:
         LamdemoError: it is none of these, or cannot be read.
     """
-    text = str(source)
+    # The address of a dataset's page is as good as its name.
+    text = re.sub(r"^(https?://)?(www\.)?(huggingface\.co|hf\.co)/datasets/([^/?#]+/[^/?#]+).*$", r"hf:\4", str(source))
     if text.startswith(HUB_PREFIX):
         _no_part(part)
         return open_hub(text.removeprefix(HUB_PREFIX), cameras=cameras, kind=kind)

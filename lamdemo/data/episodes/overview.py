@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from lamdemo.core.actions import ActionSpec
 from lamdemo.data.episodes.collection import Episodes
-from lamdemo.data.episodes.format import ActionSpec, Episode
+from lamdemo.data.episodes.episode import Episode
 
 _BAR = 12  # pixels down of a channel's bar
 _INK, _PALE = (32, 32, 32), (226, 226, 226)

@@ -19,23 +19,18 @@ What the actions mean, and where the pictures show it (measured by the flow betw
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
+from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import UNREADABLE
 from lamdemo.data.episodes.collection import Entry, Episodes, Table, plain_name, read_pictures
-from lamdemo.data.episodes.format import ActionSpec, Channel
-from lamdemo.data.known_actions import INDEX, find_known_actions, read_index, read_known_actions
-from lamdemo.errors import LamdemoError
+from lamdemo.data.known_actions import INDEX, IndexedClip, camera_of, find_known_actions, read_index, read_known_actions
 from lamdemo.video import probe
-
-_CAMERA = re.compile(r"_(cam\d+)$")
-_UNREADABLE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
 
 CAR = ActionSpec(
     "car",
@@ -100,7 +95,7 @@ def open_shared(folder: str | Path, part: str, *, cameras: Sequence[str] | None 
         # Some clips of arms show one frame more than there are states.
         spare = 1 if part == "arm" else 0
 
-        def table(clip: Any = clip, about: dict[str, str] = about, row: dict[str, str] = row) -> Table:
+        def table(clip: IndexedClip = clip, about: dict[str, str] = about, row: dict[str, str] = row) -> Table:
             try:
                 fps = float(row.get("fps") or 0) or probe(folder / clip.clip).fps
             except ValueError as error:
@@ -112,14 +107,12 @@ def open_shared(folder: str | Path, part: str, *, cameras: Sequence[str] | None 
         ) -> np.ndarray:
             return read_pictures(path, plain_name(path.stem), len(table.actions) + 1, every, max_side, spare=spare)
 
-        entries.append(Entry(plain_name(stem), plain_name(_CAMERA.sub("", stem)), clip.clip, table, pictures))
+        entries.append(
+            Entry(
+                plain_name(stem), plain_name(stem.removesuffix(f"_{camera_of(clip.clip)}")), clip.clip, table, pictures
+            )
+        )
     return Episodes(spec, entries, about={"source": folder.name, "part": part})
-
-
-def camera_of(clip: str) -> str:
-    """The camera in a clip's name, "cam0" of ``a_cam0.mp4``; empty where there is one only."""
-    found = _CAMERA.search(PurePosixPath(clip).stem)
-    return found[1] if found else ""
 
 
 def _part_of(clip: str) -> str:
@@ -131,27 +124,27 @@ def _part_of(clip: str) -> str:
     return ""
 
 
-def _car(folder: Path, clip: Any, fps: float) -> Table:
+def _car(folder: Path, clip: IndexedClip, fps: float) -> Table:
     return Table(read_known_actions(folder, clip).rows.astype(np.float32), fps)
 
 
-def _arm(folder: Path, clip: Any, fps: float) -> Table:
+def _arm(folder: Path, clip: IndexedClip, fps: float) -> Table:
     known = read_known_actions(folder, clip)
     states = _array(folder, clip, "states")
     truth = {"position": states[:, :3], "angles": states[:, 3:6], "gripper": states[:, 6:7]}
     return Table(known.rows.astype(np.float32), fps, truth)
 
 
-def _humanoid(folder: Path, clip: Any, fps: float) -> Table:
+def _humanoid(folder: Path, clip: IndexedClip, fps: float) -> Table:
     return Table(_array(folder, clip, "actions")[:-1], fps, {"joints": _array(folder, clip, "states")})
 
 
-def _array(folder: Path, clip: Any, key: str) -> np.ndarray:
+def _array(folder: Path, clip: IndexedClip, key: str) -> np.ndarray:
     file = folder / clip.actions
     try:
         with np.load(file, allow_pickle=False) as data:
             return np.asarray(data[key], np.float32)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise LamdemoError(
             f"{file.name} holds no {key}, which this part needs; mend it or its row in {INDEX}."
         ) from error
@@ -162,7 +155,7 @@ def _joints(folder: Path, actions: str) -> ActionSpec:
     try:
         with np.load(folder / actions, allow_pickle=False) as data:
             names = [str(n) for n in data["names"]]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise LamdemoError(f"{Path(actions).name} names no joints; mend it or its row in {INDEX}.") from error
     channels = []
     for name in names:

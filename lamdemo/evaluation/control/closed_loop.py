@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lamdemo.evaluation.statistics import ratio_of_means
-from lamdemo.planning.execution import Goal, Policy, Run, pursue
+from lamdemo.evaluation.statistics import mean_over, ratio_of_means
+from lamdemo.planning.execution import Policy, Run, pursue
 from lamdemo.simulators import Simulator
+from lamdemo.simulators.tasks import Task
 
 SLACK = 2  # steps that a policy may take beyond those of the hidden actions
 
 
 def evaluate_closed_loop(
     sim: Simulator,
-    tasks: Iterable[Goal],
+    tasks: Iterable[Task],
     policies: Mapping[str, Policy],
     *,
     slack: int = SLACK,
@@ -70,12 +71,12 @@ def summarize(runs: Mapping[str, Sequence[Run]], seeds: Sequence[int], seed: int
     by_step = {p: [[d[main] for d in r.distances] for r in some] for p, some in runs.items()}
     last = {p: np.array([d[-1] for d in rows]) for p, rows in by_step.items()}
     begin = np.array([d[0] for d in next(iter(by_step.values()))])
-    ones, names = np.ones(len(seeds)), list(map(str, seeds))
+    names = list(map(str, seeds))
     success = {p: np.array([float(r.reached[-1]) for r in some]) for p, some in runs.items()}
     touched = {p: np.array([float(any(r.reached)) for r in some]) for p, some in runs.items()}
 
     def mean(rows: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        return {p: ratio_of_means(v, ones, names, seed=seed) for p, v in rows.items()}
+        return {p: mean_over(v, names, seed=seed) for p, v in rows.items()}
 
     def over(rows: Mapping[str, np.ndarray], base: str) -> dict[str, Any]:
         return {p: ratio_of_means(v, rows[base], names, seed=seed) for p, v in rows.items() if p != base}
@@ -84,7 +85,7 @@ def summarize(runs: Mapping[str, Sequence[Run]], seeds: Sequence[int], seed: int
     result: dict[str, Any] = {
         "tasks": len(seeds),
         "distance_is": main,
-        "start": ratio_of_means(begin, ones, names, seed=seed),
+        "start": mean_over(begin, names, seed=seed),
         "success": mean(success),
         "touched": mean(touched),
         "distance": mean(last),

@@ -15,13 +15,14 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes.collection import Episodes
+from lamdemo.data.episodes.episode import Episode
 from lamdemo.data.episodes.files import is_folder_of_episodes
-from lamdemo.data.episodes.format import ActionSpec, Episode
 from lamdemo.data.episodes.shared import PARTS as SHARED_PARTS
 from lamdemo.data.known_actions import INDEX
 from lamdemo.data.splits import Part, Split
-from lamdemo.errors import LamdemoError
 from lamdemo.evaluation.report import plain
 from lamdemo.evaluation.statistics import balanced
 

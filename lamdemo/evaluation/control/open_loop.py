@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lamdemo.data.episodes.format import ActionSpec
+from lamdemo.core.actions import ActionSpec
+from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.control.held_out import Stretch, summed
 from lamdemo.evaluation.statistics import ratio_of_means
-from lamdemo.pipeline import TransferPipeline
 
 HORIZON = 3
 _BATCH = 10  # pairs that are planned at once

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.controls import KnownController
 from lamdemo.evaluation.control.open_loop import PlanMany
-from lamdemo.models.draft import Draft
-from lamdemo.models.twin import Twin
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.pipeline.control import KnownController
+from lamdemo.models.action_conditioned import ActionConditioned
+from lamdemo.models.distilled import DistilledModel
+from lamdemo.planning.building import LATENT_PRIOR, build_planner
 from lamdemo.planning.execution import decode_plan
-from lamdemo.planning.planner import LATENT_PRIOR, CostWeights, Planner, build_planner
+from lamdemo.planning.planner import CostWeights, Planner
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ class Maker:
         self,
         pipeline: TransferPipeline,
         known: KnownController,
-        twin: Twin | None,
+        twin: ActionConditioned | None,
         budget: Budget,
         horizon: int,
         *,
-        twin_draft: Draft | None = None,
+        twin_draft: DistilledModel | None = None,
         latents: Callable[[], np.ndarray | None] = lambda: None,
     ) -> None:
         """Prepare planners; none is made before it is asked for.
@@ -104,7 +105,7 @@ class Maker:
     @property
     def methods(self) -> tuple[str, ...]:
         """Of planning: "controller", "latent" where latents span a space, and "twin" where there is one."""
-        spanned = self._pipeline.familiarity is not None or self.latents is not None
+        spanned = self._pipeline.training_latents is not None or self.latents is not None
         return "controller", *(("latent",) if spanned else ()), *(("twin",) if self._twin is not None else ())
 
     def planner(self, method: str) -> Planner:
@@ -119,8 +120,8 @@ class Maker:
 
     def _make(self, method: str) -> Planner:
         budget = self.budget
-        draft: bool | Draft | None = None if budget.draft else False
-        twin: bool | Twin = False
+        draft: bool | DistilledModel | None = None if budget.draft else False
+        twin: bool | ActionConditioned = False
         if method == "twin":
             assert self._twin is not None
             twin, draft = self._twin, (self._twin_draft or False) if budget.draft else False

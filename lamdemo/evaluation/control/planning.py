@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes.opening import open_episodes
 from lamdemo.data.known_actions import INDEX
 from lamdemo.data.splits import Part
-from lamdemo.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.control.held_out import of_episodes
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget
 from lamdemo.evaluation.control.suite import Body, closed_section, find_twin, maker_of, open_section
-from lamdemo.pipeline import TransferPipeline
 from lamdemo.planning import SOLVERS
 
 

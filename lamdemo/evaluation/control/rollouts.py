@@ -27,23 +27,23 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.rollout import draw, predict, to_frames
 from lamdemo.evaluation.control.held_out import Stretch
 from lamdemo.evaluation.lpips import Perceptual
-from lamdemo.evaluation.statistics import donors, ratio_of_means
+from lamdemo.evaluation.statistics import ratio_of_means, swapped
 from lamdemo.evaluation.videos import state_error
-from lamdemo.models import Canvas
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.pipeline.rollout import to_frames
+from lamdemo.models.world_model import WorldModel
 
 STEPS = 8
 SEEN = (2, 4, 6, 8)  # steps after which pictures are compared; the network that does it takes longest of all
 _BATCH = 6  # stretches that are imagined and drawn at once
 
 
-class Follower(Protocol):
+class ActionAdapter(Protocol):
     """What turns a command into something that a world model is given.
 
     Attributes:
@@ -51,7 +51,7 @@ class Follower(Protocol):
         history: C, commands that it sees.
     """
 
-    world_model: nn.Module
+    world_model: WorldModel
     history: int
 
     def latents(self, states: Tensor, commands: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Imagined:
 @torch.no_grad()
 def imagine(
     pipeline: TransferPipeline,
-    world_model: nn.Module,
+    world_model: WorldModel,
     frames: np.ndarray,
     states: Tensor,
     give: Callable[[int, Tensor], Tensor],
@@ -86,25 +86,17 @@ def imagine(
         give: latents ``[B, Z]`` by the step and the state that is imagined at it.
         steps: S.
     """
-    model = pipeline.model
-    picture = pipeline.to_tensor(frames)
-    canvas = Canvas(picture)
-    cache = world_model.new_cache()  # type: ignore[operator]
-    seen, drawn = [], []
     with pipeline.computing():
-        for k in range(steps):
-            prediction = world_model(states[:, None], give(k, states)[:, None], cache)
-            picture = canvas.apply(model.render(states, prediction, picture))
-            states = prediction.states[:, 0]
-            seen.append(states.float().cpu())
-            drawn.append(to_frames(picture))
-    return Imagined(torch.stack(seen, 1), np.stack(drawn, 1))
+        predictions = [p for _, p in predict(world_model, states, give, steps)]
+    drawn = draw(pipeline, pipeline.to_tensor(frames), states, predictions)
+    seen = [p.states[:, 0].float().cpu() for p in predictions]
+    return Imagined(torch.stack(seen, 1), np.stack([to_frames(pictures) for pictures in drawn], 1))
 
 
 def evaluate_rollouts(
     pipeline: TransferPipeline,
     cut: Sequence[Stretch],
-    followers: Mapping[str, Follower],
+    adapters: Mapping[str, ActionAdapter],
     look: Perceptual,
     *,
     seed: int = 0,
@@ -115,7 +107,7 @@ def evaluate_rollouts(
     Args:
         pipeline: whose model it is.
         cut: the stretches, of two recordings or more.
-        followers: "controller", and whichever there are of "mlp" and "twin".
+        adapters: "controller", and whichever there are of "mlp" and "twin".
         look: the perceptual distance.
         seed: of shuffles and the bootstrap.
         progress: show a bar on a terminal.
@@ -128,15 +120,15 @@ def evaluate_rollouts(
         ``recovered``: of what inferred latents take off the error of copying, the share that a method takes off. A
         drawn picture has an error of its own, beside which that of a wrong action can look small; this has not.
     """
-    methods = ["inferred", *followers, "zero", "copy"]
-    if "controller" in followers:
+    methods = ["inferred", *adapters, "zero", "copy"]
+    if "controller" in adapters:
         methods.append("shuffled")
     steps = len(cut[0].actions)
     shown = [k - 1 for k in SEEN if k <= steps]
     near = {m: np.zeros((len(cut), len(shown))) for m in methods}
     apart = {m: np.zeros((len(cut), steps)) for m in methods}
     recordings = [s.recording for s in cut]
-    other = donors(recordings, np.random.default_rng([seed, 2])) if len(set(recordings)) > 1 else None
+    other = swapped(recordings, np.random.default_rng([seed, 2])) if len(set(recordings)) > 1 else None
     if other is None:
         methods = [m for m in methods if m != "shuffled"]
     bar = tqdm(range(0, len(cut), _BATCH), desc="rollouts", disable=None if progress else True)
@@ -145,18 +137,18 @@ def evaluate_rollouts(
         with torch.no_grad():
             truth = torch.stack([pipeline.encode(cut[i].frames) for i in rows])  # [B, T, N, D]
             with pipeline.computing():
-                own = pipeline.model.infer(truth)
+                inferred = pipeline.model.infer(truth)
         seen = [look.features(cut[i].frames[[0, *(k + 1 for k in shown)]]) for i in rows]
 
-        gives: dict[str, tuple[nn.Module, Callable[[int, Tensor], Tensor]]] = {}
+        gives: dict[str, tuple[WorldModel, Callable[[int, Tensor], Tensor]]] = {}
         mine = pipeline.model.world_model
-        gives["inferred"] = mine, _known(own)
-        gives["zero"] = mine, _known(torch.zeros_like(own))
-        for name, follower in followers.items():
-            gives[name] = follower.world_model, _commanded(follower, [cut[i] for i in rows])
+        gives["inferred"] = mine, _known(inferred)
+        gives["zero"] = mine, _known(torch.zeros_like(inferred))
+        for name, adapter in adapters.items():
+            gives[name] = adapter.world_model, _commanded(adapter, [cut[i] for i in rows])
         if "shuffled" in methods and other is not None:
-            follower = followers["controller"]
-            gives["shuffled"] = follower.world_model, _commanded(follower, [cut[other[i]] for i in rows])
+            adapter = adapters["controller"]
+            gives["shuffled"] = adapter.world_model, _commanded(adapter, [cut[other[i]] for i in rows])
         for method, (world, gave) in gives.items():
             first = np.stack([cut[i].frames[0] for i in rows])
             made = imagine(pipeline, world, first, truth[:, 0], gave, steps)
@@ -175,12 +167,12 @@ def _known(latents: Tensor) -> Callable[[int, Tensor], Tensor]:
     return lambda k, _: latents[:, k]
 
 
-def _commanded(follower: Follower, whose: Sequence[Stretch]) -> Callable[[int, Tensor], Tensor]:
-    """What a follower makes of the commands of stretches, step by step."""
+def _commanded(adapter: ActionAdapter, whose: Sequence[Stretch]) -> Callable[[int, Tensor], Tensor]:
+    """What a adapter makes of the commands of stretches, step by step."""
 
     def give(k: int, states: Tensor) -> Tensor:
-        commands = np.stack([s.commands(k, follower.history) for s in whose])
-        return follower.latents(states, torch.from_numpy(commands).to(states.device))
+        commands = np.stack([s.commands(k, adapter.history) for s in whose])
+        return adapter.latents(states, torch.from_numpy(commands).to(states.device))
 
     return give
 

@@ -18,23 +18,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lamdemo.data.episodes.format import ActionSpec
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
 from lamdemo.data.splits import Part
-from lamdemo.errors import LamdemoError
-from lamdemo.evaluation.control.followers import ControllerFollower, TwinFollower
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.controls import KnownController, fitting
+from lamdemo.evaluation.control.adapters import ControllerAdapter, TwinAdapter
 from lamdemo.evaluation.control.held_out import SIZE, HeldOut, Stretch, held_out, stretches
 from lamdemo.evaluation.control.open_loop import HORIZON, evaluate_open_loop
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget, Maker
 from lamdemo.evaluation.control.rollouts import STEPS, evaluate_rollouts
 from lamdemo.evaluation.lpips import perceptual
-from lamdemo.evaluation.report import plain, write_report
+from lamdemo.evaluation.report import code_hash, plain, write_report
+from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.checkpoint import fingerprint
-from lamdemo.models.companions import load_draft, load_twin
+from lamdemo.models.companion_files import load_action_conditioned, load_distilled
 from lamdemo.models.controller import list_controllers, load_controller
-from lamdemo.models.draft import Draft
-from lamdemo.models.twin import Twin
-from lamdemo.pipeline import TransferPipeline
-from lamdemo.pipeline.control import KnownController, fitting
+from lamdemo.models.distilled import DistilledModel
 
 PARTS = ("rollouts", "openloop", "closedloop")
 BODIES = ("car", "arm", "doom", "fetch")
@@ -94,8 +94,8 @@ class Body:
     name: str
     known: KnownController
     ablation: KnownController | None
-    twin: Twin | None
-    twin_draft: Draft | None
+    twin: ActionConditioned | None
+    twin_draft: DistilledModel | None
 
 
 def run_control(
@@ -175,19 +175,21 @@ def _body(pipeline: TransferPipeline, name: str, config: ControlConfig) -> Body:
     return Body(name, known, _ablation(pipeline, name, config.ablations), *find_twin(pipeline, name, config.twin))
 
 
-def find_twin(pipeline: TransferPipeline, name: str, folder: Path | None) -> tuple[Twin | None, Draft | None]:
+def find_twin(
+    pipeline: TransferPipeline, name: str, folder: Path | None
+) -> tuple[ActionConditioned | None, DistilledModel | None]:
     """The twin that knows the actions of a body, and its draft, from a folder or beside the checkpoint.
 
     Raises:
         LamdemoError: a folder was given that holds no twin; or it is damaged, or of another checkpoint.
     """
     place = folder or pipeline.folder
-    twin = None if place is None else load_twin(place, pipeline.model.device, of=pipeline.folder)
+    twin = None if place is None else load_action_conditioned(place, pipeline.model.device, of=pipeline.folder)
     if twin is None and folder is not None:
         raise LamdemoError(f"There is no twin in {folder.name}; give a folder with twin.json and twin.safetensors.")
     if twin is None or place is None or name not in twin.names:
         return None, None
-    return twin, load_draft(place, pipeline.model.device, twin=True, of=pipeline.folder)
+    return twin, load_distilled(place, pipeline.model.device, twin=True, of=pipeline.folder)
 
 
 def maker_of(
@@ -295,12 +297,12 @@ def _on_stretches(
         maker = maker_of(pipeline, body, config.open, HORIZON, config.root, config.split)
         return open_section(pipeline, body, found, maker, maker.methods, count, config.seed, progress)
     cut = _cut(pipeline, body, found, STEPS, count, config.seed)
-    followers: dict[str, Any] = {"controller": ControllerFollower(pipeline, body.known)}
+    adapters: dict[str, Any] = {"controller": ControllerAdapter(pipeline, body.known)}
     if body.ablation is not None:
-        followers["mlp"] = ControllerFollower(pipeline, body.ablation)
+        adapters["mlp"] = ControllerAdapter(pipeline, body.ablation)
     if body.twin is not None:
-        followers["twin"] = TwinFollower(body.twin, body.name)
-    section = evaluate_rollouts(pipeline, cut, followers, perceptual(pipeline), seed=config.seed, progress=progress)
+        adapters["twin"] = TwinAdapter(body.twin, body.name)
+    section = evaluate_rollouts(pipeline, cut, adapters, perceptual(pipeline), seed=config.seed, progress=progress)
     return section | {"data": found.about}
 
 
@@ -403,8 +405,9 @@ def closed_section(
 
 
 def _made_from(pipeline: TransferPipeline, body: Body, config: ControlConfig, part: str) -> dict[str, Any]:
-    """All that a section depends on, the checkpoint's weights apart."""
+    """All that a section depends on, the checkpoint's weights apart: a section of other code is made anew."""
     key: dict[str, Any] = {
+        "code": code_hash(),
         "controller": fingerprint(body.known.controller),
         "twin": None if body.twin is None else fingerprint(body.twin),
         "part": config.part,
@@ -417,7 +420,7 @@ def _made_from(pipeline: TransferPipeline, body: Body, config: ControlConfig, pa
         key["budget"] = asdict(config.open if part == "openloop" else config.closed) | {"horizon": HORIZON}
         key["twin_draft"] = None if body.twin_draft is None else fingerprint(body.twin_draft)
         # It lies beside the weights and may be made anew without them.
-        draft = None if pipeline.folder is None else load_draft(pipeline.folder)
+        draft = None if pipeline.folder is None else load_distilled(pipeline.folder)
         key["draft"] = None if draft is None else fingerprint(draft)
     if part != "closedloop":
         key["split"] = None if config.split is None else _hash_of(config.split)
@@ -435,7 +438,7 @@ def _hash_of(path: Path) -> str:
 def _begun(path: Path, pipeline: TransferPipeline) -> dict[str, Any]:
     """The sections of a report of the same checkpoint; none where there is no such report."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8-sig"))
         if not pipeline.checkpoint or report["checkpoint"]["sha256"] != pipeline.checkpoint:
             return {}
         return {p: dict(report["results"][p]) for p in PARTS if isinstance(report["results"].get(p), dict)}

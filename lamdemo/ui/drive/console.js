@@ -6,11 +6,12 @@
 
 const TAP = 240; // milliseconds after which a key counts as held, and not as pressed once
 const LOST = 20000; // after which an answer is no longer waited for
-let spec = null, base = [], strength = 0.7;
+let spec = null, raw = null, base = [], strength = 0.7;
 let sent = 0, done = 0, drive = null;
 let queue = []; // orders that wait
 const held = new Map(); // key -> { since, served }
 let stick = null, hold = false, later = null;
+let paused = null, changing = false; // while another controller is on its way
 
 const root = () => element.querySelector('.lam-console');
 const clip = (value, i) => Math.min(Math.max(value, spec.channels[i].low), spec.channels[i].high);
@@ -18,11 +19,25 @@ const reach = (i, sign) => (sign > 0 ? spec.channels[i].high : -spec.channels[i]
 
 function read() {
   const place = root();
+  clearTimeout(paused);
+  paused = null;
+  element.classList.remove('lam-paused');
   held.clear(); queue = []; stick = null; hold = false;
-  if (!place) { spec = null; return; }
-  spec = JSON.parse(place.dataset.spec);
+  if (!place) { spec = raw = null; return; }
+  raw = place.dataset.spec;
+  spec = JSON.parse(raw);
   base = spec.channels.map((c) => c.zero);
   strength = 0.7;
+}
+
+// The console and the picture come one after the other: keys count from when both are of the same controller, and what
+// was pressed since is not forgotten when the second has come.
+function agree() {
+  const place = root();
+  if (place && drive && drive.controls && drive.controls !== place.dataset.controls) return;
+  if (place && paused === null && raw === place.dataset.spec) return;
+  read();
+  mark();
 }
 
 function entry(key) { return spec && spec.keys.find((k) => k.key === key); }
@@ -59,7 +74,8 @@ function send(order) {
   sent += 1;
   const n = sent;
   setTimeout(() => { if (done < n) { done = n; pump(); } }, LOST);
-  trigger('click', { ...order, n });
+  // Whose drive it is for: one that has ended by then must not be answered with a word about its commands.
+  trigger('click', { ...order, n, drive: drive ? drive.drive : null });
 }
 
 function pump() {
@@ -126,10 +142,22 @@ window.lamDrive = {
   answered(data) {
     const other = drive && drive.drive !== data.drive;
     drive = { ...data };
-    if (other) { queue = []; hold = false; }
+    if (other && !changing) { queue = []; hold = false; }
+    if (other) changing = false;
+    agree();
     done = Math.max(done, Math.min(Number(data.ack) || 0, sent));
     mark();
     pump();
+  },
+  // Its keys would be those of the controller before.
+  pause() {
+    stop();
+    queue = [];
+    spec = null;
+    changing = true;
+    element.classList.add('lam-paused');
+    clearTimeout(paused);
+    paused = setTimeout(() => { changing = false; read(); mark(); }, LOST);
   },
   state: () => ({ sent, done, held: [...held.keys()], hold, base: [...base], stick, queue: queue.length }),
 };
@@ -231,6 +259,6 @@ document.addEventListener('visibilitychange', () => { if (document.hidden) stop(
 // Another tab of the page is opened: nothing goes on unseen.
 new IntersectionObserver((all) => { if (all.every((one) => !one.isIntersecting) && element.offsetParent === null) stop(); }).observe(element);
 
-watch('value', () => { read(); mark(); });
+watch('value', agree);
 read();
 mark();

@@ -41,7 +41,7 @@ watch('value', () => { const link = element.querySelector('a'); if (link) link.c
 CSS = """
 #lam-drive-intro p { margin: 0; max-width: 90ch; color: var(--lam-soft); font-size: .94rem; line-height: 1.5; }
 @media (min-width: 1000px) { #lam-drive-seen { position: sticky; top: 12px; } }
-#lam-drive-view { scroll-margin: 16px; }
+#lam-drive-view, #lam-drive-view * { scroll-margin: 16px; }
 .lam-drive-duo { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 2fr); gap: 14px; align-items: start; }
 .lam-drive-duo.even { grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .lam-drive-duo figure { margin: 0; min-width: 0; }
@@ -54,7 +54,7 @@ CSS = """
   font-variant-numeric: tabular-nums; }
 .lam-drive-strip img { width: 100%; height: 40px; object-fit: cover; border-radius: 5px !important; margin: 0 !important; display: block; }
 
-.lam-console { display: grid; gap: 12px; }
+.lam-console { display: grid; gap: 12px; } .lam-paused .lam-console { opacity: .4; pointer-events: none; }
 .lam-console button { font: inherit; font-size: .84rem; cursor: pointer; margin: 0; border: 1px solid var(--lam-line);
   border-radius: 10px; background: var(--lam-card); color: var(--body-text-color); padding: 7px 9px; min-width: 0;
   touch-action: manipulation; user-select: none; -webkit-user-select: none; }

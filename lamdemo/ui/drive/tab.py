@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.simulators.pool import SimulatorPool
 from lamdemo.ui.drive import style
 from lamdemo.ui.drive import views as drive_views
-from lamdemo.ui.drive.work import SCENES, SIDE, DriveSession, Start, Worlds, pictures_in
+from lamdemo.ui.drive.work import SCENES, SIDE, DriveSession, Scene, Start, pictures_in
+from lamdemo.ui.inputs import look_at_target, read_target
 from lamdemo.ui.notices import Notice
+from lamdemo.ui.prepared import EXAMPLES
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import style as space_style
 from lamdemo.ui.space import views as space_views
-from lamdemo.ui.space.common import HEAVY, data_of, number, whole
-from lamdemo.ui.views import url
-from lamdemo.ui.work import look_at_target, read_target
-from lamdemo.video import VIDEO_SUFFIXES
+from lamdemo.ui.space.common import data_of, number, whole
+from lamdemo.ui.views import TARGET_FILES, url
+from lamdemo.ui.waiting import QUIET, Line
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
-    from lamdemo.pipeline.control import KnownController
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.engine.controls import KnownController
     from lamdemo.ui.page import Page
 
-_EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 _FIRST = {"arm": "coffee_cup"}  # photographs that drives of a controller begin in where there is nothing better
 _USUAL = "palace_square"
 
@@ -41,9 +42,10 @@ class DriveTab:
         worlds: the simulators.
     """
 
-    def __init__(self, page: Page, examples: Path = _EXAMPLES, worlds: Worlds | None = None) -> None:
+    def __init__(self, page: Page, examples: Path = EXAMPLES, worlds: SimulatorPool | None = None) -> None:
         self.page = page
-        self.worlds = worlds or Worlds()
+        self.worlds = worlds or SimulatorPool()
+        self.line = Line(page.sessions, "drive", brief=True)
         self.starts = pictures_in(examples, space_views.photos_in(examples / "photos"))
 
     # What is on the tab.
@@ -62,6 +64,7 @@ class DriveTab:
                     js_on_load=style.BOARD_JS,
                     elem_id="lam-drive-view",
                 )
+                self.line.lay_out()  # below: what it says moves nothing that is looked at
                 with gr.Row():
                     self.video = gr.Button("↓ Video", size="sm", min_width=100, elem_id="lam-drive-video")
                     self.actions = gr.Button("↓ Actions (.npz)", size="sm", min_width=120, elem_id="lam-drive-actions")
@@ -104,7 +107,7 @@ class DriveTab:
             )
             self.own = gr.UploadButton(
                 "Your own picture or clip",
-                file_types=["image", "video", *sorted(VIDEO_SUFFIXES)],
+                file_types=TARGET_FILES,
                 size="sm",
                 elem_id="lam-drive-own",
             )
@@ -119,17 +122,19 @@ class DriveTab:
         which = [self.name, page.name, page.hub]
         begun = [self.view, self.picks, self.moment]
         whole_tab = [self.name, self.told, self.console, self.scenes, self.no_scene, self.seed, *begun]
-        tab.select(self._open, which, whole_tab, **HEAVY)
-        gr.on([page.hub.submit, page.name.change], self._follow, which, whole_tab, **HEAVY)
-        self.name.input(self._choose, which, whole_tab, **HEAVY)
-        self.picks.click(self._pick, which, begun, trigger_mode="always_last", **HEAVY)
-        self.own.upload(self._take_own, [self.own, *which], begun, **HEAVY)
-        self.moment.input(self._at_moment, [self.moment, *which], begun, trigger_mode="always_last", **HEAVY)
-        self.scene.click(self._open_scene, [self.seed, *which], [*begun, self.seed], **HEAVY)
-        self.next_scene.click(self._open_next, [self.seed, *which], [*begun, self.seed], **HEAVY)
-        self.console.click(self._order, None, self.view, trigger_mode="multiple", **HEAVY)
-        self.video.click(self._save_video, None, self.saved, **HEAVY)
-        self.actions.click(self._save_actions, None, self.saved, **HEAVY)
+        does = self.line.does
+        tab.select(**does(self._open, which, whole_tab))
+        gr.on([page.hub.submit, page.name.change], **does(self._follow, which, whole_tab))
+        self.name.select(None, js="() => { if (window.lamDrive) window.lamDrive.pause(); }", **QUIET)
+        self.name.select(**does(self._choose, which, whole_tab))
+        self.picks.click(**does(self._pick, which, begun), trigger_mode="always_last")
+        self.own.upload(**does(self._take_own, [self.own, *which], begun))
+        self.moment.input(**does(self._at_moment, [self.moment, *which], begun), trigger_mode="always_last")
+        self.scene.click(**does(self._open_scene, [self.seed, *which], [*begun, self.seed]))
+        self.next_scene.click(**does(self._open_next, [self.seed, *which], [*begun, self.seed]))
+        self.console.click(**does(self._order, None, self.view), trigger_mode="multiple")
+        self.video.click(self._save_video, None, self.saved, **QUIET)
+        self.actions.click(self._save_actions, None, self.saved, **QUIET)
 
     # What is kept.
 
@@ -160,7 +165,7 @@ class DriveTab:
         """Begin a drive; if that fails, the one before goes on."""
         scene = None
         if start.kind == "scene":
-            scene = self.worlds.open(known.name, start.seed)
+            scene = Scene.open(self.worlds, known.name, start.seed)
             if scene.spec.width != known.spec.width:
                 raise LamdemoError(
                     f"The simulator {known.name} takes {scene.spec.width} numbers a step and this controller "
@@ -210,9 +215,11 @@ class DriveTab:
             known = self._known(driving, pipeline, name)
             if driving.drive is None or driving.known is not known:
                 start = driving.start
-                # A scene belongs to the controller of its simulator; a picture can be driven by any.
-                if start is None or start.kind in ("scene", "episode") or (anew and self._has_scene(known)):
-                    start = self._usual(known)
+                # A scene belongs to the controller of its simulator, and what the page chose to the controller it was
+                # chosen for; a picture that the visitor chose can be driven by any.
+                stays = start is not None and driving.picked and start.kind not in ("scene", "episode")
+                if start is None or not stays or (anew and self._has_scene(known)):
+                    start, driving.picked = self._usual(known), False
                 self._begin(session, driving, pipeline, known, start)
             offered = [(drive_views.controller_title(n), n) for n in drive_views.in_order(pipeline.controllers)]
             missing = self.worlds.missing(known.name)
@@ -259,6 +266,7 @@ class DriveTab:
                 with session.place("looked") as folder:
                     start = start.of_length(look_at_target(start.path, start.moment, folder).seconds)
             self._begin(session, driving, pipeline, known, start)
+            driving.picked = True
             return self._begun(driving)
         return None
 
@@ -302,8 +310,10 @@ class DriveTab:
     def _order(self, event: gr.EventData, request: gr.Request) -> Any:
         """A step, one back, or back to the start."""
         said = data_of(event)
-        act, ack = said.get("act"), whole(said.get("n")) or 0
+        act, ack, meant = said.get("act"), whole(said.get("n")) or 0, whole(said.get("drive"))
         _, driving = self.driving(request)
+        if meant is not None and meant != driving.number:
+            act = None  # for the drive before, whose commands were other ones: answered and not carried out
         with Notice():
             if act == "undo":
                 driving.undo()
@@ -346,4 +356,4 @@ class DriveTab:
 
     @staticmethod
     def _fps(driving: DriveSession) -> float:
-        return driving.drive.rollout.pipeline.fps if driving.drive is not None else 4.0
+        return driving.drive.rollout.inference.fps if driving.drive is not None else 4.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ from lamdemo.ui.drive.work import DriveSession, Likeness, Start, data_url
 from lamdemo.ui.views import url
 
 if TYPE_CHECKING:
-    from lamdemo.data.episodes import ActionSpec, Channel
-    from lamdemo.pipeline.control import KnownController
+    from lamdemo.core.actions import ActionSpec, Channel
+    from lamdemo.engine.controls import KnownController
 
 _MOST_THUMBS = 12
 _TRAIL = 5
@@ -100,7 +101,8 @@ def board(driving: DriveSession, jpegs: Sequence[bytes], ack: int = 0) -> str:
     even = " even" if driving.scene is not None else ""
     return (
         f'<div class="lam-drive" data-ack="{ack}" data-count="{count}" data-undo="{int(drive.can_undo)}" '
-        f'data-drive="{driving.number}"><div class="lam-drive-duo{even}"><figure>'
+        f'data-drive="{driving.number}" data-controls="{_controls(known.spec)}">'
+        f'<div class="lam-drive-duo{even}"><figure>'
         f"{_stage(picture, reel.size, word, f' data-frames={chr(39)}{json.dumps(frames)}{chr(39)}')}"
         f"<figcaption><b>Imagined</b> <span>{_trail(drive.actions, known.spec)}</span></figcaption></figure>"
         f"<figure>{_stage(beside, reel.size, tag)}<figcaption><b>{title}</b> <span>{told}</span></figcaption></figure>"
@@ -196,17 +198,24 @@ def _pair(spec: ActionSpec, index: int, keys: tuple[str, str], *, turned: bool =
     ]
 
 
+def _spec_of(spec: ActionSpec) -> str:
+    """What console.js has to know of a controller's commands: JSON."""
+    channels = [
+        {"low": c.low, "high": c.high, "zero": float(z), "kind": c.kind, "unit": c.unit}
+        for c, z in zip(spec.channels, spec.zero, strict=True)
+    ]
+    return json.dumps({"keys": _steered(spec), "channels": channels})
+
+
+def _controls(spec: ActionSpec) -> str:
+    """What tells the commands of one controller from those of another: console and picture must agree on it."""
+    return f"{zlib.crc32(_spec_of(spec).encode()):08x}"
+
+
 def console(spec: ActionSpec) -> str:
     """Arrows, stick, sliders and the rest, for the commands of a controller."""
     keys = _steered(spec)
     by_key = {k["key"]: k for k in keys}
-    data = {
-        "keys": keys,
-        "channels": [
-            {"low": c.low, "high": c.high, "zero": float(z), "kind": c.kind, "unit": c.unit}
-            for c, z in zip(spec.channels, spec.zero, strict=True)
-        ],
-    }
 
     def button(entry: dict[str, Any] | None) -> str:
         if entry is None:
@@ -227,7 +236,7 @@ def console(spec: ActionSpec) -> str:
     )
     sliders = "".join(_slider(i, c, float(z)) for i, (c, z) in enumerate(zip(spec.channels, spec.zero, strict=True)))
     return (
-        f'<div class="lam-console" data-spec="{escape(json.dumps(data))}">'
+        f'<div class="lam-console" data-spec="{escape(_spec_of(spec))}" data-controls="{_controls(spec)}">'
         f'<div class="lam-drive-hands"><div class="lam-arrows" role="group" aria-label="Arrows">{arrows}</div>{stick}'
         f"</div>{f'<div class=lam-others>{others}</div>' if others else ''}"
         '<div class="lam-drive-acts">'

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import atexit
 import base64
 import io
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from lamdemo.errors import LamdemoError
-from lamdemo.ui.work import BETWEEN
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import aside
+from lamdemo.ui.inputs import BETWEEN
 from lamdemo.video import side_by_side, write_video
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
-    from lamdemo.pipeline.control import Drive, KnownController
-    from lamdemo.simulators import Observation, Simulator
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.engine.controls import Drive, KnownController
+    from lamdemo.simulators import Observation
+    from lamdemo.simulators.pool import SimulatorPool
 
 SIDE = 512  # longest side in pixels of a picture that is driven: a key's answer counts more than detail here
 MOST_STEPS = 240  # of one drive, a minute
 SCENES = 10_000  # first seed of the scenes that no controller was trained on
 _THUMB = 54  # height in pixels of the strip's pictures
 _PANEL = 384  # height in pixels of the video's
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ class Reel:
 
     def _panels(self, labels: tuple[str, str]) -> Iterator[np.ndarray]:
         height = min(_PANEL, self.size[0])
-        for at, count in enumerate(self._counts):
+        for at, count in enumerate(list(self._counts)):  # as it is now: meanwhile the drive may go on
             other = _decoded(self._beside(at))
             for k in range(count):
                 pair = [_decoded(self._path(at, k))[None], other[None]]
@@ -190,82 +186,8 @@ class Reel:
 # Simulators.
 
 
-class Worlds:
-    """The page's simulators: one engine of each name, in a thread of their own, lent to one scene at a time.
-
-    A renderer's context belongs to the thread that made it, and Gradio calls from many.
-    """
-
-    def __init__(self, make: Callable[..., Simulator] | None = None) -> None:
-        self._make = make
-        self._engines: dict[str, Simulator] = {}
-        self._owners: dict[str, Scene] = {}
-        self._orders: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    @staticmethod
-    def missing(name: str) -> str | None:
-        """None where there is no simulator of that name, a text of what to install, or an empty one."""
-        from lamdemo.simulators import available
-
-        return available().get(name)
-
-    def open(self, name: str, seed: int) -> Scene:
-        """A scene of a simulator.
-
-        Raises:
-            LamdemoError: the simulator is not installed, or there is no such seed.
-        """
-        return self.do(lambda: Scene(self, name, seed))
-
-    def do(self, work: Callable[[], T]) -> T:
-        """Call something in the simulators' thread, and wait for what it gives."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="lamdemo-worlds", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
-        if threading.current_thread() is self._thread:
-            return work()
-        given: Future[T] = Future()
-        self._orders.put((work, given))
-        return given.result()
-
-    def engine(self, name: str, scene: Scene) -> tuple[Simulator, bool]:
-        """The engine, and whether it was another scene's until now; only in the simulators' thread."""
-        if name not in self._engines:
-            from lamdemo.simulators import make
-
-            self._engines[name] = (self._make or make)(name, seed=scene.seed)
-        lent = self._owners.get(name) is not scene
-        self._owners[name] = scene
-        return self._engines[name], lent
-
-    def close(self) -> None:
-        """Let all engines go."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            atexit.unregister(self.close)
-            self._orders.put(None)
-            thread.join(10)
-
-    def _serve(self) -> None:
-        while (order := self._orders.get()) is not None:
-            work, given = order
-            try:
-                given.set_result(work())
-            except BaseException as error:  # it is the caller's
-                given.set_exception(error)
-        for engine in self._engines.values():
-            engine.close()
-        self._engines.clear()
-        self._owners.clear()
-
-
 class Scene:
-    """A simulator's scene where the drive's commands are carried out too. Made by `Worlds.open`.
+    """A simulator's scene where the drive's commands are carried out too. Made by `open`.
 
     Attributes:
         name: of the simulator.
@@ -274,14 +196,24 @@ class Scene:
         start: what was at the beginning.
     """
 
-    def __init__(self, worlds: Worlds, name: str, seed: int) -> None:
+    def __init__(self, worlds: SimulatorPool, name: str, seed: int) -> None:
         self.worlds, self.name, self.seed = worlds, name, seed
         self.now: Observation
         self._moments: list[tuple[object, Observation]] = []
-        engine, _ = worlds.engine(name, self)
+        engine, _ = worlds.engine(name, self, seed)
         self.spec, self.fps = engine.spec, engine.fps
         self.start = self.now = engine.reset(seed)
         self._moments.append((engine.snapshot(), self.now))
+
+    @classmethod
+    def open(cls, worlds: SimulatorPool, name: str, seed: int) -> Scene:
+        """A scene of a simulator.
+
+        Raises:
+            LamdemoError: the simulator is not installed, or there is no such seed.
+        """
+        with aside():  # an engine takes seconds to start
+            return worlds.do(lambda: cls(worlds, name, seed))
 
     def step(self, action: np.ndarray) -> Observation:
         """Carry out one command ``[A]``."""
@@ -306,8 +238,8 @@ class Scene:
 
     def moved(self) -> dict[str, float]:
         """How far the truth is now from the start, by unit."""
-        engine, start, now = self.worlds._engines[self.name], self.start.truth, self.now.truth
-        return self.worlds.do(lambda: engine.distance(start, now))
+        start, now = self.start.truth, self.now.truth
+        return self.worlds.do(lambda: self.worlds.look(self.name).distance(start, now))
 
 
 # A drive.
@@ -337,6 +269,7 @@ class DriveSession:
         checkpoint: hash of the checkpoint that all of this belongs to.
         known: the controller; None where none is chosen yet.
         start: what the drive began from.
+        picked: whether the visitor chose that, and not the page.
         drive: the drive itself; None before a picture is chosen.
         scene: the simulator's scene beside it, if one runs.
         reel: its frames.
@@ -350,6 +283,7 @@ class DriveSession:
     checkpoint: str = ""
     known: KnownController | None = None
     start: Start | None = None
+    picked: bool = False
     drive: Drive | None = None
     scene: Scene | None = None
     reel: Reel | None = None
@@ -415,7 +349,6 @@ class DriveSession:
         drive, reel = self._running()
         if len(reel) >= MOST_STEPS:
             raise LamdemoError(f"A drive has {MOST_STEPS} steps at most; undo some, reset it or choose a picture.")
-        z = drive.latent(action)
         done = drive.step(action)
         try:
             beside = done.idle if self.scene is None else self.scene.step(action).frame
@@ -423,7 +356,7 @@ class DriveSession:
         except BaseException:
             drive.undo()  # what is imagined and what is true stay at one step
             raise
-        self.latents.append(z)
+        self.latents.append(drive.latents[-1])
         self._compare(done.frame)
         return jpegs
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamdemo.errors import LamdemoError
-from lamdemo.ui.work import LIMITS, MOST_STEPS
+from lamdemo.core.errors import LamdemoError
+from lamdemo.ui.inputs import LIMITS
+from lamdemo.ui.work import MOST_STEPS
 from lamdemo.video import read_clip, read_image
 
 if TYPE_CHECKING:
-    from lamdemo.data.episodes import ActionSpec
+    from lamdemo.core.actions import ActionSpec
     from lamdemo.simulators import Simulator
-
-T = TypeVar("T")
+    from lamdemo.simulators.pool import SimulatorPool
 
 SIDE = 480  # longest side in pixels: the model sees a square of 256, and what is drawn is shown small
 OWN = "own"  # key of a visitor's own clip
@@ -189,59 +187,15 @@ def own_goal(path: str) -> np.ndarray:
     return read_image(path, max_side=SIDE, limits=LIMITS)
 
 
-class Simulators:
-    """Simulators that run on this machine, each started once; all of their work is done in one thread.
-
-    A renderer's context belongs to the thread that made it, and Gradio calls from many.
-
-    Args:
-        made: makes one of a name; that of `lamdemo.simulators` by default.
-    """
-
-    def __init__(self, made: Callable[[str], Simulator] | None = None) -> None:
-        self._made = made
-        self._running: dict[str, Simulator] = {}
-        self._thread = ThreadPoolExecutor(1, "lamdemo-plan-simulators")
-
-    def choices(self) -> list[tuple[str, str]]:
-        """Titles and names of those that are installed."""
-        from lamdemo.simulators import available
-
-        return [(_TITLES.get(name, name), name) for name, missing in available().items() if not missing]
-
-    def using(self, name: str, work: Callable[[Simulator], T]) -> T:
-        """Do something with a simulator, after whatever is being done with one.
-
-        Raises:
-            LamdemoError: there is none of that name, or it is not installed.
-        """
-
-        def run() -> T:
-            if name not in self._running:
-                if self._made is None:
-                    from lamdemo.simulators import make
-
-                    self._running[name] = make(name)
-                else:
-                    self._running[name] = self._made(name)
-            return work(self._running[name])
-
-        return self._thread.submit(run).result()
-
-    def close(self) -> None:
-        """End all that run."""
-
-        def run() -> None:
-            while self._running:
-                self._running.popitem()[1].close()
-
-        self._thread.submit(run).result()
-
-
 _TITLES = {"doom": "doom: walk in a room", "fetch": "fetch: move a gripper"}
 
 
-def of_task(simulators: Simulators, name: str, seed: int, steps: int) -> Ends:
+def task_choices(simulators: SimulatorPool) -> list[tuple[str, str]]:
+    """Titles and names of the simulators that are installed."""
+    return [(_TITLES.get(name, name), name) for name in simulators.names()]
+
+
+def of_task(simulators: SimulatorPool, name: str, seed: int, steps: int) -> Ends:
     """Start and goal of a simulator's task.
 
     Args:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import PAUSE, Units
+from lamdemo.simulators.pool import SimulatorPool
 from lamdemo.ui import views
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.plan import figures, style
 from lamdemo.ui.plan import views as plan_views
-from lamdemo.ui.plan.ends import MOST_APART, OWN, STEPS, Library, Simulators, between, of_task, own_goal
-from lamdemo.ui.plan.work import LATENT, Found, Order, PlanSession, Progress, Ran, Searcher, Step, budgets, execute
-from lamdemo.ui.space.common import HEAVY, QUIET, number, whole
-from lamdemo.video import VIDEO_SUFFIXES
+from lamdemo.ui.plan.ends import MOST_APART, OWN, STEPS, Library, between, of_task, own_goal, task_choices
+from lamdemo.ui.plan.energy import Energy
+from lamdemo.ui.plan.execution import Execution
+from lamdemo.ui.plan.records import LATENT, Found, Order, PlanSession, Progress, budgets
+from lamdemo.ui.plan.work import Searcher
+from lamdemo.ui.prepared import EXAMPLES
+from lamdemo.ui.space.common import number, whole
+from lamdemo.ui.waiting import QUIET, Line
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.engine import TransferPipeline
     from lamdemo.ui.page import Page
     from lamdemo.ui.plan.ends import Ends
     from lamdemo.ui.sessions import Session
 
-_PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"]
 _SOLVERS = [
     ("CEM: fit to the best, as in the paper", "cem"),
     ("iCEM: the same with smoother plans", "icem"),
@@ -47,12 +53,13 @@ class PlanTab:
         simulators: those that tasks are of; all that are installed by default.
     """
 
-    def __init__(self, page: Page, simulators: Simulators | None = None) -> None:
-        from lamdemo.ui.page import EXAMPLES
-
+    def __init__(self, page: Page, simulators: SimulatorPool | None = None) -> None:
         self.page = page
         self.library = Library(EXAMPLES)
-        self.simulators = simulators or Simulators()
+        self.simulators = simulators or SimulatorPool()
+        self.line = Line(page.sessions, "plan")
+        self.energy = Energy(self)
+        self.run = Execution(self)
 
     # What is on the tab.
 
@@ -79,6 +86,7 @@ class PlanTab:
                 )
             with gr.Column(scale=5, min_width=320, elem_classes="lam-card"):
                 gr.HTML("<h2>Candidates</h2>")
+                self.line.lay_out()
                 self.tries_view = gr.HTML(plan_views.tries_empty(), js_on_load=None, elem_id="lam-plan-tries")
         with gr.Column(elem_classes="lam-card", elem_id="lam-plan-result"):
             gr.HTML("<h2>The plan</h2>")
@@ -88,36 +96,11 @@ class PlanTab:
                 gr.HTML("<h2>What to do</h2><p>The plan's actions, step by step.</p>")
                 self.actions_view = gr.HTML("", js_on_load=None, elem_id="lam-plan-actions")
             with gr.Column(scale=5, min_width=320, elem_classes="lam-card"):
-                gr.HTML(
-                    "<h2>Energy landscape</h2><p>What holding two numbers of the action at all steps would cost.</p>"
-                )
-                with gr.Row():
-                    self.across = gr.Dropdown([], label="Across", min_width=110, elem_id="lam-plan-across")
-                    self.up = gr.Dropdown([], label="Up", min_width=110, elem_id="lam-plan-up")
-                self.energy_view = gr.HTML(figures.empty("", 360), js_on_load=style.FIGURE, elem_id="lam-plan-energy")
-        with gr.Column(elem_classes="lam-card", visible=False, elem_id="lam-plan-run") as self.execution:
-            gr.HTML(
-                "<h2>Carry it out</h2><p>In the simulator, with a new plan after each step; where the latent space is "
-                "searched, the controller of the simulator's name finds the commands.</p>"
-            )
-            with gr.Row():
-                self.run_steps = gr.Slider(
-                    1, 16, 8, step=1, label="Steps at most", min_width=160, buttons=[], elem_id="lam-plan-run-steps"
-                )
-                self.run_go = gr.Button("Execute", variant="primary", min_width=140, elem_id="lam-plan-execute")
-                self.run_stop = gr.Button("Stop", min_width=80, interactive=False, elem_id="lam-plan-run-stop")
-            with gr.Row(elem_classes="lam-two", equal_height=False):
-                with gr.Column(scale=7, min_width=340):
-                    self.run_view = gr.HTML(plan_views.run_empty(), js_on_load=None, elem_id="lam-plan-run-view")
-                with gr.Column(scale=4, min_width=280):
-                    self.distance_view = gr.HTML(
-                        plan_views.distances_empty(),
-                        js_on_load=style.FIGURE,
-                        elem_id="lam-plan-distance",
-                    )
+                self.energy.lay_out()
+        self.run.lay_out()
 
     def _build_ends(self) -> None:
-        clips, simulators = self.library.choices(), self.simulators.choices()
+        clips, simulators = self.library.choices(), task_choices(self.simulators)
         gr.HTML("<h2>Start and goal</h2><p>Two moments: from the one to the other a way is searched.</p>")
         self.source = gr.Radio(
             [("of a clip", "clip"), ("of a simulator", "simulator")],
@@ -139,7 +122,7 @@ class PlanTab:
                 )
                 self.own = gr.UploadButton(
                     "Your clip",
-                    file_types=["video", ".gif", *sorted(VIDEO_SUFFIXES)],
+                    file_types=views.CLIP_FILES,
                     size="sm",
                     scale=1,
                     min_width=110,
@@ -147,7 +130,7 @@ class PlanTab:
                 )
                 self.own_goal = gr.UploadButton(
                     "Another goal",
-                    file_types=["image", *_PICTURES],
+                    file_types=views.TARGET_FILES,
                     size="sm",
                     scale=1,
                     min_width=110,
@@ -205,7 +188,7 @@ class PlanTab:
                 MOST_APART,
                 STEPS,
                 step=1,
-                label="Horizon (steps)",
+                label="Steps to plan",
                 min_width=130,
                 buttons=[],
                 elem_id="lam-plan-horizon",
@@ -227,35 +210,45 @@ class PlanTab:
         """
         page = self.page
         chosen: set[Any] = {self.source, self.clip, self.first, self.last, self.simulator, self.task, self.task_steps}
-        chosen |= {page.name, page.hub, self.what}
-        looks = [self.ends_view, self.clip, self.first, self.last, self.horizon, self.what, self.execution]
-        looks += [self.old, self.run_view, self.distance_view]
-        gr.on([tab.select, page.name.input, page.hub.submit], self._open, chosen, looks, **HEAVY)
-        self.source.input(self._change_source, chosen, [*looks, self.of_clip, self.of_simulator], **HEAVY)
-        self.clip.input(self._change_clip, chosen, looks, **HEAVY)
-        self.own.upload(self._take_own, {*chosen, self.own}, looks, **HEAVY)
-        self.own_goal.upload(self._take_goal, {*chosen, self.own_goal}, looks, **HEAVY)
+        settings: set[Any] = {self.what, self.solver, self.samples, self.iterations, self.horizon, self.seed}
+        chosen |= {page.name, page.hub} | settings
+        looks = [self.ends_view, self.clip, self.first, self.last, self.horizon, self.what, self.run.column]
+        looks += [self.old, self.run.view, self.run.distances]
+        # Start and goal are read and shown without the model, whatever it is busy with.
+        gr.on([tab.select, page.name.select, page.hub.submit], self._open, chosen, looks, **QUIET)
+        self.source.input(self._change_source, chosen, [*looks, self.of_clip, self.of_simulator], **QUIET)
+        self.clip.select(self._change_clip, chosen, looks, **QUIET)
+        self.own.upload(self._take_own, {*chosen, self.own}, looks, **QUIET)
+        self.own_goal.upload(self._take_goal, {*chosen, self.own_goal}, looks, **QUIET)
         gr.on(
             [self.first.input, self.last.input],
             self._change_frames,
             chosen,
             looks,
             trigger_mode="always_last",
-            **HEAVY,
+            **QUIET,
         )
         gr.on(
             [self.simulator.input, self.task.submit, self.task.blur, self.task_steps.input],
-            self._change_task,
+            self._fresh,
             chosen,
             looks,
             trigger_mode="always_last",
-            **HEAVY,
+            **QUIET,
         )
         gr.on(
             [self.preset.input, self.solver.input],
             self._choose_budget,
             [self.solver, self.preset],
             [self.samples, self.iterations],
+            **QUIET,
+        ).then(self._mark, settings, self.old, **QUIET)
+        gr.on(
+            [self.what.input, self.samples.input, self.iterations.input, self.horizon.input, self.seed.input],
+            self._mark,
+            settings,
+            self.old,
+            trigger_mode="always_last",
             **QUIET,
         )
         gr.on(
@@ -266,34 +259,15 @@ class PlanTab:
             trigger_mode="always_last",
             **QUIET,
         )
-        settings = {self.what, self.solver, self.samples, self.iterations, self.horizon, self.seed}
-        self.go.click(
-            self._plan,
-            chosen | settings,
-            [
-                *(self.go, self.stop, self.run_go, self.cost_view, self.tries_view, self.plan_view),
-                *(self.details, self.actions_view, self.across, self.up, self.energy_view, self.ends_view),
-                self.old,
-            ],
-            **HEAVY,
-        )
-        gr.on(
-            [self.across.input, self.up.input],
-            self._landscape,
-            [self.across, self.up],
-            self.energy_view,
-            trigger_mode="always_last",
-            **HEAVY,
-        )
-        self.run_go.click(
-            self._execute,
-            chosen | settings | {self.run_steps},
-            [self.run_go, self.run_stop, self.go, self.run_view, self.distance_view],
-            **HEAVY,
-        )
-        # Not in the queue, where it would wait for what it is to stop.
-        for stop in (self.stop, self.run_stop):
-            stop.click(self._stop, None, stop, queue=False, **QUIET)
+        found = [
+            *(self.go, self.stop, self.run.go, self.cost_view, self.tries_view, self.plan_view),
+            *(self.details, self.actions_view, *self.energy.shows, self.ends_view),
+            self.old,
+        ]
+        self.go.click(**self.line.does(self._plan, chosen, found, self._course))
+        self.line.ends_by(self.stop)
+        self.energy.connect()
+        self.run.connect(chosen)
 
     def at(self, request: gr.Request) -> tuple[Session, PlanSession]:
         """What is kept for the page that asks."""
@@ -302,7 +276,8 @@ class PlanTab:
             session.plan = PlanSession()
         return session, session.plan
 
-    def _plotly(self) -> str:
+    def plotly(self) -> str:
+        """Where the browser gets Plotly."""
         return views.url(self.page.space.places.plotly())
 
     # Start and goal.
@@ -310,20 +285,22 @@ class PlanTab:
     def _open(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         return self._show(data, request, {}, fresh=False)
 
+    # In another clip no controller of the clip before is searched, since nothing says that it fits: the latent space.
+
     def _change_source(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         of_clip = data[self.source] != "simulator"
         beside = {self.of_clip: gr.Column(visible=of_clip), self.of_simulator: gr.Row(visible=not of_clip)}
-        return self._show(data, request, beside, fresh=True)
+        return self._show(data | {self.what: LATENT}, request, beside, fresh=True)
 
     def _change_clip(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         self.at(request)[1].goal = None
-        return self._show(data | {self.first: 1, self.last: 1 + STEPS}, request, {}, fresh=True)
+        return self._show(data | {self.first: 1, self.last: 1 + STEPS, self.what: LATENT}, request, {}, fresh=True)
 
     def _take_own(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         _, plan = self.at(request)
         before = plan.own
         plan.own, plan.goal = data[self.own], None
-        given = data | {self.clip: OWN, self.first: 1, self.last: 1 + STEPS}
+        given = data | {self.clip: OWN, self.first: 1, self.last: 1 + STEPS, self.what: LATENT}
         shown = self._show(given, request, {self.clip: self._clips(plan, OWN)}, fresh=True)
         if self.ends_view not in shown:
             plan.own = before  # it could not be read
@@ -345,14 +322,12 @@ class PlanTab:
             if max(whole(data[self.first]) or 1, whole(data[self.last]) or 1) > count:
                 return {self.horizon: gr.skip()}
         plan.goal = None  # a goal of the clip is wanted again
-        return self._show(data, request, {}, fresh=True)
+        return self._fresh(data, request)
 
-    def _change_task(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
+    def _fresh(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         return self._show(data, request, {}, fresh=True)
 
     def _clips(self, plan: PlanSession, value: str) -> Any:
-        from pathlib import Path
-
         yours = [(f"yours: {Path(plan.own).name}", OWN)] if plan.own else []
         return gr.Dropdown([*yours, *self.library.choices()], value=value)
 
@@ -365,7 +340,7 @@ class PlanTab:
             data: of the controls.
             request: of the page.
             beside: what else changes when they could be read.
-            fresh: whether the horizon and what is searched shall follow them.
+            fresh: whether the steps to plan and what is searched shall follow them.
         """
         with Notice():
             _, plan = self.at(request)
@@ -387,10 +362,13 @@ class PlanTab:
             shown[self.what] = gr.Dropdown(offered, value=what)
             if fresh and ends.frames is not None and len(ends.frames) - 1 <= MOST_APART:
                 shown[self.horizon] = len(ends.frames) - 1
-            shown[self.execution] = gr.Column(visible=bool(ends.simulator))
-            shown[self.old] = plan_views.old(plan.found, ends)
+            shown[self.run.column] = gr.Column(visible=bool(ends.simulator))
+            horizon = shown.get(self.horizon, data[self.horizon])
+            plan.wanted = self.order(data | {self.what: what, self.horizon: horizon})
+            plan.checkpoint = pipeline.checkpoint
+            shown[self.old] = plan_views.old(plan)
             if fresh:
-                shown |= {self.run_view: plan_views.run_empty(), self.distance_view: plan_views.distances_empty()}
+                shown |= {self.run.view: plan_views.run_empty(), self.run.distances: plan_views.distances_empty()}
             return shown
         # What could not be read leaves what was there; a handler must still return something.
         return {self.horizon: gr.skip()}
@@ -414,11 +392,8 @@ class PlanTab:
         if not 0 <= task < _TASKS:
             raise LamdemoError(f"Tasks have numbers from 0 to {_TASKS - 1}; choose one of them.")
         plan.ends = of_task(self.simulators, str(data[self.simulator] or ""), _TASKS + task, steps)
-        return {
-            self.ends_view: plan_views.ends(
-                plan.ends, f"task {task}", f"{steps} step{'s' if steps != 1 else ''} later, by a hand that is hidden"
-            )
-        }
+        later = f"{steps} step{'s' if steps != 1 else ''} later, by a hand that is hidden"
+        return {self.ends_view: plan_views.ends(plan.ends, f"task {task}", later)}
 
     def _offered(self, pipeline: TransferPipeline) -> list[tuple[str, str]]:
         """What can be searched: actions of each controller, and the latent space."""
@@ -438,7 +413,14 @@ class PlanTab:
         budget = (int(samples), int(iterations))
         return next((name for name, given in budgets(solver).items() if given == budget), None)
 
-    def _order(self, data: dict[Any, Any]) -> Order:
+    def _mark(self, data: dict[Any, Any], request: gr.Request) -> str:
+        """A setting was changed: the plan on show may be of others."""
+        _, plan = self.at(request)
+        plan.wanted = self.order(data)
+        return plan_views.old(plan)
+
+    def order(self, data: dict[Any, Any]) -> Order:
+        """What the controls ask for."""
         samples, iterations = budgets("cem")["paper"]
         return Order(
             what=str(data[self.what] or LATENT),
@@ -449,137 +431,68 @@ class PlanTab:
             seed=int(number(data[self.seed], 0)),
         )
 
-    def _stop(self, request: gr.Request) -> Any:
-        self.page.session(request).stop.set()
-        return gr.Button("Stopping", interactive=False)
+    def _course(self, data: dict[Any, Any], *_: Any) -> list[Units]:
+        order = self.order(data)
+        name = f"{order.solver} with {data[self.page.name]}"
+        search = Units(name, order.iterations, 0.0004, size=order.samples * order.horizon)
+        return [search, Units("plan drawn", 1, 1.0), Units("energy", 1, 0.5)]
 
-    def _searcher(self, data: dict[Any, Any], pipeline: TransferPipeline, ends: Ends) -> Searcher:
-        return Searcher(pipeline, self._order(data), ends, self.page.space.places.get(pipeline))
+    def searcher(self, data: dict[Any, Any], pipeline: TransferPipeline, ends: Ends) -> Searcher:
+        """What searches as the controls ask for."""
+        return Searcher(pipeline, self.order(data), ends, self.page.space.places.get(pipeline))
 
-    def _plan(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def _plan(self, data: dict[Any, Any], request: gr.Request) -> Iterator[Any]:
         """A search, from the button to the plan."""
         session, plan = self.at(request)
-        session.stop.clear()
+        stop = session.stop(self.line.name)
         settle = {
             self.go: gr.Button(interactive=True),
             self.stop: gr.Button("Stop", interactive=False),
-            self.run_go: gr.Button(interactive=True),
+            self.run.go: gr.Button(interactive=True),
         }
-        try:
-            with Notice():
-                yield {
-                    self.go: gr.Button(interactive=False),
-                    self.run_go: gr.Button(interactive=False),
-                    self.stop: gr.Button(interactive=True),
-                    self.tries_view: plan_views.waiting("Reading start and goal…"),
-                }
+        with Notice():
+            yield {
+                self.go: gr.Button(interactive=False),
+                self.run.go: gr.Button(interactive=False),
+                self.stop: gr.Button("Stop", interactive=True),
+            }
+            if plan.ends is None:
+                shown = self._show(data, request, {}, fresh=False)
                 if plan.ends is None:
-                    shown = self._show(data, request, {}, fresh=False)
-                    if plan.ends is None:
-                        raise LamdemoError("There is no start yet; choose a clip on the left or upload one.")
-                    yield {self.ends_view: shown[self.ends_view]}
-                pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub])
-                searcher = self._searcher(data, pipeline, plan.ends)
-                with session.place("plan") as folder:
-                    for news in searcher.search(folder, session.stop):
-                        if isinstance(news, Progress):
-                            yield {self.cost_view: self._costs(news), self.tries_view: plan_views.progress(news)}
-                        else:
-                            plan.found, plan.searcher = news, searcher
-                assert plan.found is not None
-                yield self._found(plan.found, searcher) | {self.old: plan_views.old(plan.found, plan.ends)}
-                # After the plan is on show: without a draft it takes seconds.
-                across, up = searcher.first_axes(plan.found)
-                yield {self.energy_view: self._energy(searcher, plan.found, across, up), **settle}
-                return
-            before = plan_views.searched(plan.found) if plan.found else plan_views.tries_empty()
-            yield {self.tries_view: before, **settle}
-        finally:
-            session.stop.set()  # who leaves the page ends the search
+                    raise LamdemoError("There is no start yet; choose a clip on the left or upload one.")
+                yield {self.ends_view: shown[self.ends_view]}
+            pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub])
+            searcher = self.searcher(data, pipeline, plan.ends)
+            plan.wanted, plan.checkpoint = searcher.order, pipeline.checkpoint
+            with session.place("plan") as folder:
+                for news in searcher.search(folder, stop):
+                    if isinstance(news, Progress):
+                        yield {self.cost_view: self._costs(news), self.tries_view: plan_views.progress(news)}
+                    elif isinstance(news, Found):
+                        plan.found, plan.searcher = news, searcher
+                    else:
+                        yield PAUSE
+            assert plan.found is not None
+            yield self._found(plan.found, searcher) | {self.old: plan_views.old(plan)}
+            # After the plan is on show: without a draft it takes seconds.
+            across, up = searcher.first_axes(plan.found)
+            for chart in self.energy.chart(searcher, plan.found, across, up):
+                yield chart if chart is PAUSE else {self.energy.view: chart, **settle}
+            return
+        before = plan_views.searched(plan.found) if plan.found else plan_views.tries_empty()
+        yield {self.tries_view: before, **settle}
 
     def _costs(self, now: Progress) -> str:
         figure = figures.costs(now.best, now.elite, now.low, now.high, now.of, idle=now.idle, true=now.true)
         told = f"Costs by iteration: after {now.index + 1} of {now.of} the best is {now.best[-1]:.3g}"
-        return figures.chart(figure, self._plotly(), told)
+        return figures.chart(figure, self.plotly(), told)
 
     def _found(self, found: Found, searcher: Searcher) -> dict[Any, Any]:
-        names = list(searcher.axes)
-        across, up = searcher.first_axes(found)
         return {
             self.cost_view: self._costs(found.progress),
             self.tries_view: plan_views.searched(found),
             self.plan_view: plan_views.plan(found),
             self.details: gr.Row(visible=True),
             self.actions_view: plan_views.actions(found),
-            self.across: gr.Dropdown(names, value=names[across]),
-            self.up: gr.Dropdown(names, value=names[up], visible=len(names) > 1),
-            self.energy_view: figures.empty("The landscape is computed…", 360),
+            **self.energy.begun(searcher, found),
         }
-
-    def _energy(self, searcher: Searcher, found: Found, across: int, up: int) -> str:
-        if across == up:
-            return figures.empty("Choose two different numbers of the action.", 360)
-        land, places = searcher.landscape(found, across, up)
-        names = land.names
-        figure = figures.landscape(land.x, land.y, land.costs, names, **places)
-        low, high = float(land.costs.min()), float(land.costs.max())
-        told = f"Cost over {names[0]} and {names[1]}, from {low:.3g} to {high:.3g}"
-        return figures.chart(figure, self._plotly(), told)
-
-    def _landscape(self, across: str, up: str, request: gr.Request) -> Any:
-        with Notice():
-            _, plan = self.at(request)
-            if plan.found is None or plan.searcher is None:
-                raise LamdemoError("There is no plan yet; press Plan first.")
-            names = list(plan.searcher.axes)
-            if across in names and up in names:
-                return self._energy(plan.searcher, plan.found, names.index(across), names.index(up))
-        return gr.skip()
-
-    # The execution.
-
-    def _execute(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        session, plan = self.at(request)
-        session.stop.clear()
-        settle = {
-            self.run_go: gr.Button(interactive=True),
-            self.run_stop: gr.Button("Stop", interactive=False),
-            self.go: gr.Button(interactive=True),
-        }
-        try:
-            with Notice():
-                yield {
-                    self.run_go: gr.Button(interactive=False),
-                    self.go: gr.Button(interactive=False),
-                    self.run_stop: gr.Button(interactive=True),
-                    self.run_view: plan_views.waiting("The first plan is made…"),
-                }
-                if plan.ends is None or not plan.ends.simulator:
-                    raise LamdemoError("Only a simulator's task can be carried out; choose one as start and goal.")
-                pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub])
-                searcher = self._searcher(data, pipeline, plan.ends)
-                steps = min(max(int(number(data[self.run_steps], 8)), 1), 16)
-                gone: list[dict[str, float]] = []
-                with session.place("run") as folder:
-                    for news in execute(searcher, self.simulators, steps, folder, session.stop):
-                        if isinstance(news, Step):
-                            gone.append(news.distance)
-                            yield {
-                                self.run_view: plan_views.running(news, steps),
-                                self.distance_view: self._distances(gone, steps),
-                            }
-                        else:
-                            done = news
-                assert isinstance(done, Ran)
-                words = plan_views.outcome(done.distances, done.reached, done.stopped)
-                yield {self.run_view: plan_views.ran(done.video, done.last, words, done.reached), **settle}
-                return
-            yield {self.run_view: plan_views.run_empty(), **settle}
-        finally:
-            session.stop.set()
-
-    def _distances(self, gone: list[dict[str, float]], steps: int) -> str:
-        told = "Distance to the goal after each step: " + "; ".join(
-            ", ".join(f"{value:.3g} {unit}" for unit, value in distance.items()) for distance in gone
-        )
-        return figures.chart(figures.distances(gone, steps), self._plotly(), told)

@@ -13,9 +13,9 @@ from lamdemo.ui.plan import figures
 from lamdemo.ui.views import _loop, _picture
 
 if TYPE_CHECKING:
-    from lamdemo.data.episodes import Channel
+    from lamdemo.core.actions import Channel
     from lamdemo.ui.plan.ends import Ends
-    from lamdemo.ui.plan.work import Found, Progress, Step
+    from lamdemo.ui.plan.records import Found, PlanSession, Progress, Step
 
 _SIDE, _SMALL = 420, 200  # longest sides in pixels of the pictures on show
 _MOST_CHANNELS = 8  # of an action that are shown: those that the plan uses most
@@ -290,16 +290,21 @@ def _latents(done: Found) -> str:
     return _table(heads, rows, "Latent actions of the plan")
 
 
-def old(found: Found | None, ends: Ends) -> str:
-    """What is said where the plan on show is of another start or goal; nothing where it is of these."""
-    if found is None or all(
-        np.array_equal(a, b) for a, b in ((found.ends.start, ends.start), (found.ends.goal, ends.goal))
-    ):
+def old(plan: PlanSession) -> str:
+    """What is said where the plan on show is of other ends, another checkpoint or other settings; else nothing."""
+    found, ends, searcher = plan.found, plan.ends, plan.searcher
+    if found is None or ends is None:
         return ""
-    return (
-        '<p class="lam-warn lam-plan-old" role="status">What is shown below is of the start and goal before; press '
-        "Plan for these.</p>"
-    )
+    same = zip((found.ends.start, found.ends.goal), (ends.start, ends.goal), strict=True)
+    if not all(np.array_equal(a, b) for a, b in same):
+        what = "is of the start and goal before; press Plan for these"
+    elif searcher is not None and plan.checkpoint and searcher.pipeline.checkpoint != plan.checkpoint:
+        what = "was found by the checkpoint before; press Plan to search with this one"
+    elif plan.wanted is not None and plan.wanted != found.order:
+        what = "was found with other settings; press Plan to search with these"
+    else:
+        return ""
+    return f'<p class="lam-warn lam-plan-old" role="status">What is shown below {what}.</p>'
 
 
 def run_empty() -> str:

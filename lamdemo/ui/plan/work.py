@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,219 +14,29 @@ import cv2
 import numpy as np
 import torch
 
-from lamdemo.errors import LamdemoError
-from lamdemo.ui.plan.ends import MOST_APART, Ends, Simulators
-from lamdemo.ui.work import BETWEEN
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.background import in_background
+from lamdemo.jobs.turns import PAUSE, Pause
+from lamdemo.ui.inputs import BETWEEN
+from lamdemo.ui.plan.ends import MOST_APART, Ends
+from lamdemo.ui.plan.records import LATENT, Found, Order, Progress, Ran, Step
 from lamdemo.video import write_video
 
 if TYPE_CHECKING:
-    from lamdemo.data.episodes import ActionSpec
-    from lamdemo.pipeline import TransferPipeline
-    from lamdemo.pipeline.control import KnownController
-    from lamdemo.planning.planner import Landscape, Plan, Planner, Problem
-    from lamdemo.planning.solver import Iteration
-    from lamdemo.simulators import Simulator
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.engine.controls import KnownController
+    from lamdemo.planning.dynamics import Dynamics
+    from lamdemo.planning.planner import Planner
+    from lamdemo.planning.plans import Landscape, Plan, Problem
+    from lamdemo.planning.solver import Iteration, Objective
+    from lamdemo.simulators.pool import SimulatorPool
     from lamdemo.ui.space.work import Place
 
-LATENT = "latent"  # how the latent space is called where controllers go by their names
-BUDGETS = {"quick": (64, 6), "paper": (300, 15)}  # samples and iterations
-_BY_GRADIENT = {"quick": (6, 12), "paper": (12, 30)}  # starts, and steps of Adam
 REST = 0.1  # a plan that promises less than this share is not carried out, see `Planned`
 _SKETCH = 160  # longest side in pixels of candidates' pictures
 _SKETCHES = 4
 _SKETCH_EVERY = 0.8  # seconds between two rounds of them: drawing takes time from the search
 _POINTS = 17  # along each side of the energy landscape
-
-
-@dataclass(frozen=True)
-class Order:
-    """A search as it is asked for.
-
-    Attributes:
-        what: name of a controller whose actions are searched, or `LATENT`.
-        solver: "cem", "icem", "mppi", "gradient" or "random".
-        samples: candidates of an iteration.
-        iterations: of the search.
-        horizon: steps of the plan.
-        seed: of all chance.
-    """
-
-    what: str = LATENT
-    solver: str = "cem"
-    samples: int = 300
-    iterations: int = 15
-    horizon: int = 3
-    seed: int = 0
-
-
-def budgets(solver: str) -> dict[str, tuple[int, int]]:
-    """Samples and iterations of each preset for a solver."""
-    return _BY_GRADIENT if solver == "gradient" else BUDGETS
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """A search under way.
-
-    Attributes:
-        index: of the iteration, from 0.
-        of: iterations there will be.
-        seconds: since it began.
-        best: lowest cost so far after each iteration.
-        elite: mean cost of each iteration's elites.
-        low: below which a tenth of the iteration's candidates lies.
-        high: above which a tenth lies.
-        idle: cost of doing nothing, where it is known.
-        true: cost of what was really done, where it is known.
-        pictures: where the best candidates end, uint8 ``[h, w, 3]``, and what they cost.
-        drawn: the iteration that the pictures are of.
-    """
-
-    index: int
-    of: int
-    seconds: float
-    best: tuple[float, ...]
-    elite: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    idle: float | None = None
-    true: float | None = None
-    pictures: tuple[tuple[np.ndarray, float], ...] = ()
-    drawn: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A plan, and all that the page shows of it.
-
-    Attributes:
-        ends: between which it leads.
-        order: what was asked for.
-        plan: itself.
-        spec: what its actions mean; None of a plan in the latent space.
-        actions: known ones, float32 ``[S, A]``; None likewise.
-        latents: float32 ``[S, Z]``.
-        true_latents: what the model infers from what really happened; None where that is not known.
-        meanings: for each step what its latent action is most like; empty where that has no names.
-        cost: of the plan, by the full world model, as are the next two.
-        idle_cost: of doing nothing.
-        true_cost: of what was really done; None where that is not known.
-        progress: the last of the search.
-        frames: the imagined path, uint8 ``[S + 1, H, W, 3]``.
-        video: MP4 of it.
-        seconds: that the search took.
-        stopped: whether it was stopped.
-    """
-
-    ends: Ends
-    order: Order
-    plan: Plan
-    spec: ActionSpec | None
-    actions: np.ndarray | None
-    latents: np.ndarray
-    true_latents: np.ndarray | None
-    meanings: tuple[str, ...]
-    cost: float
-    idle_cost: float | None
-    true_cost: float | None
-    progress: Progress
-    frames: np.ndarray
-    video: Path
-    seconds: float
-    stopped: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A moment of an execution.
-
-    Attributes:
-        index: steps taken so far.
-        frame: what the simulator shows, uint8 ``[H, W, 3]``.
-        imagined: what the last plan expected of this moment; None at the start.
-        goal: what is to be reached.
-        distance: to it, by name.
-    """
-
-    index: int
-    frame: np.ndarray
-    imagined: np.ndarray | None
-    goal: np.ndarray
-    distance: dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Ran:
-    """An execution at its end.
-
-    Attributes:
-        video: MP4 of what the simulator showed.
-        last: the last step.
-        distances: to the goal at the start and after each step, by name.
-        reached: whether the last counts as being there.
-        stopped: whether it was stopped.
-    """
-
-    video: Path
-    last: Step
-    distances: list[dict[str, float]]
-    reached: bool
-    stopped: bool
-
-
-@dataclass(eq=False)
-class PlanSession:
-    """What one open page plans.
-
-    Attributes:
-        own: a visitor's own clip.
-        goal: a visitor's own picture of the goal.
-        ends: between which a way is searched; None before any was chosen.
-        found: the last plan.
-        searcher: that found it.
-        shown: HTML of the search's line, to be put back when a new search fails.
-    """
-
-    own: str | None = None
-    goal: str | None = None
-    ends: Ends | None = None
-    found: Found | None = None
-    searcher: Searcher | None = None
-    shown: str | None = None
-
-
-def in_background(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
-    """Run something that tells news by a callback, as an iterator of its news.
-
-    Args:
-        work: is given what to call with news; runs in a thread of its own.
-
-    Yields:
-        The news, of several that wait only the last; then what ``work`` returned.
-
-    Raises:
-        BaseException: what it raised.
-    """
-    told: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            told.put(("done", work(lambda news: told.put(("news", news)))))
-        except BaseException as error:  # it is the caller's
-            told.put(("error", error))
-
-    thread = threading.Thread(target=run, name="lamdemo-plan", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, what = told.get()
-            if kind == "error":
-                raise what
-            yield what
-            if kind == "done":
-                return
-    finally:
-        thread.join()
 
 
 class Sketcher:
@@ -278,15 +88,17 @@ class Searcher:
     """
 
     def __init__(self, pipeline: TransferPipeline, order: Order, ends: Ends, place: Place | None = None) -> None:
-        from lamdemo.planning.planner import build_planner
+        from lamdemo.planning.building import build_planner
 
         self.pipeline, self.order, self.ends = pipeline, order, ends
         self.known: KnownController | None = None if order.what == LATENT else pipeline.controller(order.what)
         given = settings(order)
         atlas = place.atlas if place is not None else None
-        if order.what == LATENT and pipeline.familiarity is None and atlas is not None:
+        if order.what == LATENT and pipeline.training_latents is None and atlas is not None:
             given["latents"] = atlas.latents
         self.planner: Planner = build_planner(pipeline, **given)
+        self._mine = threading.local()  # what this thread tells its news to, see `resting`
+        self.planner.objective = self._in_parts(self.planner.objective)  # type: ignore[method-assign]
         self.space = self.planner.space
         self.axes: tuple[str, ...] = tuple(self.space.names)
         # What was done before the start counts only if it is of the same kind.
@@ -310,9 +122,43 @@ class Searcher:
         name, alike = max(((name, float(z @ unit) / size) for name, unit in self._named), key=lambda found: found[1])
         return f"{name} ({alike:.2f})" if alike > 0.25 else "none that has a name"
 
+    def _in_parts(self, objective: Callable[..., Objective]) -> Callable[..., Objective]:
+        """The same, a part of the candidates at a time: between two parts others have their turns."""
+
+        def made(dynamics: Dynamics, problem: Problem) -> Objective:
+            judged = objective(dynamics, problem)
+            # Whole chunks for each thread, so that the figures are the same as without parts.
+            size = dynamics.chunk * torch.get_num_threads()
+
+            def in_parts(u: torch.Tensor) -> torch.Tensor:
+                costs: list[torch.Tensor] = []
+                for part in u.split(size, 1):
+                    if costs:
+                        self._rest()
+                    costs.append(judged(part))
+                return torch.cat(costs, 1)
+
+            return in_parts
+
+        return made
+
+    @contextmanager
+    def resting(self, tell: Callable[[Any], None]) -> Iterator[None]:
+        """Within the block, and in its thread, `PAUSE` is told between two parts of the candidates."""
+        self._mine.tell = tell
+        try:
+            yield
+        finally:
+            self._mine.tell = None
+
+    def _rest(self) -> None:
+        tell = getattr(self._mine, "tell", None)
+        if tell is not None:
+            tell(PAUSE)
+
     # The search.
 
-    def search(self, folder: Path, stop: threading.Event) -> Iterator[Progress | Found]:
+    def search(self, folder: Path, stop: threading.Event) -> Iterator[Progress | Found | Pause]:
         """Search, tell how it goes, and draw what was found.
 
         Args:
@@ -320,7 +166,7 @@ class Searcher:
             stop: ends the search with what it has when it is set.
 
         Yields:
-            A `Progress` for each iteration, then the `Found`.
+            A `Progress` for each iteration, then the `Found`, and a `PAUSE` wherever others may go first.
 
         Raises:
             LamdemoError: start and goal do not fit.
@@ -331,6 +177,9 @@ class Searcher:
         drawn_at = 0.0
         try:
             for news in in_background(lambda tell: self._run(tell, stop)):
+                if news is PAUSE:
+                    yield PAUSE
+                    continue
                 if not isinstance(news, tuple):
                     plan = news
                     break
@@ -341,12 +190,17 @@ class Searcher:
                 last = news[0]
                 yield now
             assert now is not None
+            yield PAUSE
             now = replace(now, pictures=self._sketches(sketcher, last), drawn=now.index)
             yield self._found(plan, now, folder, time.monotonic() - began)
         finally:
             stop.set()
 
     def _run(self, tell: Callable[[Any], None], stop: threading.Event) -> Plan:
+        with self.resting(tell):
+            return self._searched(tell, stop)
+
+    def _searched(self, tell: Callable[[Any], None], stop: threading.Event) -> Plan:
         problem = self.problem
         objective = self.planner.objective(self.planner.draft or self.planner.judge, problem)
 
@@ -436,6 +290,15 @@ class Searcher:
         across, up = sorted(np.argsort(-used, kind="stable")[:2].tolist())
         return across, up
 
+    def survey(self, found: Found, across: int, up: int) -> Iterator[Any]:
+        """`landscape`, with a `PAUSE` before it wherever others may go first."""
+
+        def work(tell: Callable[[Any], None]) -> Any:
+            with self.resting(tell):
+                return self.landscape(found, across, up)
+
+        return in_background(work)
+
     def landscape(self, found: Found, across: int, up: int) -> tuple[Landscape, dict[str, tuple[float, float] | None]]:
         """The cost of holding two numbers at all steps, the others as the plan has them.
 
@@ -467,18 +330,22 @@ class Searcher:
 
     def stoppable(self, stop: threading.Event) -> Stoppable:
         """The planner for an execution, every plan of which ends when ``stop`` is set."""
-        return Stoppable(self.planner, stop)
+        return Stoppable(self.planner, stop, self._rest)
 
 
 class Stoppable:
     """A planner that can be told to come to an end; see `lamdemo.planning.execution.Plans`."""
 
-    def __init__(self, planner: Planner, stop: threading.Event) -> None:
-        self._planner, self._stop = planner, stop
+    def __init__(self, planner: Planner, stop: threading.Event, rest: Callable[[], None]) -> None:
+        self._planner, self._stop, self._rest = planner, stop, rest
 
     def plan(self, start: Any, goal: Any, *, history: Any = None, seed: int = 0, warm: Any = None) -> Plan:
         """From a picture to a picture; a stopped one is the best so far."""
-        going = lambda _: not self._stop.is_set()  # noqa: E731
+
+        def going(_: Iteration) -> bool:
+            self._rest()
+            return not self._stop.is_set()
+
         return self._planner.plan(start, goal, history=history, seed=seed, warm=warm, callback=going)
 
 
@@ -496,8 +363,8 @@ def settings(order: Order) -> dict[str, Any]:
 
 
 def execute(
-    searcher: Searcher, simulators: Simulators, steps: int, folder: Path, stop: threading.Event
-) -> Iterator[Step | Ran]:
+    searcher: Searcher, simulators: SimulatorPool, steps: int, folder: Path, stop: threading.Event
+) -> Iterator[Step | Ran | Pause]:
     """Pursue the goal of a simulator's task, with a new plan after each step.
 
     Args:
@@ -508,7 +375,7 @@ def execute(
         stop: ends it when it is set.
 
     Yields:
-        A `Step` for the start and after each step, then the `Ran`.
+        A `Step` for the start and after each step, then the `Ran`, and a `PAUSE` wherever others may go first.
 
     Raises:
         LamdemoError: nothing turns what is searched into this simulator's commands.
@@ -529,12 +396,13 @@ def execute(
             f"{ends.simulator}, or the latent space."
         )
 
-    def pursued(simulator: Simulator, tell: Callable[[Any], None]) -> Ran:
+    def pursued(tell: Callable[[Any], None]) -> Ran:
         from lamdemo.planning.execution import Planned, pursue
         from lamdemo.simulators.tasks import make_task
 
         length = MOST_APART if ends.actions is None else len(ends.actions)
-        task = make_task(simulator, ends.seed, steps=length)
+        task = simulators.using(ends.simulator, lambda sim: make_task(sim, ends.seed, steps=length))
+        simulator = simulators.lend(ends.simulator)  # others may use it while the next plan is searched
         policy = Planned(searcher.stoppable(stop), simulator.spec, controller=known, rest=REST)
         first = Step(0, ends.start, None, ends.goal, simulator.distance(task.start_truth, task.goal_truth))
         last = [first]
@@ -547,13 +415,14 @@ def execute(
             tell(last[0])
             return not stop.is_set() and not simulator.reached(distance)
 
-        run = pursue(simulator, task, policy, steps, seed=searcher.order.seed, callback=stepped)
+        with searcher.resting(tell):
+            run = pursue(simulator, task, policy, steps, seed=searcher.order.seed, callback=stepped)
         shown = [*run.frames, *([run.frames[-1]] * 2)]  # the end is held for a moment before the loop begins anew
         video = write_video(folder / "run.mp4", iter(shown), simulator.fps)
         halted = stop.is_set() and not run.reached[-1]
         return Ran(video, last[0], run.distances, run.reached[-1], halted)
 
     try:
-        yield from in_background(lambda tell: simulators.using(ends.simulator, lambda sim: pursued(sim, tell)))
+        yield from in_background(pursued)
     finally:
         stop.set()

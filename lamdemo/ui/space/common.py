@@ -1,4 +1,4 @@
-"""What the parts of the tab share: reading what a browser sends, directions of a place, events' usual options."""
+"""What the parts of the tab share: reading what a browser sends, directions of a place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 from lamdemo.ui.space.work import Place, SpaceSession
 
 if TYPE_CHECKING:
@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 STEPS = 8  # that an action is held when it is clicked
 KEEP_LIMIT = 400_000  # characters of a timeline that the browser keeps; far above what a timeline can hold
 WORDS = {
-    "fixed": "own prior",
-    "anywhere": "learned prior",
-    "here": "learned prior, given the target",
+    "fixed": "random",
+    "anywhere": "learned, any picture",
+    "here": "learned, this picture",
 }  # how samples are called
-
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-# What needs the model waits its turn.
-HEAVY: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", **QUIET}
 
 
 class Part:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import style
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
-    HEAVY,
-    QUIET,
     Part,
     all_directions,
     data_of,
@@ -23,6 +21,7 @@ from lamdemo.ui.space.common import (
     of_kind,
 )
 from lamdemo.ui.space.work import Place, SpaceSession
+from lamdemo.ui.waiting import QUIET
 
 if TYPE_CHECKING:
     pass
@@ -33,11 +32,16 @@ class DirectionsPanel(Part):
 
     def lay_out(self) -> None:
         """Make the controls."""
-        with gr.Column(elem_classes="lam-card"):
-            gr.HTML(
-                "<h2>Directions and clusters</h2><p>Arrows: the mean motion that each causes on several pictures. "
-                "Names come from a probe of that motion; give better ones.</p>"
-            )
+        gr.HTML(
+            "<h2>Each dot is a motion. Click it and your picture moves that way.</h2><p>The arrows are motions that "
+            "have a name; dots near each other do alike.</p>",
+            elem_id="lam-space-intro",
+        )
+        self.cards = gr.HTML("", js_on_load=style.CLICKS, elem_id="lam-directions-view")
+
+    def lay_out_names(self) -> None:
+        """Make what chooses and names directions, folded."""
+        with gr.Accordion("More directions, and names", open=False, elem_id="lam-space-fold-names"):
             self.which = gr.Radio(
                 [
                     ("Known motion", "probe"),
@@ -45,9 +49,13 @@ class DirectionsPanel(Part):
                     ("Sparse", "sparse"),
                     ("Clusters", "cluster"),
                 ],
-                value="cluster",
+                value="probe",
                 label="Show",
                 elem_id="lam-directions-kind",
+            )
+            gr.HTML(
+                '<p class="lam-note">Arrows: the mean motion that each causes on several pictures. Names come from a '
+                "probe of that motion; give better ones.</p>"
             )
             with gr.Row():
                 self.chosen = gr.Textbox(
@@ -64,19 +72,15 @@ class DirectionsPanel(Part):
                 self.load_names = gr.UploadButton(
                     "Load names", file_types=[".json"], size="sm", min_width=120, elem_id="lam-names-load"
                 )
-            self.cards = gr.HTML("", js_on_load=style.CLICKS, elem_id="lam-directions-view")
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
         tab, stage = self.tab, self.tab.stage
         here = [self.which, tab.name, tab.hub]
         renamed = [self.cards, tab.playing.pad, stage.overlay, self.save_names, tab.kept]
-        self.cards.click(
-            self._on_direction,
-            {*stage.aim, self.which},
-            [*stage.shows, self.cards, self.chosen, self.new_name],
-            **HEAVY,
-        )
+        shown = [*stage.shows, self.cards, self.chosen, self.new_name]
+        acts = stage.line.does(self._on_direction, {*stage.aim, self.which}, shown, stage.course)
+        self.cards.click(**acts, trigger_mode="multiple")
         self.which.input(self._show, here, self.cards, **QUIET)
         gr.on(
             [self.rename.click, self.new_name.submit],

@@ -1,4 +1,4 @@
-"""Play mode: keys that act on the picture as it is now, with a way back."""
+"""Steering: keys that act on the picture as it is now, with a way back."""
 
 from __future__ import annotations
 
@@ -7,37 +7,43 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
+from lamdemo.ui.inputs import BETWEEN
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.space import style
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
-    HEAVY,
     Part,
     data_of,
     names_of,
     number,
 )
 from lamdemo.ui.space.work import Place, SpaceSession, play_target
-from lamdemo.ui.work import BETWEEN
+from lamdemo.ui.waiting import Line
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.ui.space.tab import SpaceTab
 
 
 class Playing(Part):
-    """Play mode."""
+    """The sub-tab Steer."""
+
+    def __init__(self, tab: SpaceTab) -> None:
+        super().__init__(tab)
+        self.line = Line(tab.page.sessions, "play", brief=True)
 
     def lay_out(self) -> None:
         """Make the controls."""
         with gr.Row(elem_classes="lam-two"):
             with gr.Column(scale=4, min_width=320, elem_classes="lam-card"):
+                self.line.lay_out()
                 self.board = gr.HTML(space_views.playing_empty(), js_on_load=style.FLIPBOOK, elem_id="lam-play-view")
             with gr.Column(scale=3, min_width=320, elem_classes="lam-card"):
                 gr.HTML(
-                    "<h2>Play</h2><p>Each key carries out one step on the picture as it is now. The keys work while "
-                    "one of the buttons has the focus.</p>"
+                    "<h2>Steer</h2><p>Press Start; then each key moves the picture on by one step, from where it is. "
+                    "The keys work while the picture is in sight, but not while you type.</p>"
                 )
-                self.start = gr.Button("Start with the target", variant="primary", elem_id="lam-play-start")
+                self.start = gr.Button("Start with the picture", variant="primary", elem_id="lam-play-start")
                 self.gain = gr.Slider(
                     0.25, 3, 1, step=0.25, label="Strength of each press", buttons=[], elem_id="lam-play-gain"
                 )
@@ -47,8 +53,9 @@ class Playing(Part):
         """Tie the controls to their handlers."""
         tab, page = self.tab, self.tab.page
         given: set[Any] = {page.target, page.moment, tab.name, tab.hub, self.gain}
-        self.start.click(self._start, given, [self.board, self.pad], **HEAVY)
-        self.pad.click(self._press, given, [self.board, self.pad], trigger_mode="multiple", **HEAVY)
+        shown = [self.board, self.pad]
+        self.start.click(**self.line.does(self._start, given, shown))
+        self.pad.click(**self.line.does(self._press, given, shown), trigger_mode="multiple")
 
     def buttons(self, space: SpaceSession, place: Place) -> str:
         """The buttons as they are now."""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import PAUSE, Units
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
-    HEAVY,
-    QUIET,
     Part,
     number,
 )
 from lamdemo.ui.space.views import Drawn
 from lamdemo.ui.space.work import Place, play_target
+from lamdemo.ui.waiting import QUIET, Line
 
 if TYPE_CHECKING:
+    from lamdemo.engine import TransferPipeline
     from lamdemo.latent_space.sampling import How
-    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.ui.space.tab import SpaceTab
 
 # What is drawn for a group, and whether the target is told.
 PRIORS: dict[str, tuple[How, bool]] = {
@@ -34,23 +36,26 @@ PRIORS: dict[str, tuple[How, bool]] = {
 class Sampling(Part):
     """Sampling."""
 
+    def __init__(self, tab: SpaceTab) -> None:
+        super().__init__(tab)
+        self.line = Line(tab.page.sessions, "samples")
+
     def lay_out(self) -> None:
         """Make the controls."""
-        with gr.Column(elem_classes="lam-card"):
+        with gr.Accordion("Random motions", open=False, elem_classes="lam-card", elem_id="lam-space-fold-sampling"):
             gr.HTML(
-                "<h2>Sampling</h2><p>Actions nobody showed: drawn from the family's own prior, or from one that "
-                "learned which actions there are, and which follow a picture like the target. They appear on the map "
-                "and can be clicked there.</p>"
+                '<p class="lam-note">Motions nobody showed, drawn at random, or as the model has learned that motions '
+                "are. They appear among the dots and can be clicked there.</p>"
             )
             with gr.Row():
                 self.how = gr.CheckboxGroup(
                     [
-                        ("The family's own prior", "fixed"),
-                        ("The learned prior, for any picture", "anywhere"),
-                        ("The learned prior, given the target", "here"),
+                        ("Random", "fixed"),
+                        ("Learned, for any picture", "anywhere"),
+                        ("Learned, for this picture", "here"),
                     ],
                     value=["fixed", "here"],
-                    label="Draw from",
+                    label="Draw",
                     elem_id="lam-sample-how",
                 )
                 self.count = gr.Slider(
@@ -62,55 +67,57 @@ class Sampling(Part):
             with gr.Row():
                 self.draw = gr.Button("Draw", variant="primary", min_width=110, elem_id="lam-sample-draw")
                 self.forget = gr.Button("Take them off the map", size="sm", min_width=150, elem_id="lam-sample-clear")
+            self.line.lay_out()
+            self.old = gr.HTML("", js_on_load=None, elem_id="lam-sample-old")
             self.told = gr.HTML("", elem_id="lam-sample-view")
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
         tab, page = self.tab, self.tab.page
-        shown = [tab.stage.overlay, self.told]
-        self.draw.click(
-            self._draw,
-            {page.target, page.moment, tab.name, tab.hub, self.how, self.count, self.seed},
-            shown,
-            **HEAVY,
-        )
+        shown = [tab.stage.overlay, self.told, self.old]
+        given = {page.target, page.moment, tab.name, tab.hub, self.how, self.count, self.seed}
+        self.draw.click(**self.line.does(self._draw, given, shown, self._course))
         self.forget.click(self._forget, [tab.name, tab.hub], shown, **QUIET)
 
     def telling(self, place: Place, draws: list[Drawn]) -> str:
         """What is told of draws and of the priors."""
         return space_views.sampling(draws, place.about)
 
-    def _draw(self, data: dict[Any, Any], request: gr.Request) -> list[Any]:
+    def _course(self, data: dict[Any, Any], *_: Any) -> list[Units]:
+        return [Units("sample", 1, 0.02, size=number(data[self.count], 64) * len(data[self.how] or [1]))]
+
+    def _draw(self, data: dict[Any, Any], request: gr.Request) -> Iterator[Any]:
         from lamdemo.latent_space.sampling import draw
 
+        yield [gr.skip()] * 3  # a generator that yields nothing would clear what it may change
         with Notice():
             session, space, pipeline, place = self.tab.at(data[self.tab.name], data[self.tab.hub], request)
             chosen = data[self.how] or []
             groups = [group for group in PRIORS if group in chosen]
             if not groups:
-                raise LamdemoError("Choose at least one prior to draw from.")
+                raise LamdemoError("Choose at least one way to draw: random or learned.")
             if groups != ["fixed"] and place.prior is None:
                 raise LamdemoError("This checkpoint brings no learned prior; train one with lamdemo prior.")
             count, seed = int(number(data[self.count], 64)), int(number(data[self.seed], 0))
             states = None
+            path, moment = data[self.tab.page.target], float(number(data[self.tab.page.moment], 0.0))
             if "here" in groups:
-                moment = float(number(data[self.tab.page.moment], 0.0))
-                states = pipeline.encode(play_target(data[self.tab.page.target], moment, pipeline.fps)[-1:])
-            space.samples = {}
+                states = pipeline.encode(play_target(path, moment, pipeline.fps)[-1:])
+            space.samples, space.sampled = {}, (str(path), moment)
             for group in groups:
                 how, given = PRIORS[group]
                 z = draw(pipeline, how, count, states=states if given else None, prior=place.prior, seed=seed)
                 space.samples[group] = z
+                yield PAUSE
             told = [self._measured(group, z, place, pipeline) for group, z in space.samples.items()]
-            return [self.tab.stage.drawn_over(session, space, place), self.telling(place, told)]
-        return [gr.skip()] * 2
+            yield [self.tab.stage.drawn_over(session, space, place), self.telling(place, told), ""]
 
     def _measured(self, group: str, z: np.ndarray, place: Place, pipeline: TransferPipeline) -> Drawn:
         """How large samples are, and how far they lie from the map's steps and from those of training."""
-        from lamdemo.pipeline import LatentActions
+        from lamdemo.engine import LatentActions
 
         size = float(np.median(np.linalg.norm(z, axis=1)))
-        judged = pipeline.judge_familiarity(LatentActions(z, pipeline.fps, pipeline.checkpoint))
+        judged = pipeline.out_of_distribution(LatentActions(z, pipeline.fps, pipeline.checkpoint))
         far = None
         if place.atlas is not None:
             _, found = place.atlas.nearest(z, 1)
@@ -121,5 +128,5 @@ class Sampling(Part):
         with Notice():
             session, space, _, place = self.tab.at(name, hub, request)
             space.samples = {}
-            return [self.tab.stage.drawn_over(session, space, place), self.telling(place, [])]
-        return [gr.skip()] * 2
+            return [self.tab.stage.drawn_over(session, space, place), self.telling(place, []), ""]
+        return [gr.skip()] * 3

@@ -9,31 +9,34 @@ import gradio as gr
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
-    HEAVY,
     Part,
     number,
 )
 from lamdemo.ui.space.work import play_target
+from lamdemo.ui.waiting import Line
 
 if TYPE_CHECKING:
-    pass
+    from lamdemo.ui.space.tab import SpaceTab
 
 
 class Sight(Part):
     """The state view."""
 
+    def __init__(self, tab: SpaceTab) -> None:
+        super().__init__(tab)
+        self.line = Line(tab.page.sessions, "sight", brief=True)
+
     def lay_out(self) -> None:
         """Make the controls."""
-        with gr.Column(elem_classes="lam-card"):
-            gr.HTML(
-                "<h2>What the model sees</h2><p>Its state of the target, and where the action on the stage acts.</p>"
-            )
+        with gr.Accordion("What the model sees", open=False, elem_classes="lam-card", elem_id="lam-space-fold-sight"):
+            gr.HTML('<p class="lam-note">Its state of the target, and where the motion on the stage acts.</p>')
             self.look = gr.Button("Look", variant="primary", min_width=110, elem_id="lam-sight-look")
+            self.line.lay_out()
             self.view = gr.HTML("", elem_id="lam-sight-view")
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
-        self.look.click(self._look, self.tab.stage.aim, self.view, **HEAVY)
+        self.look.click(**self.line.does(self._look, self.tab.stage.aim, self.view))
 
     def _look(self, data: dict[Any, Any], request: gr.Request) -> Any:
         from lamdemo.latent_space.state_view import action_heat, colour_picture, overlay, state_colours

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import Units
+from lamdemo.ui import links, views
 from lamdemo.ui import map as space_map
-from lamdemo.ui import views
+from lamdemo.ui.inputs import look_at_source, look_at_target
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import style
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
-    HEAVY,
-    QUIET,
     STEPS,
     WORDS,
     Part,
@@ -27,16 +27,22 @@ from lamdemo.ui.space.common import (
     of_kind,
     whole,
 )
-from lamdemo.ui.space.work import Place, Played, SpaceSession, play, play_target
-from lamdemo.ui.work import Live, look_at_source, look_at_target
-from lamdemo.video import VIDEO_SUFFIXES, write_image
+from lamdemo.ui.space.work import Place, Played, SpaceSession, elsewhere, play, play_target
+from lamdemo.ui.waiting import QUIET, Line
+from lamdemo.ui.work import MOST_STEPS, Live, Writing
+from lamdemo.video import write_image
 
 if TYPE_CHECKING:
-    from lamdemo.latent_space.composition import Term
-    from lamdemo.pipeline import LatentActions, TransferPipeline
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.latent_space.composition import Composition, Term
     from lamdemo.ui.space.tab import SpaceTab
 
 _MOST_NEAR = 8  # steps of other recordings on show
+# What a link does, and what it does where the picture is the visitor's own.
+_SHARED = (
+    "Opens this page with this picture and plays this on it.",
+    "Opens this page and plays this. Your own picture is not part of the link: who opens it sees another one.",
+)
 
 
 class Stage(Part):
@@ -45,88 +51,106 @@ class Stage(Part):
     def __init__(self, tab: SpaceTab) -> None:
         super().__init__(tab)
         self.pictures = space_views.photos_in(tab.page.photos)
+        self.line = Line(tab.page.sessions, "stage")
+
+    def lay_out_map(self) -> None:
+        """Make the map, and what chooses whose map it is."""
+        self.tab.line.lay_out()
+        self.map = gr.HTML(
+            space_views.map_empty(), js_on_load=space_map.MAP_JS, apply_default_css=False, elem_id="lam-space-plot"
+        )
+        self.overlay = gr.HTML(space_map.overlay_html(), js_on_load=None, elem_id=space_map.OVERLAY_ID)
+        with gr.Row():
+            self.tab.lay_out_checkpoint()
+            self.clip = gr.UploadButton(
+                "Show my clip on the map",
+                file_types=views.CLIP_FILES,
+                size="sm",
+                scale=1,
+                min_width=170,
+                elem_id="lam-space-clip",
+            )
+
+    def lay_out_near(self) -> None:
+        """Make the place of the same action elsewhere."""
+        gr.HTML("<h2>The same motion elsewhere</h2><p>The nearest steps of other recordings; click one to play it.</p>")
+        self.near = gr.HTML(space_views.elsewhere_empty(), js_on_load=style.CLICKS, elem_id="lam-space-near-view")
 
     def lay_out(self) -> None:
-        """Make the controls."""
-        with gr.Row(elem_classes="lam-two"):
-            with gr.Column(scale=5, min_width=340, elem_classes="lam-card", elem_id="lam-space-map"):
-                with gr.Row():
-                    self.tab.lay_out_checkpoint()
-                    self.clip = gr.UploadButton(
-                        "Show my clip on the map",
-                        file_types=["video", ".gif", *sorted(VIDEO_SUFFIXES)],
-                        size="sm",
-                        scale=1,
-                        min_width=170,
-                        elem_id="lam-space-clip",
-                    )
-                self.map = gr.HTML(
-                    space_views.map_empty(),
-                    js_on_load=space_map.MAP_JS,
-                    apply_default_css=False,
-                    elem_id="lam-space-plot",
+        """Make the stage."""
+        self.view = gr.HTML(space_views.stage_empty(), js_on_load=None, elem_id="lam-space-view")
+        self.line.lay_out()  # below: what it says moves nothing that is looked at
+        self.old = gr.HTML("", js_on_load=None, elem_id="lam-space-old")
+        with gr.Column(elem_id="lam-space-knobs"):
+            with gr.Row():
+                self.strength = gr.Slider(
+                    -3, 3, 1, step=0.1, label="Strength", min_width=120, buttons=[], elem_id="lam-space-strength"
                 )
-                self.overlay = gr.HTML(space_map.overlay_html(), js_on_load=None, elem_id=space_map.OVERLAY_ID)
-            with gr.Column(scale=4, min_width=340, elem_classes="lam-card", elem_id="lam-space-stage"):
-                gr.HTML("<h2>On your picture</h2><p>What was clicked last, carried out on the target.</p>")
-                self.view = gr.HTML(space_views.stage_empty(), js_on_load=None, elem_id="lam-space-view")
-                with gr.Row():
-                    self.strength = gr.Slider(
-                        -3, 3, 1, step=0.1, label="Strength", min_width=120, buttons=[], elem_id="lam-space-strength"
-                    )
-                    self.steps = gr.Slider(
-                        1, 16, STEPS, step=1, label="Steps", min_width=120, buttons=[], elem_id="lam-space-steps"
-                    )
-                with gr.Row():
-                    self.again = gr.Button("Play", variant="primary", min_width=90, elem_id="lam-space-again")
-                    self.reverse = gr.Button("Reverse", min_width=90, elem_id="lam-space-reverse")
-                    self.stop = gr.Button("Stop", min_width=70, elem_id="lam-space-stop")
-                    self.video = gr.DownloadButton(
-                        "↓ Video", min_width=90, interactive=False, elem_id="lam-space-video"
-                    )
-                self.photos = gr.HTML(
-                    space_views.photos(self.pictures), js_on_load=style.CLICKS, elem_id="lam-space-photos"
+                self.steps = gr.Slider(
+                    1, 16, STEPS, step=1, label="Steps", min_width=120, buttons=[], elem_id="lam-space-steps"
                 )
-                self.target = gr.UploadButton(
-                    "Another picture or clip",
-                    file_types=["image", "video", *sorted(VIDEO_SUFFIXES)],
-                    size="sm",
-                    elem_id="lam-space-target",
+            with gr.Row():
+                self.again = gr.Button("Play", variant="primary", min_width=90, elem_id="lam-space-again")
+                self.reverse = gr.Button("Reverse", min_width=90, elem_id="lam-space-reverse")
+                self.stop = gr.Button("Stop", min_width=70, elem_id="lam-space-stop")
+            with gr.Row():
+                self.video = gr.DownloadButton(
+                    "↓ Video", size="sm", min_width=90, interactive=False, elem_id="lam-space-video"
                 )
-        with gr.Column(elem_classes="lam-card", elem_id="lam-space-near"):
-            gr.HTML(
-                "<h2>The same action elsewhere</h2><p>The nearest steps of other recordings; click one to play it.</p>"
-            )
-            self.near = gr.HTML(
-                '<p class="lam-note">Click a point of the map: the nearest steps of other recordings appear here.</p>',
+                self.share = gr.Button("Share as a link", size="sm", min_width=120, elem_id="lam-space-link")
+            self.link = links.place("lam-space-link-text")
+        shown = self.tab.page.opening
+        with gr.Column(elem_id="lam-space-pictures"):
+            self.photos = gr.HTML(
+                space_views.photos(self.pictures, self.photo_of(shown.target.path if shown else None)),
                 js_on_load=style.CLICKS,
-                elem_id="lam-space-near-view",
+                elem_id="lam-space-photos",
+            )
+            self.target = gr.UploadButton(
+                "Use your own picture or clip", file_types=views.TARGET_FILES, size="sm", elem_id="lam-space-target"
             )
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
         tab, page = self.tab, self.tab.page
-        self.map.click(self.on_map, self.aim, self.shows, trigger_mode="always_last", **HEAVY)
-        self.near.click(self.on_map, self.aim, self.shows, trigger_mode="always_last", **HEAVY)
-        self.again.click(self._play_again, self.aim, self.shows, trigger_mode="always_last", **HEAVY)
-        self.reverse.click(self._play_reverse, self.aim, [*self.shows, self.strength], **HEAVY)
+        # What is clicked while something else happens on the stage takes its place.
+        acts: dict[str, Any] = {"trigger_mode": "multiple"}
+        self.map.click(**self.line.does(self.on_map, self.aim, self.shows, self.course), **acts)
+        self.near.click(**self.line.does(self.on_map, self.aim, self.shows, self.course), **acts)
+        self.again.click(**self.line.does(self._play_again, self.aim, self.shows, self.course), **acts)
+        back = [*self.shows, self.strength]
+        self.reverse.click(**self.line.does(self._play_reverse, self.aim, back, self.course), **acts)
         # Not in the queue, where it would wait for what it is to stop.
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
-        self.clip.upload(
-            self._take_clip,
-            [self.clip, tab.name, tab.hub],
-            [self.overlay, page.source, page.source_view, page.begin, page.first, page.last],
-            **HEAVY,
-        )
-        page.source_view.change(self._show_path, [tab.name, tab.hub], self.overlay, **HEAVY)
-        self.photos.click(self._take_photo, tab.kept, [*self.taken, tab.kept], **QUIET)
-        self.target.upload(self._take_own, [self.target, tab.kept], [*self.taken, tab.kept], **QUIET)
+        looked = [self.overlay, page.source, page.source_view, page.begin, page.first, page.last]
+        self.clip.upload(**tab.line.does(self._take_clip, [self.clip, tab.name, tab.hub], looked))
+        page.source_view.change(**tab.line.does(self._show_path, [tab.name, tab.hub], self.overlay))
+        self.photos.click(self._take_photo, None, self.taken, **QUIET)
+        self.target.upload(self.take_target, self.target, self.taken, **QUIET)
         gr.on(
             [page.target.change, page.moment.input],
             self._show_target,
             [page.target, page.moment],
-            [self.view, self.photos, tab.playing.board],
+            [
+                *(self.view, self.photos, tab.playing.board, self.old, tab.sight.view, tab.sampling.old),
+                *(self.video, self.link),
+            ],
             trigger_mode="always_last",
+            **QUIET,
+        )
+        gr.on(
+            [self.strength.input, self.steps.input],
+            self._turn,
+            [self.strength, self.steps],
+            self.old,
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        self.share.click(self._share, page.target, self.link, **QUIET).then(
+            None,
+            self.link,
+            self.link,
+            js=links.WHOLE,
             **QUIET,
         )
 
@@ -145,7 +169,7 @@ class Stage(Part):
     @property
     def shows(self) -> list[Any]:
         """What an action changes."""
-        return [self.view, self.near, self.overlay, self.tab.playing.pad, self.video]
+        return [self.view, self.near, self.overlay, self.tab.playing.pad, self.video, self.old, self.link]
 
     def map_html(self, place: Place, pipeline: TransferPipeline) -> str:
         """The map of a checkpoint, or a word on how to make one."""
@@ -179,25 +203,41 @@ class Stage(Part):
         stays, plays = space.staged == here, space.playing == here
         if not stays:
             space.staged = None
+            space.show(None)
         if not plays:
             space.playing, space.rollout, space.pressed = None, None, []
         return [
             gr.skip() if stays else self.still(session, path, here[1]),
             space_views.photos(self.pictures, self.photo_of(path)),
             gr.skip() if plays else space_views.playing_empty(),
+            space_views.old(space),
+            "",
+            space_views.old_samples(space, here),
+            gr.skip() if stays else gr.DownloadButton(value=None, interactive=False),
+            gr.skip() if stays else gr.Textbox("", visible=False),
         ]
 
-    def _take_photo(self, kept: Any, event: gr.EventData, request: gr.Request) -> list[Any]:
+    def _turn(self, strength: float | None, steps: float | None, request: gr.Request) -> str:
+        """Strength or steps were changed: what is on the stage may be of others."""
+        space = self.tab.space(request)
+        space.knobs = float(number(strength, 1.0)), int(number(steps, STEPS))
+        return space_views.old(space)
+
+    def _share(self, path: str | None, request: gr.Request) -> Any:
+        """A link to what is on the stage."""
+        with Notice():
+            made = self.tab.space(request).performed
+            if made is None:
+                raise LamdemoError("There is no result to share yet; click a motion first.")
+            picture = links.picture_of(path, self.tab.page.photos)
+            return gr.Textbox(links.query(made, picture), info=_SHARED[picture == links.OWN], visible=True)
+        return gr.skip()
+
+    def _take_photo(self, event: gr.EventData, request: gr.Request) -> list[Any]:
         number = whole(data_of(event).get("photo"))
         if number is None or not 0 <= number < len(self.pictures):
-            return [gr.skip()] * 5
-        taken = self.take_target(str(self.pictures[number][1]), request)
-        return [*taken, (kept if isinstance(kept, dict) else {}) | {"photo": number}]
-
-    def _take_own(self, path: str | None, kept: Any, request: gr.Request) -> list[Any]:
-        # A visitor's own file is not kept: its place on the server is gone after an hour.
-        rest = {k: v for k, v in kept.items() if k != "photo"} if isinstance(kept, dict) else {}
-        return [*self.take_target(path, request), rest]
+            return [gr.skip()] * 4
+        return self.take_target(str(self.pictures[number][1]), request)
 
     def take_target(self, path: str | None, request: gr.Request) -> list[Any]:
         """Take another target, here and in the other tab: what `taken` lists."""
@@ -308,7 +348,16 @@ class Stage(Part):
         yield from self._play_again(data, request)
 
     def _stop(self, request: gr.Request) -> None:
-        self.tab.session(request).stop.set()
+        self.line.stop(request)
+
+    def course(self, data: dict[Any, Any], *_: Any) -> list[Units]:
+        """What an action that is held for the chosen number of steps comes to."""
+        return self.units(int(number(data[self.steps], STEPS)))
+
+    @staticmethod
+    def units(steps: int) -> list[Units]:
+        """What so many steps on the stage come to."""
+        return [Units("stage", min(steps, MOST_STEPS) + 1, 0.2), Units("stage's file", 3, 0.5)]
 
     def carry_out(
         self,
@@ -326,46 +375,65 @@ class Stage(Part):
         strength, steps = float(number(data[self.strength], 1.0)), int(number(data[self.steps], STEPS))
         space.choose(term)
         block = Block((term,), strength=strength, repeat=steps if len(term.z) == 1 else 1)
-        actions = Composition((block,), pipeline.fps, pipeline.checkpoint).latents()
+        made = Composition((block,), pipeline.fps, pipeline.checkpoint)
         label = term.label if strength == 1 else f"{strength:g} × {term.label}"
         more = {self.tab.playing.pad: self.tab.playing.buttons(space, place)}
-        yield from self.perform(data, actions, label, session, pipeline, more)
+        space.knobs = strength, steps
+        yield from self.perform(data, made, label, session, pipeline, more, space.knobs)
         atlas = place.atlas
         if atlas is None:
             return
         # Which recording the action comes from is not "elsewhere".
         own = int(atlas.recording[indices[0]]) if indices and len(indices) == 1 else None
-        near, distances = atlas.nearest(term.z.mean(0), _MOST_NEAR, other_than=own)
+        near, distances = elsewhere(atlas, term.z.mean(0), own, _MOST_NEAR)
         yield {
-            self.near: space_views.elsewhere(place, [int(i) for i in near], [float(d) for d in distances]),
+            self.near: space_views.elsewhere(place, near, distances),
             self.overlay: self.drawn_over(session, space, place, indices),
         }
 
     def perform(
         self,
         data: dict[Any, Any],
-        actions: LatentActions,
+        made: Composition,
         label: str,
         session: Session,
         pipeline: TransferPipeline,
         more: dict[Any, Any],
+        setting: tuple[float, int] | None = None,
     ) -> Iterator[dict[Any, Any]]:
-        """Carry out actions on the target, on the stage."""
-        session.stop.clear()
+        """Carry out actions on the target, on the stage.
+
+        Args:
+            data: of the controls.
+            made: the actions.
+            label: what to call them.
+            session: of the page.
+            pipeline: the model.
+            more: what else changes when they were carried out.
+            setting: strength and steps that the stage's controls gave them; None where these have no part in it.
+        """
+        stop = session.stop(self.line.name).is_set
         path, moment = data[self.tab.page.target], float(number(data[self.tab.page.moment], 0.0))
         target = play_target(path, moment, pipeline.fps)
-        if session.space is not None:
-            session.space.staged = (str(path), moment)
+        space = session.space
+        assert space is not None
+        space.staged = (str(path), moment)
         with session.place("space") as folder:
-            for news in play(pipeline, actions, target, label, folder, should_stop=session.stop.is_set):
+            for news in play(pipeline, made.latents(), target, label, folder, should_stop=stop):
                 if isinstance(news, Live):
+                    last = news
                     yield {self.view: space_views.live(news, label)}
+                elif isinstance(news, Writing):
+                    yield {self.view: space_views.live(last, label, news)}
                 else:
                     done = news
         assert isinstance(done, Played)
+        space.show(made, setting)
         yield {
             self.view: space_views.played(done),
             self.video: gr.DownloadButton(value=str(done.video), interactive=True),
+            self.old: space_views.old(space),
+            self.link: gr.Textbox("", visible=False),  # of what was there before
             **more,
         }
 

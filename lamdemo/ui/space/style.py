@@ -45,10 +45,24 @@ watch('value', () => {
   const again = element.querySelector(`[data-act="${last.act}"][data-key="${CSS.escape(last.key)}"]:not([disabled])`);
   (again || element.querySelector('[data-act]:not([disabled])'))?.focus({ preventScroll: true });
 });
-element.addEventListener('keydown', (event) => {
-  if (!board() || event.ctrlKey || event.metaKey || event.altKey) return;
+// Keys, wherever the keyboard's place is, unless it is where keys mean something else.
+const OTHERS = 'input, textarea, select, video, audio, [contenteditable=""], [contenteditable=true], [role=slider], '
+  + '[role=listbox], [role=option], [role=combobox], [role=menu], [role=radio], [role=application], dialog';
+const seen = () => {
+  if (!element.isConnected || !board() || element.offsetParent === null) return false;
+  const picture = document.querySelector('#lam-play-view [data-frames]');
+  if (!picture) return false;
+  const box = picture.getBoundingClientRect();
+  return box.height > 0 && box.bottom > 0 && box.top < innerHeight;
+};
+document.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !seen()) return;
+  const at = event.target instanceof Element ? event.target : document.body;
+  if (at.closest(OTHERS)) return;
+  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (name === ' ' && !element.contains(at) && at.closest('button, a, summary, [role=button]')) return;
   const keys = { Backspace: ['undo', 'undo'], u: ['undo', 'undo'], r: ['reset', 'reset'] };
-  const [act, key] = keys[event.key] || ['press', event.key];
+  const [act, key] = keys[name] || ['press', name];
   if (!element.querySelector(`[data-act="${act}"][data-key="${CSS.escape(key)}"]`)) return;
   event.preventDefault();
   send(act, key);
@@ -62,6 +76,8 @@ const show = () => {
   const stage = element.querySelector('[data-frames]');
   if (window.lamPlayed) window.lamPlayed();
   if (!stage) return;
+  // Who pressed Start goes on with the keys, of which Space would press it again.
+  if (document.activeElement?.id === 'lam-play-start') document.querySelector('#lam-play-pad .lam-pad')?.focus({ preventScroll: true });
   const frames = JSON.parse(stage.dataset.frames), image = stage.querySelector('img');
   clearInterval(timer);
   if (matchMedia('(prefers-reduced-motion: reduce)').matches) { image.src = frames[frames.length - 1]; return; }
@@ -75,7 +91,25 @@ show();
 
 CSS = """
 .lam-two { align-items: flex-start; }
-#lam-space-intro p { margin: 0; max-width: 90ch; color: var(--lam-soft); font-size: .94rem; line-height: 1.5; }
+/* The stage stays in sight beside whatever plays on it. */
+#lam-space-desk { align-items: flex-start; }
+#lam-space-choice { gap: 16px; }
+#lam-space-intro h2 { font-size: 1.06rem; } #lam-space-fold-names { padding: 0 !important; border: 0 !important; }
+.lam-acted .lam-below .lam-tag { font-size: .68rem; padding: 4px 7px; }
+#lam-space-old { min-height: 0; padding: 0; } #lam-space-old .lam-old { margin: 0; }
+#lam-space-desk:has(#lam-space-old .lam-old) #lam-space-view { opacity: .55; }
+#lam-space-knobs, #lam-space-pictures { gap: 12px; }
+@media (min-width: 761px) {
+  /* Lower than the window: the desk may end in sight, and what stands at its end still has the picture beside it. */
+  #lam-space-stage { position: sticky; top: 12px; max-height: calc(100vh - 140px); overflow-y: auto; flex-wrap: nowrap !important; }
+  #lam-space-stage > * { flex-shrink: 0 !important; }
+  #lam-space-view .lam-acted > .lam-stage, #lam-space-view .lam-stage:only-child { aspect-ratio: auto; height: min(44vh, 400px); }
+}
+/* The dots come before what sets how they are shown. */
+#lam-space-plot .lam-map { display: flex; flex-direction: column; }
+#lam-space-plot .lam-map-bar { order: 1; margin: 12px 0 0 !important; } #lam-space-plot .lam-map-legend { order: 2; }
+#lam-space-plot .lam-map-help { order: 3; }
+#lam-space-tab-directions, #lam-space-tab-steer { padding-top: 8px !important; }
 .lam-elsewhere { display: grid; grid-template-columns: repeat(8, minmax(0, 1fr)); gap: 10px; }
 .lam-elsewhere button, .lam-directions .lam-typical button, .lam-photos button { font: inherit; padding: 0; border: 0; background: none;
   cursor: pointer; text-align: left; color: var(--body-text-color); min-width: 0; border-radius: 8px; margin: 0; }
@@ -104,7 +138,9 @@ CSS = """
 .lam-sizes { display: flex; align-items: flex-end; gap: 2px; height: 26px; margin-top: 5px; }
 .lam-sizes i { flex: 1 1 0; min-width: 2px; max-width: 9px; background: var(--lam-accent); border-radius: 2px 2px 0 0; min-height: 1px; }
 
-.lam-directions { display: grid; grid-template-columns: repeat(auto-fill, minmax(176px, 1fr)); gap: 14px; }
+.lam-directions { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(140px, 1fr); gap: 12px; overflow-x: auto; padding: 3px;
+  scroll-snap-type: x proximity; }
+.lam-directions article { scroll-snap-align: start; }
 .lam-directions article { min-width: 0; }
 .lam-directions .lam-field { display: block; width: 100%; border: 1px solid var(--lam-line); border-radius: 10px; cursor: pointer;
   background: var(--lam-stage); padding: 0; margin: 0; color: var(--lam-accent); }
@@ -112,12 +148,12 @@ CSS = """
 .lam-directions svg { display: block; width: 100%; aspect-ratio: 4 / 3; color: var(--lam-accent); }
 .lam-directions h3 { font-size: .86rem; font-weight: 620; margin: 6px 0 0; line-height: 1.3; color: var(--body-text-color); }
 .lam-directions h3.none { color: var(--lam-soft); font-weight: 400; }
-.lam-directions p { font-size: .76rem; line-height: 1.35; color: var(--lam-soft); margin: 1px 0 5px; }
-.lam-typical { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 4px; }
+.lam-typical { margin: 5px 0 2px;  display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 4px; }
 .lam-typical .lam-flip { border-radius: 5px; }
 .lam-directions .lam-again { font: inherit; text-align: left; font-size: .76rem; color: var(--lam-accent); background: none; border: 0; padding: 2px 0;
   cursor: pointer; text-decoration: underline; text-underline-offset: 2px; }
 
+.lam-pad:focus { outline: none; }
 .lam-pad { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 .lam-pad button { font: inherit; font-size: .84rem; display: flex; align-items: center; gap: 9px; text-align: left; cursor: pointer;
   margin: 0; border: 1px solid var(--lam-line); border-radius: 10px; background: var(--lam-card); color: var(--body-text-color);
@@ -138,7 +174,22 @@ CSS = """
 @media (max-width: 760px) {
   .lam-elsewhere { grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 6px; }
   .lam-photos { grid-template-columns: none; grid-auto-flow: column; grid-auto-columns: 62px; overflow-x: auto; padding: 3px; contain: inline-size; }
-  .lam-directions { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .lam-directions { grid-auto-columns: 138px; contain: inline-size; }
+  /* One column: the picture stays at the top while what moves it goes by below; settings come after the motions. */
+  #lam-space-stage, #lam-space-choice { display: contents; }
+  #lam-space-desk > *, #lam-space-stage > *, #lam-space-choice > * { flex: 1 1 100%; min-width: 0; width: 100%; }
+  #lam-space-view { order: -5; position: sticky; top: 0; z-index: 30; background: var(--body-background-fill); padding: 6px 0 !important; }
+  /* Over the picture's edge where that is stuck to the top: who waits shall read it there, too. */
+  #lam-turn-stage { order: -5; position: sticky; top: 0; z-index: 31; background: var(--body-background-fill); padding: 0 !important; min-height: 0 !important; }
+  #lam-turn-stage:empty, #lam-turn-stage:not(:has(p)) { display: none; }
+  #lam-space-old { order: -4; } #lam-space-pictures { order: -3; } #lam-space-map { order: -2; } #lam-space-knobs { order: -1; }
+  #lam-space-desk:has(#lam-space-old .lam-old) #lam-space-view { opacity: 1; }
+  #lam-space-desk:has(#lam-space-old .lam-old) #lam-space-view .lam-stage { opacity: .55; }
+  .lam-acted { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); gap: 4px 8px; }
+  .lam-acted > .lam-caption { grid-row: 2; grid-column: 1 / -1; margin: 0; flex-wrap: nowrap; overflow: hidden; }
+  .lam-acted > .lam-caption > * { white-space: nowrap; }
+  .lam-acted > .lam-below { display: block; margin: 0; grid-row: 1; grid-column: 2; }
+  .lam-acted > .lam-below .lam-note { display: none; }
   .lam-sight { grid-template-columns: 1fr; }
 }
 @media (prefers-reduced-motion: reduce) { .lam-flip i { animation: none; } }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.ui import links
 from lamdemo.ui.models import choices
 from lamdemo.ui.notices import Notice, Refusal, say
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import views as space_views
-from lamdemo.ui.space.common import HEAVY, KEEP_LIMIT, QUIET, names_of, of_kind, whole
+from lamdemo.ui.space.common import KEEP_LIMIT, names_of, of_kind
 from lamdemo.ui.space.directions import DirectionsPanel
 from lamdemo.ui.space.playing import Playing
 from lamdemo.ui.space.sampling import Sampling
@@ -20,14 +22,14 @@ from lamdemo.ui.space.sight import Sight
 from lamdemo.ui.space.stage import Stage
 from lamdemo.ui.space.timeline import Timeline
 from lamdemo.ui.space.work import Place, Places, Played, SpaceSession, play, play_target
+from lamdemo.ui.waiting import PROGRAM, QUIET, Line, serve
 
 if TYPE_CHECKING:
-    from lamdemo.pipeline import TransferPipeline
+    from lamdemo.engine import TransferPipeline
     from lamdemo.ui.page import Page
 
 
-_STORAGE, _TAB = "lamdemo-space", "lamdemo-tab"  # where the browser keeps what outlives a reload
-_TABS = ("transfer", "space", "drive", "plan")
+_STORAGE = "lamdemo-space"  # where the browser keeps what outlives a reload
 _KEPT = ("strength", "steps", "share", "gain", "count", "seed", "how", "which")  # names of settings there
 
 
@@ -41,6 +43,7 @@ class SpaceTab:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.places = Places(page.sessions.root)
+        self.line = Line(page.sessions, "space", brief=True)
         self.stage = Stage(self)
         self.timeline = Timeline(self)
         self.playing = Playing(self)
@@ -50,24 +53,24 @@ class SpaceTab:
 
     def lay_out(self) -> None:
         """Make the controls; called inside the tab."""
-        gr.HTML(
-            "<p>Every point is one step of a video or of a drawn scene: where it lies is what happened in it, whatever "
-            "was in view. Click one and it happens to your picture. Points near each other do alike; the centre is no "
-            "action.</p>",
-            elem_id="lam-space-intro",
-        )
-        self.stage.lay_out()
         with gr.Tabs(overflow_behavior="wrap"):  # all in sight on a phone, too
-            with gr.Tab("Timeline", elem_id="lam-space-tab-timeline"):
-                self.timeline.lay_out()
-            with gr.Tab("Play", elem_id="lam-space-tab-play"):
-                self.playing.lay_out()
             with gr.Tab("Directions", elem_id="lam-space-tab-directions"):
-                self.directions.lay_out()
-            with gr.Tab("Sampling", elem_id="lam-space-tab-sampling"):
-                self.sampling.lay_out()
-            with gr.Tab("What the model sees", elem_id="lam-space-tab-sight"):
-                self.sight.lay_out()
+                # The stage stays in sight beside all that plays on it.
+                with gr.Row(elem_classes="lam-two", elem_id="lam-space-desk"):
+                    with gr.Column(scale=5, min_width=340, elem_id="lam-space-choice"):
+                        with gr.Column(elem_classes="lam-card", elem_id="lam-space-map"):
+                            self.directions.lay_out()
+                            self.stage.lay_out_map()
+                            self.directions.lay_out_names()
+                        with gr.Column(elem_classes="lam-card", elem_id="lam-space-near"):
+                            self.stage.lay_out_near()
+                        self.timeline.lay_out()
+                        self.sampling.lay_out()
+                        self.sight.lay_out()
+                    with gr.Column(scale=4, min_width=340, elem_classes="lam-card", elem_id="lam-space-stage"):
+                        self.stage.lay_out()
+            with gr.Tab("Steer", elem_id="lam-space-tab-steer"):
+                self.playing.lay_out()
 
     def lay_out_memory(self) -> None:
         """Make what is kept; called outside the tab, since what is in a tab is not there before that is opened."""
@@ -75,7 +78,7 @@ class SpaceTab:
         self.kept = gr.BrowserState({}, storage_key=_STORAGE, secret="lamdemo")
         # A Hub id counts once it was submitted: what is being typed must not change what a click does.
         self.hub = gr.State("")
-        self.linked, self.last_tab = gr.Textbox("", visible=False), gr.Textbox("", visible=False)
+        self.linked = gr.Textbox("", visible=False)
 
     def lay_out_checkpoint(self) -> None:
         """Make the choice of a checkpoint, where the map wants it."""
@@ -97,6 +100,7 @@ class SpaceTab:
             part.connect()
         opened = [
             *(self.stage.map, self.stage.overlay, self.stage.near, self.directions.cards, self.sampling.told),
+            *(self.stage.old, self.sampling.old, self.sight.view),
             *(
                 self.playing.pad,
                 self.playing.board,
@@ -108,22 +112,17 @@ class SpaceTab:
             ),
         ]
         which = self.directions.which
-        self.name.input(
-            self._choose_checkpoint,
-            [self.name, which, self.kept],
-            [*opened, page.name, page.hub, self.hub, self.kept],
-            **HEAVY,
-        )
+        chosen = [*opened, page.name, page.hub, self.hub, self.kept]
+        self.name.select(**self.line.does(self._choose_checkpoint, [self.name, which, self.kept], chosen))
+        followed = [*opened, self.name, self.hub]
         gr.on(
-            [page.name.input, page.hub.submit],
-            self._follow_checkpoint,
-            [page.name, page.hub, which, self.kept],
-            [*opened, self.name, self.hub],
-            **HEAVY,
+            [page.name.select, page.hub.submit],
+            **self.line.does(self._follow_checkpoint, [page.name, page.hub, which, self.kept], followed),
         )
         sliders = (self.stage.strength, self.stage.steps, self.timeline.share, self.playing.gain, self.sampling.count)
         gr.on(
-            [*(c.change for c in sliders), self.sampling.seed.change, self.sampling.how.input, which.input],
+            # What the visitor sets, and not what a link brings.
+            [*(c.input for c in (*sliders, self.sampling.seed, self.sampling.how, which))],
             self._keep_settings,
             [*self._settings(), self.kept],
             self.kept,
@@ -131,24 +130,22 @@ class SpaceTab:
             **QUIET,
         )
         page.blocks.load(
-            self._arrive,
-            [self.linked, self.last_tab, self.kept],
-            [page.tabs, self.name, *self.stage.taken, self.stage.view, *self._settings(), *opened, self.kept],
+            **self.line.does(
+                self._arrive,
+                [self.linked, self.kept],
+                [
+                    *(self.name, *self.stage.taken, self.stage.view, *self._settings(), *opened),
+                    *(self.timeline.fold, self.kept),
+                ],
+            ),
             # The link is taken out of the address: what is made of it from here on is the browser's own to keep.
-            js=f"""(t, tab, kept) => {{
-              const given = new URLSearchParams(location.search).get('actions') || '';
-              if (given) history.replaceState(null, '', location.pathname);
-              const last = localStorage.getItem('{_TAB}') || '';
-              window.lamOpened = true;
-              return [given, last, kept];
-            }}""",
-            **HEAVY,
-        )
-        tabs = (page.transfer_tab, page.space_tab, page.drive_tab, page.plan_tab)
-        for tab, name in zip(tabs, _TABS, strict=True):
-            # In the browser alone: the first tab is "selected" before anything that was kept has been read.
-            remember = f"() => {{ if (window.lamOpened) localStorage.setItem('{_TAB}', '{name}'); }}"
-            tab.select(None, js=remember, **QUIET)
+            js="""(link, kept) => {
+              const given = window.lamAsked ?? '';
+              if (!given.includes('actions=')) return ['', kept];
+              history.replaceState(null, '', location.pathname);
+              return [given, kept];
+            }""",
+        ).then(**self._plays_link())
         with gr.Row(visible=False):
             latents, text, target = gr.File(label="latents"), gr.Textbox(label="link"), gr.File(label="target")
             video = gr.File(label="result")
@@ -159,8 +156,6 @@ class SpaceTab:
                 api_name="apply",
                 api_description="Carry out latent actions, given as an .npz file or as the text of a share link, on a "
                 "target picture or clip; gives an MP4.",
-                concurrency_limit=1,
-                concurrency_id="model",
             )
 
     def _settings(self) -> list[Any]:
@@ -170,11 +165,11 @@ class SpaceTab:
             *(self.sampling.seed, self.sampling.how, self.directions.which),
         ]
 
-    def _arrive(self, linked: str | None, last_tab: str | None, kept: Any, request: gr.Request) -> list[Any]:
+    def _arrive(self, linked: str | None, kept: Any, request: gr.Request) -> list[Any]:
+        from lamdemo.engine import bundled_checkpoints
         from lamdemo.models import checkpoint_hash
-        from lamdemo.pipeline import bundled_checkpoints
 
-        page = self.page
+        page, linked = self.page, linked or ""
         session = self.session(request)
         kept = kept if isinstance(kept, dict) else {}
         offered = choices(page.models.default)
@@ -185,26 +180,51 @@ class SpaceTab:
             # A link says which checkpoint it is of; where that one comes with the page, it is chosen.
             of, bundled = _made_with(linked), bundled_checkpoints()
             name = next((n for n in names if n in bundled and of and checkpoint_hash(bundled[n]).startswith(of)), name)
-        opened = self._open(name, None, str(kept.get("which") or "cluster"), kept, session, linked=linked or "")
-        settings = [_setting(control, kept.get(key)) for key, control in zip(_KEPT, self._settings(), strict=True)]
-        tab = "space" if linked else last_tab
-        shown = page.opening.target.path if page.opening else None
-        photo = whole(kept.get("photo"))
-        taken = [gr.skip()] * 3 + [space_views.photos(self.stage.pictures, self.stage.photo_of(shown))]
-        if photo is not None and 0 <= photo < len(self.stage.pictures):
-            shown = str(self.stage.pictures[photo][1])
-            taken = self.stage.take_target(shown, request)
+        opened = self._open(name, None, str(kept.get("which") or "probe"), kept, session, linked=linked)
+        space = self.space(request)
+        chosen = {"strength": space.knobs[0], "steps": space.knobs[1]} if space.linked and space.knobs else {}
+        settings = [
+            _setting(control, (kept | chosen).get(key)) for key, control in zip(_KEPT, self._settings(), strict=True)
+        ]
+        taken, shown = self._target_of(linked if space.linked else "", request)
         # A timeline that came by a link takes the place of one's own when it is edited, not before.
         kept = (kept if linked else self.timeline.kept(session, kept)) | {"checkpoint": name}
+        there = space.timeline is not None and bool(space.timeline.blocks)
         return [
-            gr.Tabs(selected=tab) if tab in _TABS else gr.skip(),
             gr.Dropdown(offered, value=name),
             *taken,
             self.stage.still(session, shown, 0.0),
             *settings,
             *opened,
+            gr.Accordion(open=True) if there else gr.skip(),
             kept,
         ]
+
+    def _target_of(self, linked: str, request: gr.Request) -> tuple[list[Any], str | None]:
+        """The target of a link, or else what is there: what `Stage.taken` lists, and its file."""
+        photos = self.page.photos
+        asked, missing = links.picture_in(linked, photos)
+        if missing:
+            gr.Info(links.NO_PICTURE, title="Without the sender's picture")
+        if asked is not None:
+            return self.stage.take_target(str(asked), request), str(asked)
+        return [gr.skip()] * 4, self.page.opening.target.path if self.page.opening else None
+
+    def _plays_link(self) -> dict[str, Any]:
+        """Arguments of the event that plays what came by a link."""
+        stage, timeline = self.stage, self.timeline
+        does = stage.line.does(timeline.play, {*stage.aim, self.kept}, stage.shows, timeline.course)
+
+        def play(data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+            space = self.space(request)
+            if not space.linked:
+                # Not in the line: it would take the place of what was clicked while the page was arriving.
+                yield {stage.view: gr.skip()}
+                return
+            space.linked = False
+            yield from does["fn"](data, request)
+
+        return does | {"fn": play}
 
     def session(self, request: gr.Request) -> Session:
         """What is kept for the page that asks, with a place for the latent space."""
@@ -239,7 +259,8 @@ class SpaceTab:
             pipeline = self.page.pipeline(name, hub)
             space = session.space
             if not isinstance(space, SpaceSession) or space.checkpoint != pipeline.checkpoint:
-                space = session.space = SpaceSession(checkpoint=pipeline.checkpoint)
+                foreign = isinstance(space, SpaceSession) and (space.performed is not None or space.foreign)
+                space = session.space = SpaceSession(checkpoint=pipeline.checkpoint, foreign=foreign)
             place = self.places.get(pipeline)
             if place.problem:
                 say(place.problem)
@@ -254,6 +275,9 @@ class SpaceTab:
                 space_views.elsewhere(place, [], []),
                 space_views.directions(place, of_kind(place, which), names_of(place, space)),
                 self.sampling.telling(place, []),
+                space_views.old(space),
+                "",
+                "",
                 self.playing.buttons(space, place),
                 space_views.playing_empty(),
                 self.directions.book(session, space, place),
@@ -262,7 +286,7 @@ class SpaceTab:
                 "",
                 *self.timeline.shown(session),
             ]
-        return [gr.skip()] * 18
+        return [gr.skip()] * 20
 
     def _restore(self, space: SpaceSession, pipeline: TransferPipeline, linked: str, kept: dict[str, Any]) -> None:
         """Put back a timeline: of a link, else the one this browser kept."""
@@ -272,7 +296,13 @@ class SpaceTab:
         space.restored = True
         if linked:
             with Notice():
-                space.timeline = Composition.decode(linked, checkpoint=pipeline.checkpoint, channels=channels)
+                made = Composition.decode(linked, checkpoint=pipeline.checkpoint, channels=channels)
+                space.timeline, space.linked = made, True
+                block = made.blocks[0]
+                if len(made.blocks) == 1 and len(block.terms) == 1 and not block.reverse:
+                    # One motion is on the stage as if it had been clicked.
+                    space.choose(block.terms[0])
+                    space.knobs = block.strength * block.terms[0].weight, block.repeat
                 return
         timelines = kept.get("timelines")
         text = timelines.get(pipeline.checkpoint[:16]) if isinstance(timelines, dict) else None
@@ -320,24 +350,23 @@ class SpaceTab:
             if latents:
                 made = Composition.load(latents)
             elif link:
-                text = link.rsplit("actions=", 1)[-1].strip()
                 made = Composition.decode(
-                    text, checkpoint=pipeline.checkpoint, channels=pipeline.model.config.bottleneck.channels
+                    link, checkpoint=pipeline.checkpoint, channels=pipeline.model.config.bottleneck.channels
                 )
             else:
                 raise LamdemoError("There are no actions; give a latents.npz or the text of a share link.")
             if not target:
                 raise LamdemoError("There is no target; give a picture or a clip.")
-            session.stop.clear()
             with session.place("space") as folder:
-                *_, done = play(
+                work = play(
                     pipeline,
                     made.latents(),
                     play_target(target, 0.0, pipeline.fps),
                     "actions",
                     folder,
-                    should_stop=session.stop.is_set,
+                    should_stop=session.stop(PROGRAM).is_set,
                 )
+                done = serve(self.page.sessions, request, work, self.stage.units(len(made)))
             assert isinstance(done, Played)
             return str(done.video)
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import Units
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import style
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import (
-    HEAVY,
     KEEP_LIMIT,
-    QUIET,
     STEPS,
     Part,
     chosen_of,
@@ -24,66 +23,42 @@ from lamdemo.ui.space.common import (
     whole,
 )
 from lamdemo.ui.space.work import SpaceSession
+from lamdemo.ui.waiting import QUIET
 
 if TYPE_CHECKING:
+    from lamdemo.engine import TransferPipeline
     from lamdemo.latent_space.composition import Composition
-    from lamdemo.pipeline import TransferPipeline
 
 
 class Timeline(Part):
     """The timeline."""
 
     def lay_out(self) -> None:
-        """Make the controls."""
-        with gr.Column(elem_classes="lam-card"):
-            gr.HTML("<h2>Timeline</h2><p>Blocks follow each other; each can be a sum of actions.</p>")
+        """Make the controls, folded until there is something on the timeline."""
+        with gr.Accordion(
+            "Timeline: one motion after another", open=False, elem_classes="lam-card", elem_id="lam-space-fold-timeline"
+        ) as self.fold:
             self.blocks = gr.HTML(space_views.timeline(None, 0), js_on_load=style.CLICKS, elem_id="lam-space-timeline")
+            gr.HTML(
+                '<p class="lam-note">Append puts the motion on the stage after the last block, Combine adds it to the '
+                "chosen block so that both happen at once, and Append a blend puts something between the last two "
+                "motions at the end.</p>"
+            )
             with gr.Row():
-                self.add_after = gr.Button("Add the action: A then B", size="sm", elem_id="lam-space-then")
-                self.add_into = gr.Button("Add it to the block: A + B", size="sm", elem_id="lam-space-plus")
-                self.add_between = gr.Button("Add between the last two", size="sm", elem_id="lam-space-between")
+                self.add_after = gr.Button("Append", size="sm", min_width=90, elem_id="lam-space-then")
+                self.add_into = gr.Button("Combine", size="sm", min_width=90, elem_id="lam-space-plus")
+                self.add_between = gr.Button("Append a blend", size="sm", min_width=120, elem_id="lam-space-between")
                 self.share = gr.Slider(
                     0,
                     1,
                     0.5,
                     step=0.05,
-                    label="Between: from the one before (0) to the one on the stage (1)",
+                    label="Blend: the motion before (0) to this one (1)",
                     buttons=[],
                     min_width=240,
                     elem_id="lam-space-share",
                 )
-            with gr.Row():
-                self.block_strength = gr.Slider(
-                    -3,
-                    3,
-                    1,
-                    step=0.1,
-                    label="Block's strength",
-                    buttons=[],
-                    min_width=150,
-                    elem_id="lam-block-strength",
-                )
-                self.block_repeat = gr.Slider(
-                    1, 50, 1, step=1, label="Block's repeats", buttons=[], min_width=150, elem_id="lam-block-repeat"
-                )
-                self.block_reverse = gr.Checkbox(
-                    False, label="Undo it: each step's opposite, the last first", elem_id="lam-block-reverse"
-                )
-            with gr.Row():
-                self.earlier = gr.Button("← Earlier", size="sm", min_width=90, elem_id="lam-block-earlier")
-                self.later = gr.Button("Later →", size="sm", min_width=90, elem_id="lam-block-later")
-                self.remove = gr.Button("Remove", size="sm", min_width=90, elem_id="lam-block-remove")
-                self.clear = gr.Button("Clear all", size="sm", min_width=90, elem_id="lam-space-clear")
-                self.smooth = gr.Slider(
-                    0,
-                    8,
-                    0,
-                    step=0.25,
-                    label="Smooth over steps",
-                    buttons=[],
-                    min_width=160,
-                    elem_id="lam-space-smooth",
-                )
+            self._lay_out_block()
             with gr.Row():
                 self.apply = gr.Button(
                     "Apply the timeline", variant="primary", min_width=170, elem_id="lam-space-apply"
@@ -94,35 +69,60 @@ class Timeline(Part):
                 self.load = gr.UploadButton(
                     "Load .npz", file_types=[".npz"], size="sm", min_width=110, elem_id="lam-space-load"
                 )
-                self.make_link = gr.Button("Share as a link", size="sm", min_width=120, elem_id="lam-space-link")
-            self.link = gr.Textbox(
-                "",
-                label="Link",
-                info="opens this page with this timeline",
-                interactive=False,
-                visible=False,
-                buttons=["copy"],
-                max_lines=2,
-                elem_id="lam-space-link-text",
-            )
             self.zero = gr.HTML("", elem_id="lam-space-zero")
+
+    def _lay_out_block(self) -> None:
+        """Make the controls of the chosen block."""
+        with gr.Row():
+            self.block_strength = gr.Slider(
+                -3,
+                3,
+                1,
+                step=0.1,
+                label="Block's strength",
+                buttons=[],
+                min_width=150,
+                elem_id="lam-block-strength",
+            )
+            self.block_repeat = gr.Slider(
+                1, 50, 1, step=1, label="Block's repeats", buttons=[], min_width=150, elem_id="lam-block-repeat"
+            )
+            self.block_reverse = gr.Checkbox(
+                False, label="Undo it: each step's opposite, the last first", elem_id="lam-block-reverse"
+            )
+        with gr.Row():
+            self.earlier = gr.Button("← Earlier", size="sm", min_width=90, elem_id="lam-block-earlier")
+            self.later = gr.Button("Later →", size="sm", min_width=90, elem_id="lam-block-later")
+            self.remove = gr.Button("Remove", size="sm", min_width=90, elem_id="lam-block-remove")
+            self.clear = gr.Button("Clear all", size="sm", min_width=90, elem_id="lam-space-clear")
+            self.smooth = gr.Slider(
+                0,
+                8,
+                0,
+                step=0.25,
+                label="Smooth over steps",
+                buttons=[],
+                min_width=160,
+                elem_id="lam-space-smooth",
+            )
 
     def connect(self) -> None:
         """Tie the controls to their handlers."""
         tab = self.tab
-        edited = [*self.shows, tab.kept]
+        edited = [*self.shows, tab.stage.old, tab.kept]
         state = [tab.name, tab.hub, tab.kept]
         held = [tab.stage.strength, tab.stage.steps]
         self.add_after.click(self._add_after, [*held, *state], edited, **QUIET)
         self.add_into.click(self._add_into, [*held, *state], edited, **QUIET)
         self.add_between.click(self._add_between, [self.share, tab.stage.steps, *state], edited, **QUIET)
-        self.share.release(self._preview, {*tab.stage.aim, self.share}, tab.stage.shows, **HEAVY)
+        stage = tab.stage
+        self.share.release(**stage.line.does(self._preview, {*stage.aim, self.share}, stage.shows, stage.course))
         self.blocks.click(self._choose_block, tab.kept, edited, **QUIET)
         gr.on(
             [self.block_strength.input, self.block_repeat.input, self.block_reverse.input, self.smooth.input],
             self._change_block,
             [self.block_strength, self.block_repeat, self.block_reverse, self.smooth, tab.kept],
-            [self.blocks, self.save, self.link, tab.kept],
+            [self.blocks, self.save, tab.stage.old, tab.kept],
             trigger_mode="always_last",
             **QUIET,
         )
@@ -133,23 +133,13 @@ class Timeline(Part):
             (self.clear, self._clear),
         ):
             button.click(handler, tab.kept, edited, **QUIET)
-        self.apply.click(self._apply, {*tab.stage.aim, tab.kept}, tab.stage.shows, **HEAVY)
+        self.apply.click(**stage.line.does(self.play, {*stage.aim, tab.kept}, stage.shows, self.course))
         self.load.upload(self._load, [self.load, *state], edited, **QUIET)
-        self.make_link.click(self._link, tab.kept, self.link, **QUIET).then(
-            None,
-            self.link,
-            self.link,
-            js="(t) => t && !t.includes('://') ? location.origin + location.pathname + '?actions=' + t : t",
-            **QUIET,
-        )
 
     @property
     def shows(self) -> list[Any]:
         """What a change of the timeline changes."""
-        return [
-            *(self.blocks, self.block_strength, self.block_repeat, self.block_reverse, self.smooth, self.save),
-            self.link,
-        ]
+        return [self.blocks, self.block_strength, self.block_repeat, self.block_reverse, self.smooth, self.save]
 
     def kept(self, session: Session, kept: Any) -> dict[str, Any]:
         """What the browser keeps, with the timeline as it is now."""
@@ -177,7 +167,6 @@ class Timeline(Part):
                 gr.skip(),
                 0.0 if made is None else made.smooth,
                 off,
-                gr.Textbox("", visible=False),
             ]
         space.block = min(max(space.block, 0), len(made.blocks) - 1)
         block = made.blocks[space.block]
@@ -190,12 +179,11 @@ class Timeline(Part):
             block.reverse,
             made.smooth,
             gr.DownloadButton(value=str(file), interactive=True),
-            gr.Textbox("", visible=False),  # a link of what was there before
         ]
 
     def _edited(self, kept: Any, request: gr.Request) -> list[Any]:
         session = self.tab.session(request)
-        return [*self.shown(session), self.kept(session, kept)]
+        return [*self.shown(session), space_views.old(self.tab.space(request)), self.kept(session, kept)]
 
     def _with(self, space: SpaceSession, pipeline: TransferPipeline) -> Composition:
         from lamdemo.latent_space.composition import Composition
@@ -264,8 +252,8 @@ class Timeline(Part):
                 return  # there is nothing to go between yet, and nothing wrong with trying the slider
             share = float(number(data[self.share], 0.5))
             block = Block.between(space.before, space.chosen, share, repeat=int(number(data[stage.steps], STEPS)))
-            actions = Composition((block,), pipeline.fps, pipeline.checkpoint).latents()
-            yield from stage.perform(data, actions, block.label, session, pipeline, {})
+            made = Composition((block,), pipeline.fps, pipeline.checkpoint)
+            yield from stage.perform(data, made, block.label, session, pipeline, {})
 
     def _choose_block(self, kept: Any, event: gr.EventData, request: gr.Request) -> list[Any]:
         index = whole(data_of(event).get("block"))
@@ -316,7 +304,13 @@ class Timeline(Part):
         space.timeline, space.block = None, 0
         return self._edited(kept, request)
 
-    def _apply(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def course(self, data: dict[Any, Any], request: gr.Request) -> list[Units]:
+        """What the timeline comes to."""
+        made = self.tab.space(request).timeline
+        return self.tab.stage.units(0 if made is None else len(made))
+
+    def play(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Carry out the timeline on the target, on the stage."""
         yield {self.tab.stage.view: gr.skip()}  # a generator that yields nothing would clear what it may change
         with Notice():
             self.tab.recall(data[self.tab.kept], request)
@@ -324,7 +318,7 @@ class Timeline(Part):
             made = self._with(space, pipeline)
             count = len(made.blocks)
             label = made.blocks[0].label if count == 1 else f"the timeline of {count} blocks"
-            yield from self.tab.stage.perform(data, made.latents(), label, session, pipeline, {})
+            yield from self.tab.stage.perform(data, made, label, session, pipeline, {})
 
     def _load(self, path: str | None, name: str, hub: str, kept: Any, request: gr.Request) -> list[Any]:
         from lamdemo.latent_space.composition import Composition
@@ -337,11 +331,3 @@ class Timeline(Part):
                 pipeline.check(made.latents())
                 space.timeline, space.block = made, 0
         return self._edited(kept, request)
-
-    def _link(self, kept: Any, request: gr.Request) -> Any:
-        with Notice():
-            timeline = self.tab.recall(kept, request).timeline
-            if timeline is None:
-                raise LamdemoError("The timeline is empty; add an action to it first.")
-            return gr.Textbox(timeline.encode(), visible=True)
-        return gr.skip()

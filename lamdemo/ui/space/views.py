@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamdemo.ui.space.work import Place, Played
+from lamdemo.ui.space.work import Place, Played, SpaceSession
 from lamdemo.ui.views import _IDLE_SIDE, _loop, _picture, _stage, url
-from lamdemo.ui.work import Live
+from lamdemo.ui.work import Live, Writing
 
 if TYPE_CHECKING:
     from lamdemo.latent_space.composition import Composition, Term
     from lamdemo.latent_space.directions import Direction
 
 _AROUND = 2  # steps before and after a neighbour's own that its small clip shows
-_MOST_PADS = 12
 
 
 def map_empty(sentence: str = "The map appears here.") -> str:
@@ -32,21 +31,24 @@ def stage_empty(picture: str | None = None) -> str:
     """The stage before anything is played: the target, or a word about it."""
     if picture:
         return _stage(f'<img src="{picture}" alt="The target picture">', "the target")
-    return _stage('<div class="lam-empty">Choose a picture below; what you click on the map happens to it.</div>')
+    return _stage('<div class="lam-empty">Choose a picture below; what you click happens to it.</div>')
 
 
-def live(frame: Live, label: str) -> str:
-    """A frame in progress, as large as the result will be."""
+def live(frame: Live, label: str, writing: Writing | None = None) -> str:
+    """A frame in progress, as large as the result will be, or the last one and what is done with all of them."""
     share = 100 * frame.index / max(frame.steps, 1)
     word = f"step {frame.index} of {frame.steps}" if frame.index else "the target"
+    if writing is not None:
+        word = f"{writing.steps} step{'s' if writing.steps != 1 else ''} made; {writing.doing}…"
     idle = f'<img src="{_picture(frame.idle, _IDLE_SIDE)}" alt="No action, {word}">'
     return (
-        f'<div class="lam-stage"><img src="{_picture(frame.frame)}" alt="{escape(label)}, in progress, {word}">'
+        '<div class="lam-acted"><div class="lam-stage">'
+        f'<img src="{_picture(frame.frame)}" alt="{escape(label)}, in progress, {word}">'
         f'<span class="lam-tag" role="status">{word}</span>'
         f'<span class="lam-progress" style="width:{share:.0f}%"></span></div>'
         f'<div class="lam-caption"><b>{escape(label)}</b></div>'
-        f'<div class="lam-below">{_stage(idle)}'
-        f'<p class="lam-note"><b>No action.</b> {_NO_ACTION}</p></div>'
+        f'<div class="lam-below">{_stage(idle, "no action")}'
+        f'<p class="lam-note"><b>No action.</b> {_NO_ACTION}</p></div></div>'
     )
 
 
@@ -63,14 +65,43 @@ def played(done: Played) -> str:
     elif done.steps < done.asked:
         counted += f" of {done.asked}, the most at once"
     figures = done.measures
+    idle = _loop(done.idle, "space-idle", "The target under no action, in a loop")
     return (
-        f"{_stage(_loop(done.video, 'space', f'{done.label}, on the target, in a loop'), counted)}"
+        f"<div class=lam-acted>{_stage(_loop(done.video, 'space', f'{done.label}, on the target, in a loop'), counted)}"
         f'<div class="lam-caption"><b>{escape(done.label)}</b><span>size {figures["action_size"]:.2f}</span>'
         f"<span>the picture moves {figures['motion']:.2f} % of its width a step</span></div>"
-        f'<div class="lam-below">{_stage(_loop(done.idle, "space-idle", "The target under no action, in a loop"))}'
+        f'<div class="lam-below">{_stage(idle, "no action")}'
         f'<div><p class="lam-note"><b>No action.</b> {_NO_ACTION}</p><button type="button" class="lam-pause" '
-        'title="Pause or play all loops">Pause</button></div></div>'
+        'title="Pause or play all loops">Pause</button></div></div></div>'
     )
+
+
+def old(space: SpaceSession) -> str:
+    """What is said where the stage shows something else than the controls or the timeline say; else nothing."""
+    if space.foreign:
+        return _old("This was made by the checkpoint before; click a motion to see what this one makes.")
+    if space.performed is None:
+        return ""
+    if space.setting is None:
+        if space.of_timeline and space.timeline is not space.performed:
+            return _old("This is the timeline as it was before; press Apply the timeline to see it as it is now.")
+        return ""
+    if space.knobs is None or space.knobs == space.setting:
+        return ""
+    strength, steps = space.setting
+    counted = f"{steps} step{'s' if steps != 1 else ''}"
+    return _old(f"This is strength {strength:g} and {counted}; press Play to see it as it is set now.")
+
+
+def _old(sentence: str) -> str:
+    return f'<p class="lam-warn lam-old" role="status">{sentence}</p>'
+
+
+def old_samples(space: SpaceSession, target: tuple[str, float]) -> str:
+    """What is said where samples were drawn for another target; else nothing."""
+    if "here" not in space.samples or space.sampled == target:
+        return ""
+    return _old("Those drawn for the picture are of the one before; press Draw for this one.")
 
 
 def _flip(place: Place, frames: Sequence[int]) -> str:
@@ -100,7 +131,7 @@ def elsewhere(place: Place, indices: Sequence[int], distances: Sequence[float]) 
     """Nearest neighbours in other recordings, as small clips that can be clicked."""
     atlas = place.atlas
     if atlas is None or not len(indices):
-        return '<p class="lam-note">Click a point of the map: the nearest steps of other recordings appear here.</p>'
+        return elsewhere_empty()
     items = "".join(
         f'<button type="button" data-act="point" data-index="{i}" data-hold="near-{i}" '
         f'aria-label="Play {escape(step_name(place, i))}" title="{escape(step_name(place, i))}, {d:.2f} away">'
@@ -109,6 +140,11 @@ def elsewhere(place: Place, indices: Sequence[int], distances: Sequence[float]) 
         for i, d in zip(indices, distances, strict=True)
     )
     return f'<div class="lam-elsewhere">{items}</div>'
+
+
+def elsewhere_empty() -> str:
+    """The neighbours' place before anything is clicked."""
+    return '<p class="lam-note">Click a motion: the nearest steps of other recordings appear here.</p>'
 
 
 def photos(examples: Sequence[tuple[str, Any]], chosen: int | None = None) -> str:
@@ -140,8 +176,8 @@ def timeline(composition: Composition | None, chosen: int) -> str:
     """The blocks, each a button."""
     if composition is None or not composition.blocks:
         return (
-            '<p class="lam-note">Nothing yet. Put an action on the stage (click the map, a direction, a sample), then '
-            "add it here; blocks follow each other, and each can be a sum.</p>"
+            '<p class="lam-note">Nothing yet. Click a motion, then press Append; blocks follow each other, and each '
+            "can be several motions at once.</p>"
         )
     items = []
     for i, block in enumerate(composition.blocks):
@@ -236,14 +272,13 @@ def directions(place: Place, found: Sequence[Direction], names: Mapping[str, str
         cards.append(
             f'<article><button type="button" class="lam-field" data-act="direction" data-key="{d.key}" '
             f'data-hold="d-{d.key}" aria-pressed="{str(d.key == chosen).lower()}" '
-            f'aria-label="Play {escape(word)} ({d.key})">'
+            f'aria-label="Play {escape(word)} ({d.key})" title="{_KINDS.get(d.kind, d.kind)} '
+            f'{escape(d.key.removeprefix(d.kind))}{share}; arrows up to {most:.1f} % of the width">'
             f"{arrows(d.flow, f'Mean motion of {word}, at most {most:.1f} % of the width a step')}</button>"
             f'<h3 class="{"" if name else "none"}">{escape(word)}</h3>'
-            f"<p>{_KINDS.get(d.kind, d.kind)} {escape(d.key.removeprefix(d.kind))}{share}; "
-            f"arrows up to {most:.1f} % of the width</p>"
             f'<div class="lam-typical">{typical}</div>'
             f'<button type="button" class="lam-again" data-act="reverse" data-key="{d.key}" data-hold="r-{d.key}" '
-            f'aria-label="Play the reverse of {escape(word)}">reverse{f": {escape(back)}" if back else ""}</button>'
+            f'aria-label="Play the reverse of {escape(word)}">or {escape(back or "the reverse")}</button>'
             "</article>"
         )
     return f'<div class="lam-directions">{"".join(cards)}</div>'
@@ -280,7 +315,7 @@ def pad(actions: Sequence[tuple[str, str, str]], chosen: Term | None, can_undo: 
         for act, key, shown, word in rows
     )
     return (
-        '<div class="lam-pad" role="group" aria-label="Actions; their keys work while one of these has the focus">'
+        '<div class="lam-pad" role="group" tabindex="-1" aria-label="Actions and their keys">'
         f'{buttons}<button type="button" data-act="undo" data-key="undo"{off}><kbd>U</kbd><span>Undo</span></button>'
         f'<button type="button" data-act="reset" data-key="reset"{off}><kbd>R</kbd><span>Back to the start</span>'
         "</button></div>"
@@ -301,7 +336,7 @@ def playing(frames: Sequence[np.ndarray], count: int, trail: Sequence[str]) -> s
 
 def playing_empty() -> str:
     """Play mode's place before it starts."""
-    return _stage('<div class="lam-empty">Press Start: your picture appears, and the keys act on it.</div>')
+    return _stage('<div class="lam-empty">Press Start: your picture appears, and the keys move it.</div>')
 
 
 @dataclass(frozen=True)
@@ -325,9 +360,9 @@ class Drawn:
 
 
 _GROUPS = {
-    "fixed": "the family's own prior",
-    "anywhere": "the learned prior, for any picture",
-    "here": "the learned prior, given the target",
+    "fixed": "random",
+    "anywhere": "learned, for any picture",
+    "here": "learned, for this picture",
 }
 
 
@@ -342,7 +377,7 @@ def sampling(draws: Sequence[Drawn], report: dict[str, Any]) -> str:
     """What was drawn, how far it lies from real steps, and what the report says of each prior."""
     lines = ""
     for d in draws:
-        parts = [f"{d.count} from {_GROUPS[d.group]}: size {d.size:.2f} (median)"]
+        parts = [f"{d.count} {_GROUPS[d.group]}: size {d.size:.2f} (median)"]
         if d.far is not None:
             parts.append(
                 f"{d.far:.2f} times as far from the nearest step of the map as different recordings are from each other"
@@ -354,9 +389,9 @@ def sampling(draws: Sequence[Drawn], report: dict[str, Any]) -> str:
     if report:
         told = (
             '<p class="lam-note"><b>Measured on held-out recordings.</b> Energy distance from inferred latents (0: '
-            f"cannot be told apart): own prior {report['fixed']:.2f}, learned prior for any picture "
-            f"{report['stateless']:.2f}, given the picture {report['learned']:.2f}. The last one draws some actions "
-            "too small, most of all those of cars it has not seen.</p>"
+            f"cannot be told apart): random {report['fixed']:.2f}, learned for any picture "
+            f"{report['stateless']:.2f}, learned for the picture {report['learned']:.2f}. The last one draws some "
+            "actions too small, most of all those of cars it has not seen.</p>"
         )
     drawn = f'<ul class="lam-note">{lines}</ul>' if lines else ""
     return drawn + told

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamdemo.errors import LamdemoError
-from lamdemo.ui.work import BETWEEN, MOST_STEPS, Live, carry_out, read_target
+from lamdemo.core.errors import LamdemoError
+from lamdemo.ui.inputs import BETWEEN, read_target
+from lamdemo.ui.work import MOST_STEPS, Live, Writing, live
 from lamdemo.video import write_video
 
 if TYPE_CHECKING:
+    from lamdemo.engine import LatentActions, TransferPipeline
+    from lamdemo.engine.rollout import Rollout
     from lamdemo.latent_space.atlas import Atlas
     from lamdemo.latent_space.composition import Composition, Term
     from lamdemo.latent_space.directions import Action
-    from lamdemo.latent_space.prior import FlowPrior
-    from lamdemo.pipeline import LatentActions, TransferPipeline
-    from lamdemo.pipeline.rollout import Rollout
+    from lamdemo.models.prior import FlowPrior
 
 SIDE = 640  # longest side in pixels of a picture that is played with: speed counts more than detail here
 
@@ -38,7 +39,7 @@ class Played:
         stopped: whether they were stopped.
         fps: steps a second.
         aspect: width over height.
-        measures: see `lamdemo.pipeline.measure`.
+        measures: see `lamdemo.engine.measure`.
     """
 
     folder: Path
@@ -69,7 +70,7 @@ def play(
     folder: Path,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Live | Played]:
+) -> Generator[Live | Writing | Played, None, None]:
     """Carry out actions on a target and write what a loop of them needs.
 
     Args:
@@ -81,23 +82,37 @@ def play(
         should_stop: asked after each step; what was made until then becomes the result.
 
     Yields:
-        A `Live` for each frame, the target first, then the `Played`.
+        A `Live` for each frame, the target first, a `Writing` before each file, then the `Played`.
 
     Raises:
         LamdemoError: the actions do not fit, or it was stopped before the first step.
     """
-    from lamdemo.pipeline import LatentActions, measure
+    from lamdemo.engine import TransferStep, measure
+    from lamdemo.jobs.transfer import Transferred, TransferRequest, transfer
 
-    asked = len(actions)
-    actions = LatentActions(actions.z[:MOST_STEPS], actions.fps, actions.checkpoint)
-    carried = yield from carry_out(pipeline, actions, target, should_stop)
+    request = TransferRequest(None, target, actions.fps, between=BETWEEN, limit=MOST_STEPS, actions=actions)
+    done: Transferred | None = None
+    for event in transfer(pipeline, request, should_stop=should_stop):
+        if isinstance(event, TransferStep):
+            yield live(event)
+        elif isinstance(event, Transferred):
+            done = event
+    assert done is not None
     rate = pipeline.fps * (BETWEEN + 1)
-    write_video(folder / "actions.mp4", iter(carried.smooth), rate)
-    write_video(folder / "no_action.mp4", iter(carried.idle), rate, crf=23)
-    applied, made = carried.actions, len(carried.actions)
-    height, width = target.shape[-3:-1]
+    made = len(done.actions)
+    yield Writing("the loop is written", made)
+    write_video(folder / "actions.mp4", iter(done.smooth), rate)
+    yield Writing("the loop under no action is written", made)
+    write_video(folder / "no_action.mp4", iter(done.idle), rate, crf=23)
     yield Played(
-        folder, label, made, asked, made < len(actions), pipeline.fps, width / height, measure(carried.steps, applied)
+        folder=folder,
+        label=label,
+        steps=len(done.actions),
+        asked=len(actions),
+        stopped=len(done.actions) < request.steps,
+        fps=pipeline.fps,
+        aspect=target.shape[-2] / target.shape[-3],
+        measures=measure(done.steps, done.actions),
     )
 
 
@@ -159,7 +174,7 @@ class Places:
     def _read(self, pipeline: TransferPipeline, folder: Path) -> Place:
         from lamdemo.latent_space.atlas import Atlas
         from lamdemo.latent_space.directions import play_set
-        from lamdemo.latent_space.prior import load_prior
+        from lamdemo.models.prior import load_prior
         from lamdemo.ui.map import write_map
 
         atlas = prior = data = None
@@ -217,10 +232,17 @@ class SpaceSession:
         samples: drawn latents ``[K, Z]`` by their group's name.
         rollout: play mode's picture, and
         pressed: what was done to it, newest last.
-        playing: file and moment of the target that the rollout began from, and
-        staged: of the target that is acted on on the stage.
+        playing: file and moment of the target that the rollout began from,
+        staged: of the target that is acted on on the stage, and
+        sampled: of the target that samples were drawn for.
+        performed: the actions whose result is on the stage; None where that shows the target.
+        of_timeline: whether they are the timeline's.
+        setting: strength and steps that the stage's controls gave them; None where these have no part in it.
+        knobs: what these controls say now.
+        foreign: whether the stage shows what the checkpoint before made.
         names: what the user calls directions, by key, with a minus for the reverse.
         restored: whether what the browser kept was looked at; until then it must not be overwritten.
+        linked: whether the timeline came by a link that is not played yet.
     """
 
     checkpoint: str = ""
@@ -233,8 +255,15 @@ class SpaceSession:
     pressed: list[str] = field(default_factory=list)
     playing: tuple[str, float] | None = None
     staged: tuple[str, float] | None = None
+    sampled: tuple[str, float] | None = None
+    performed: Composition | None = None
+    of_timeline: bool = False
+    setting: tuple[float, int] | None = None
+    knobs: tuple[float, int] | None = None
+    foreign: bool = False
     names: dict[str, str] = field(default_factory=dict)
     restored: bool = False
+    linked: bool = False
 
     def choose(self, term: Term) -> None:
         """Put an action on the stage."""
@@ -242,7 +271,39 @@ class SpaceSession:
             self.before = self.chosen
         self.chosen = term
 
+    def show(self, made: Composition | None, setting: tuple[float, int] | None = None) -> None:
+        """Something else is on the stage: the result of actions, or the target."""
+        self.performed, self.setting, self.foreign = made, setting, False
+        self.of_timeline = made is not None and made is self.timeline
+
+
+_FILMED = 2  # of the neighbours on show that are of filmed clips
+
+
+def elsewhere(atlas: Atlas, z: np.ndarray, own: int | None, count: int) -> tuple[list[int], list[float]]:
+    """The nearest steps of other recordings; the last two are of filmed clips, where there are some.
+
+    Drawn scenes are so many that without this a filmed step would hardly ever be seen.
+
+    Args:
+        atlas: whose steps.
+        z: latent action ``[Z]``.
+        own: a recording that does not count.
+        count: how many steps, each of another recording.
+
+    Returns:
+        Indices of the steps, and how far each is from ``z``.
+    """
+    near, distances = atlas.nearest(z, count, other_than=own)
+    drawn = np.unique(atlas.recording[atlas.kind >= 0])  # each scene is of a kind, a filmed clip of none
+    if len(drawn):
+        filmed, far = atlas.nearest(z, _FILMED, other_than=[*drawn.tolist(), *([] if own is None else [own])])
+        stay = ~np.isin(near, filmed)
+        room = np.flatnonzero(stay)[: count - len(filmed)]
+        near, distances = np.concatenate([near[room], filmed]), np.concatenate([distances[room], far])
+    return [int(i) for i in near], [float(d) for d in distances]
+
 
 def play_target(path: str | None, moment: float, fps: float) -> np.ndarray:
-    """The target at the size it is played with, see `lamdemo.ui.work.read_target`."""
+    """The target at the size it is played with, see `lamdemo.ui.inputs.read_target`."""
     return read_target(path, moment, fps, SIDE)

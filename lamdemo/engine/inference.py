@@ -1,0 +1,121 @@
+"""From pictures to states and latent actions, with one model: what everything else in the engine stands on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.latent_actions import LatentActions
+from lamdemo.models import LatentActionModel
+
+_CHUNK = 16  # pictures that are encoded at once
+_STEPS = 64  # steps that are inferred at once
+
+
+class Inference:
+    """Encodes pictures and infers latent actions.
+
+    Attributes:
+        model: in the mode for use.
+        name: what to call it.
+        checkpoint: SHA-256 of its weights; empty where that is not known.
+    """
+
+    def __init__(self, model: LatentActionModel, *, name: str = "model", checkpoint: str = "") -> None:
+        self.model, self.name, self.checkpoint = model.eval(), name, checkpoint
+
+    @property
+    def fps(self) -> float:
+        """Steps a second at which clips are best read."""
+        return self.model.config.fps
+
+    @property
+    def family(self) -> str:
+        """The bottleneck's family."""
+        return self.model.config.bottleneck.family
+
+    def computing(self) -> AbstractContextManager[object]:
+        """What lets weights of half precision meet pictures and states of full precision."""
+        dtype = self.model.world_model.tokens.weight.dtype
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.model.device.type, dtype)
+
+    def to_tensor(self, frames: np.ndarray) -> Tensor:
+        """Frames ``[..., H, W, 3]`` uint8 to ``[..., 3, H, W]`` in [0, 1] on the model's device.
+
+        Raises:
+            LamdemoError: the array is not of such frames.
+        """
+        if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3 or not frames.size:
+            raise LamdemoError("Frames must be uint8 RGB pictures [T, H, W, 3]; convert them first.")
+        # A copy where the array is read-only (a memory-mapped file), which torch cannot share.
+        tensor = torch.from_numpy(np.require(frames, requirements=["C", "W"])).to(self.model.device)
+        return tensor.movedim(-1, -3).float() / 255
+
+    def encode(self, frames: np.ndarray) -> Tensor:
+        """States ``[T, N, D]`` of frames ``[T, H, W, 3]``, stretched to the encoder's square."""
+        side = self.model.config.encoder.picture
+        states = []
+        for chunk in np.array_split(frames, max(len(frames) // _CHUNK, 1)):
+            pictures = self.to_tensor(chunk)
+            if pictures.shape[-2:] != (side, side):
+                pictures = F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
+            with self.computing():
+                states.append(self.model.encode(pictures))
+        return torch.cat(states)
+
+    def latents(self, states: Tensor, *, temperature: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
+        """Latent actions ``[S, Z]`` between consecutive states ``[T, N, D]``, so many at once as memory allows.
+
+        Args:
+            states: of one clip.
+            temperature: see `infer`.
+            generator: of the noise.
+        """
+        with self.computing():
+            parts = [
+                self.model.infer(states[None, at : at + _STEPS + 1], temperature=temperature, generator=generator)[0]
+                for at in range(0, len(states) - 1, _STEPS)
+            ]
+        return torch.cat(parts)
+
+    def infer(
+        self, frames: np.ndarray, fps: float | None = None, *, temperature: float = 0.0, seed: int = 0
+    ) -> LatentActions:
+        """Latent actions between consecutive frames.
+
+        Args:
+            frames: uint8 ``[T, H, W, 3]``, at least two.
+            fps: frames a second, kept with the result; the model's own by default.
+            temperature: share of the posterior's noise that is added (noisy family); 0 is the mean.
+            seed: of that noise.
+
+        Raises:
+            LamdemoError: there are fewer than two frames.
+        """
+        if frames.ndim != 4 or len(frames) < 2:
+            raise LamdemoError("The source needs at least two frames; an action is what happens between them.")
+        generator = torch.Generator(self.model.device).manual_seed(seed)
+        z = self.latents(self.encode(frames), temperature=temperature, generator=generator)
+        return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
+
+    def check(self, actions: LatentActions) -> None:
+        """See that actions belong to this checkpoint.
+
+        Raises:
+            LamdemoError: they are of another width or were made with another checkpoint.
+        """
+        channels = self.model.config.bottleneck.channels
+        if actions.z.shape[1] != channels:
+            raise LamdemoError(
+                f"These latent actions have {actions.z.shape[1]} channels and this checkpoint's have {channels}; "
+                "use the checkpoint they were made with."
+            )
+        if actions.checkpoint and self.checkpoint and actions.checkpoint != self.checkpoint:
+            raise LamdemoError(
+                "These latent actions were made with another checkpoint; use that one, or infer them anew."
+            )

@@ -1,0 +1,197 @@
+"""Where checkpoints come from: a folder, the bundled ones, or the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine.out_of_distribution import LATENTS_NAME
+from lamdemo.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
+
+# What a checkpoint may bring beside its weights, as patterns: an atlas, a learned prior, controllers of known actions,
+# the small world model that plans are searched with, the world model that was trained on labels.
+EXTRAS = (
+    "atlas.safetensors",
+    "prior.json",
+    "prior.safetensors",
+    "controllers/*.json",
+    "controllers/*.safetensors",
+    "draft.json",
+    "draft.safetensors",
+    "twin.json",
+    "twin.safetensors",
+    "twin-draft.json",
+    "twin-draft.safetensors",
+)
+HARDLY = 300  # steps of training, by which a model that began with random weights has learned next to nothing
+# What people paste: the address of a model's page, or of a revision of it, and the prefix of other tools.
+_HUB_ADDRESS = re.compile(
+    r"(?:hf:(?://)?(?:models/)?|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)([\w][\w.-]*/[\w][\w.-]*?)"
+    r"(?:@([\w][\w./-]*)|/(?:tree|blob|resolve)/([\w][\w.-]*)(?:/.*)?|/)?(?:[?#].*)?"
+)
+_HUB_ID = re.compile(r"^([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?$")
+
+
+def bundled_folder() -> Path:
+    """The folder of bundled checkpoints: ``checkpoints/`` beside the package, or ``LAMDEMO_CHECKPOINTS``."""
+    override = os.environ.get("LAMDEMO_CHECKPOINTS")
+    return Path(override) if override else Path(__file__).resolve().parents[2] / "checkpoints"
+
+
+def bundled_checkpoints() -> dict[str, Path]:
+    """Name and folder of every bundled checkpoint, the default first."""
+    folder = bundled_folder()
+    found = {p.parent.name: p.parent for p in sorted(folder.glob(f"*/{CONFIG_NAME}"))}
+    return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT_CHECKPOINT, item[0])))
+
+
+@dataclass(frozen=True)
+class CheckpointSummary:
+    """What a checkpoint says about itself, without loading it.
+
+    Attributes:
+        name: of its folder.
+        family: of its latents: "sparse", "noisy" or "discrete".
+        capacity: the family's dial in words.
+        trained: one line of how it was made and what was measured; empty where nothing is told.
+    """
+
+    name: str
+    family: str
+    capacity: str
+    trained: str
+
+    def __str__(self) -> str:
+        kind = f"{self.family} latents, {self.capacity}"
+        return f"{self.name} — {kind}" + (f" — {self.trained}" if self.trained else "")
+
+
+def describe_checkpoint(folder: Path) -> CheckpointSummary:
+    """Read a checkpoint's config.
+
+    Raises:
+        LamdemoError: it is no checkpoint, or its config is damaged.
+    """
+    config, about = read_config(folder)
+    told = []
+    about = about if isinstance(about, dict) else {}
+    # A member of a family was trained in stages, and "steps" are those of the last.
+    stages = [about.get(f"{stage}_steps") for stage in ("stem", "branch", "finish")]
+    steps = sum(s for s in stages if isinstance(s, int)) or about.get("steps")
+    nats = about.get("nats")
+    if isinstance(steps, int) and steps > 0:
+        told.append(f"{steps:,} training step{'s' * (steps > 1)}{', hardly trained' * bool(hardly_trained(about))}")
+    if isinstance(nats, int | float) and math.isfinite(nats):
+        told.append(f"{nats:.3g} nats a step")
+    latent = config.bottleneck
+    return CheckpointSummary(folder.name, latent.family, capacity(latent.family, latent.capacity), ", ".join(told))
+
+
+def hardly_trained(about: Mapping[str, Any]) -> str:
+    """A warning about a checkpoint whose training has only begun; "" for any other, and where nothing is told.
+
+    Args:
+        about: what the checkpoint says of itself.
+    """
+    steps = sum(v for k, v in about.items() if k.endswith("steps") and isinstance(v, int))
+    if not 0 < steps < HARDLY or about.get("began_with"):
+        return ""
+    return (
+        f"This checkpoint was trained for {steps} step{'s' * (steps > 1)} only: what it shows says nothing yet. "
+        "Train it on with lamdemo train --resume, or begin with a bundled one (--start-from)."
+    )
+
+
+def capacity(family: str, dial: float) -> str:
+    """A family's dial in words: the weight of its penalty, or its number of codes."""
+    return f"{dial:,.0f} codes" if family == "discrete" else f"{'β' if family == 'noisy' else 'λ'} {dial:g}"
+
+
+def resolve_checkpoint(path_or_id: str | Path | None = None, *, cache_dir: str | Path | None = None) -> Path:
+    """The folder of a checkpoint, downloaded if need be.
+
+    Args:
+        path_or_id: a folder, a bundled name, or ``owner/name[@revision]``; the bundled default without it.
+        cache_dir: where downloads are kept.
+
+    Raises:
+        LamdemoError: there is no such checkpoint, or it cannot be fetched and was not fetched before.
+    """
+    bundled = bundled_checkpoints()
+    if path_or_id is None or str(path_or_id).strip() == "":
+        if DEFAULT_CHECKPOINT not in bundled:
+            raise LamdemoError("No bundled checkpoint was found; give --checkpoint a folder or a Hub id.")
+        return bundled[DEFAULT_CHECKPOINT]
+    text = hub_id(str(path_or_id))
+    with contextlib.suppress(OSError):  # a name too long for any file
+        if Path(text).is_dir():
+            return Path(text)
+    if text in bundled:
+        return bundled[text]
+    match = _HUB_ID.fullmatch(text)
+    if match is None:
+        known = ", ".join(bundled) or "none"
+        raise LamdemoError(
+            f"There is no checkpoint {Path(text).name[:80]!r}; give a folder, a bundled name ({known}) or a "
+            "Hub id such as owner/name."
+        )
+    return _download(match[1], match[2], cache_dir)
+
+
+def hub_id(text: str) -> str:
+    """A Hub id as ``owner/name[@revision]``, where an address of the Hub or ``hf:`` was given; else the text itself."""
+    found = _HUB_ADDRESS.fullmatch(text.strip())
+    if found is None:
+        return text
+    revision = found[2] or found[3]
+    return f"{found[1]}@{revision}" if revision else found[1]
+
+
+def _download(repo: str, revision: str | None, cache_dir: str | Path | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    wanted = [CONFIG_NAME, WEIGHTS_NAME, LATENTS_NAME, *EXTRAS, "README.md"]
+    # The first that fits an error: a gated model's is also one of a model that was not found.
+    reasons: dict[type[Exception], str] = {
+        HFValidationError: f"{repo[:80]} is neither a folder here nor a possible id on the Hub; check the spelling.",
+        GatedRepoError: f"{repo} is gated on the Hub; ask for access there and log in with `hf auth login`.",
+        RevisionNotFoundError: f"{repo} has no revision {revision or 'main'} on the Hub; give one that it has, as in "
+        f"{repo}@v1.",
+        RepositoryNotFoundError: f"{repo} is neither a folder here nor a model on the Hub that you may read; check the "
+        "spelling.",
+        LocalEntryNotFoundError: f"{repo} is not on this machine and the Hub cannot be reached; connect to the "
+        "network, or use the bundled checkpoint.",
+    }
+    try:
+        folder = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=wanted))
+    except (HTTPError, OSError, ValueError) as error:
+        # A ValueError is an answer that is no JSON, as of a login page.
+        # Errors of the Hub and of the way there carry no number, those of this machine's disk do.
+        number = None if isinstance(error, HTTPError) else getattr(error, "errno", None)
+        reason = f"{repo} could not be fetched from the Hub; try again later."
+        if number is not None:
+            reason = (
+                f"{repo} cannot be kept on this machine: {os.strerror(number)}; make room, or set HF_HOME to another "
+                "folder."
+            )
+        raise LamdemoError(next((text for kind, text in reasons.items() if isinstance(error, kind)), reason)) from error
+    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
+    if missing:
+        raise LamdemoError(f"{repo} is no lamdemo checkpoint, it lacks {missing[0]}; give another Hub id.")
+    return folder

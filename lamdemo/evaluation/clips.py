@@ -1,0 +1,182 @@
+"""Real clips to judge on: which are chosen, windows of them, and which recording each is of."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from lamdemo.core.errors import LamdemoError, as_text
+from lamdemo.data.splits import Part, Split
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.prefetch import prefetch
+from lamdemo.evaluation.report import describe_files
+from lamdemo.evaluation.statistics import balanced
+from lamdemo.video import find_videos, probe, read_clip
+
+STEPS = 8  # of a window, which has one frame more, and one before it for `copied_flow`
+WINDOWS = 2  # at most, of one clip
+_PREFETCHED = 12  # windows being read while others are encoded
+_SAME_RECORDING = re.compile(r"(_s\d+|_cam\d+)+$")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a clip.
+
+    Attributes:
+        name: the clip's path inside the folder.
+        recording: what it counts as in the bootstrap, see `recording_of`.
+        group: the clip's first folder.
+        start: in seconds.
+    """
+
+    name: str
+    recording: str
+    group: str
+    start: float
+
+
+def recording_of(name: str) -> str:
+    """The recording a clip belongs to: its path without ending, and without a number of scene or camera.
+
+    Files that differ in ``_s0``, ``_s1`` (scenes of one video) or ``_cam0``, ``_cam1`` (cameras of one
+    trajectory) at their end are one recording.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_name(_SAME_RECORDING.sub("", path.stem) or path.stem))
+
+
+def group_of(name: str) -> str:
+    """The clip's first folder, "." where it lies in none."""
+    return name.split("/")[0] if "/" in name else "."
+
+
+def plan_windows(
+    name: str, seconds: float, fps: float, seed: int, *, frames: int = STEPS + 2, most: int = WINDOWS
+) -> list[Window]:
+    """Choose at most ``most`` windows of ``frames`` of a clip, one in each equal part of it, that do not overlap.
+
+    The choice depends on the seed and the clip's name alone, not on which other clips there are.
+    """
+    span = frames / fps
+    count = min(most, int(seconds / span + 1e-6))
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    starts = [k * seconds / count + rng.uniform() * (seconds / count - span) for k in range(count)]
+    return [Window(name, recording_of(name), group_of(name), max(s, 0.0)) for s in starts]
+
+
+def named_clips(
+    folder: Path, split: Split | str | Path | None, part: Part | Literal["all"]
+) -> tuple[str, dict[str, Path]]:
+    """The part that is taken ("all" without a split) and its clips, by their paths inside the folder.
+
+    Raises:
+        LamdemoError: there is none.
+    """
+    named = {as_text(p.relative_to(folder).as_posix()): p for p in find_videos(folder)}
+    if split is None:
+        part, names = "all", list(named)
+    else:
+        split = split if isinstance(split, Split) else Split.read(split)
+        names = split.select(named, part)
+    if not names:
+        raise LamdemoError(
+            f"The folder {folder.name} holds no clip for the part {part!r}; choose another part or split."
+        )
+    return part, {n: named[n] for n in names}
+
+
+def chosen_clips(
+    folder: Path, split: Split | str | Path | None, part: Part | Literal["all"], max_clips: int | None, seed: int
+) -> tuple[str, dict[str, Path]]:
+    """`named_clips`, at most ``max_clips`` of them, taken in turns from the folders."""
+    part, clips = named_clips(folder, split, part)  # type: ignore[assignment]
+    every = list(clips)
+    chosen = balanced([group_of(n) for n in every], max_clips, np.random.default_rng(seed))
+    return part, {every[i]: clips[every[i]] for i in chosen}
+
+
+def windows_of(
+    clips: Mapping[str, Path], fps: float, seed: int, *, frames: int = STEPS + 2, most: int = WINDOWS
+) -> tuple[list[Window], list[dict[str, str]]]:
+    """Windows of clips, see `plan_windows`, and which clips have none, and why."""
+    windows: list[Window] = []
+    skipped: list[dict[str, str]] = []
+
+    def length(name: str) -> float | None:
+        try:
+            return probe(clips[name]).seconds
+        except LamdemoError:
+            return None
+
+    for name, seconds in prefetch(length, clips, most=_PREFETCHED):
+        found = [] if seconds is None else plan_windows(name, seconds, fps, seed, frames=frames, most=most)
+        windows += found
+        if not found:
+            why = "cannot be read" if seconds is None else f"shorter than {frames / fps:g} seconds"
+            skipped.append({"clip": name, "why": why})
+    return windows, skipped
+
+
+def read_windows(
+    folder: Path,
+    windows: Sequence[Window],
+    pipeline: TransferPipeline,
+    skipped: list[dict[str, str]],
+    *,
+    frames: int = STEPS + 2,
+    progress: bool = True,
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Windows and their frames ``[frames, H, W, 3]``, prefetched; what fails is added to ``skipped``."""
+    side = pipeline.model.config.encoder.picture
+
+    def one(window: Window) -> np.ndarray | str:
+        try:
+            read = read_clip(
+                folder / window.name,
+                fps=pipeline.fps,
+                start=window.start,
+                max_frames=frames,
+                size=(side, side),
+            ).frames
+        except LamdemoError:
+            return "cannot be read"
+        return read if len(read) == frames else "ends before it says"
+
+    found = prefetch(one, windows, most=_PREFETCHED)
+    for window, read in tqdm(found, total=len(windows), desc="encoding", disable=None if progress else True):
+        if isinstance(read, str):
+            skipped.append({"clip": window.name, "why": read})
+        else:
+            yield window, read
+
+
+def describe_windows(folder: Path, windows: Sequence[Window], skipped: list[dict[str, str]]) -> dict[str, Any]:
+    """What was judged, for a report: the clips, see `describe_files`, how many there are, and what was left out."""
+    return {
+        **describe_files(folder, sorted({w.name for w in windows})),
+        "recordings": len({w.recording for w in windows}),
+        "windows": len(windows),
+        "skipped": skipped,
+    }
+
+
+def check_recordings(folder: Path, windows: Sequence[Window], fps: float, least: Literal[2, 5] = 2) -> None:
+    """See that windows are of enough recordings to be compared.
+
+    Raises:
+        LamdemoError: they are of fewer than ``least``.
+    """
+    if len({w.recording for w in windows}) < least:
+        fewest, more = {2: ("two", "two"), 5: ("five", "more")}[least]
+        raise LamdemoError(
+            f"Of {folder.name} fewer than {fewest} recordings can be used; give {more} clips of "
+            f"{(STEPS + 2) / fps:g} seconds or more."
+        )

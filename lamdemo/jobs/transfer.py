@@ -1,0 +1,196 @@
+"""One transfer, from what was read to what is written: infer, carry out, judge. See `transfer`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lamdemo.core.errors import LamdemoError
+from lamdemo.core.latent_actions import ActionEdit, LatentActions
+from lamdemo.engine import MAX_STEPS, OutOfDistribution, TransferPipeline, TransferStep, Verdict
+
+
+@dataclass(frozen=True)
+class TransferRequest:
+    """A transfer that is to be carried out.
+
+    Attributes:
+        frames: of the source, uint8 ``[S * (between + 1) + 1, H, W, 3]``, of which the model sees every
+            ``(between + 1)``-th; None where only its actions are known.
+        target: ``[T, H, W, 3]``, the last of which is the picture to begin from.
+        fps: steps a second.
+        edit: of the actions.
+        between: frames between two steps.
+        limit: steps at most, repeats counted; what is beyond is left out.
+        temperature: share of the posterior's noise.
+        seed: of that noise.
+        actions: of the source, where they were inferred before.
+    """
+
+    frames: np.ndarray | None
+    target: np.ndarray
+    fps: float
+    edit: ActionEdit = field(default_factory=ActionEdit)
+    between: int = 2
+    limit: int = MAX_STEPS
+    temperature: float = 0.0
+    seed: int = 0
+    actions: LatentActions | None = None
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The frames that the model sees, ``[S + 1, H, W, 3]``."""
+        assert self.frames is not None
+        return self.frames[:: self.between + 1]
+
+    @property
+    def span(self) -> int:
+        """Steps of the source."""
+        return len(self.actions) if self.frames is None and self.actions is not None else len(self.seen) - 1
+
+    @property
+    def steps(self) -> int:
+        """Steps of the result."""
+        return min(self.span * self.edit.repeat, self.limit)
+
+    def looped(self, steps: int | None = None) -> np.ndarray:
+        """Indices into ``frames``, in step with the result: the source starts over where its actions do."""
+        pace = self.between + 1
+        return np.array([0] + [k % (self.span * pace) + 1 for k in range((steps or self.steps) * pace)])
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Actions carried out on a target.
+
+    Attributes:
+        steps: the target and each step.
+        smooth: frames under the actions, with those between.
+        idle: frames under no action, in step with them.
+        actions: those that were carried out.
+        seconds: that this took, without the time of whoever was told of each step.
+    """
+
+    steps: list[TransferStep]
+    smooth: list[np.ndarray]
+    idle: list[np.ndarray]
+    actions: LatentActions
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Transferred(Carried):
+    """A transfer that was carried out.
+
+    Attributes:
+        inferred: the source's actions, before any edit.
+        out_of_distribution: of the source's actions that were carried out; None where the checkpoint brings no sample.
+        verdict: how much to trust it; None where the source's frames are not known, or the checkpoint brings no rule.
+    """
+
+    inferred: LatentActions
+    out_of_distribution: OutOfDistribution | None
+    verdict: Verdict | None
+
+
+def carry_out(
+    pipeline: TransferPipeline,
+    actions: LatentActions,
+    target: np.ndarray,
+    between: int,
+    *,
+    keep: Callable[[TransferStep], TransferStep] = TransferStep.lightened,
+    shrink: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Generator[TransferStep, None, Carried]:
+    """Carry out actions and keep what files are made of; what was made until a stop is kept.
+
+    Args:
+        pipeline: the model.
+        actions: what is to be done.
+        target: see `TransferPipeline.stream`.
+        between: frames between two steps.
+        keep: what of a step is kept; by default what measuring takes, in little room.
+        shrink: each of the smooth frames to what is kept of it.
+        should_stop: asked after each step.
+
+    Yields:
+        Each step, the target first.
+
+    Returns:
+        What was carried out.
+
+    Raises:
+        LamdemoError: the actions do not fit, or it was stopped before the first step.
+    """
+    done: list[TransferStep] = []
+    smooth: list[np.ndarray] = []
+    stream, seconds = pipeline.stream(actions, target, between=between), 0.0
+    while True:
+        begun = time.monotonic()
+        step = next(stream, None)
+        seconds += time.monotonic() - begun
+        if step is None:
+            break
+        smooth += [shrink(frame) for frame in (*step.between, step.frame)]
+        done.append(keep(step))
+        yield step
+        if should_stop():
+            break
+    made = len(done) - 1
+    if made < 1:
+        raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
+    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(between + 1)]
+    return Carried(done, smooth, idle, LatentActions(actions.z[:made], actions.fps, actions.checkpoint), seconds)
+
+
+def transfer(
+    pipeline: TransferPipeline,
+    request: TransferRequest,
+    *,
+    keep: Callable[[TransferStep], TransferStep] = TransferStep.lightened,
+    shrink: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[LatentActions | TransferStep | Carried]:
+    """Infer a source's actions, carry them out on a target, and judge what comes out.
+
+    Args:
+        pipeline: the model.
+        request: what is to be done.
+        keep: see `carry_out`.
+        shrink: see `carry_out`.
+        should_stop: asked after each step; what was made until then becomes the result.
+
+    Yields:
+        The actions as inferred, then each step, the target first, then what was carried out, and when that was judged,
+        what came of it: a `Transferred`.
+
+    Raises:
+        LamdemoError: the source or the target cannot be used, or it was stopped before the first step.
+    """
+    begun = time.monotonic()
+    inferred = request.actions
+    if inferred is None:
+        inferred = pipeline.infer(request.seen, request.fps, temperature=request.temperature, seed=request.seed)
+    applied = request.edit.apply(inferred)
+    applied = LatentActions(applied.z[: request.limit], applied.fps, applied.checkpoint)
+    seconds = time.monotonic() - begun
+    yield inferred
+    carried = yield from carry_out(
+        pipeline, applied, request.target, request.between, keep=keep, shrink=shrink, should_stop=should_stop
+    )
+    yield carried
+    source = LatentActions(inferred.z[: len(carried.actions)], inferred.fps, inferred.checkpoint)
+    yield Transferred(
+        steps=carried.steps,
+        smooth=carried.smooth,
+        idle=carried.idle,
+        actions=carried.actions,
+        seconds=seconds + carried.seconds,
+        inferred=inferred,
+        out_of_distribution=pipeline.out_of_distribution(source),
+        verdict=None if request.frames is None else pipeline.judge(request.seen, carried.steps, carried.actions),
+    )

@@ -1,0 +1,396 @@
+"""Who computes when: one unit of one job at a time, fairly, so that nobody waits for another's whole job.
+
+A model keeps all cores of a small machine busy, so two jobs that ran beside each other would both crawl and need twice
+the memory. Here they take turns. A job is cut into units (one step of a transfer, one iteration of a planner) and
+takes a turn for each; between two units whoever was served least recently goes first. A few jobs at most are under
+way; others wait in line, and a visitor's second job behind another visitor's first. From the units that were measured
+everyone is told how long it will take.
+
+The rules for code that runs in a turn: it must not wait for what another job may hold, unless it goes `aside`
+meanwhile; and while it is aside it must hold no lock that another's unit may want.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeVar
+
+from lamdemo.core.errors import LamdemoError
+
+T = TypeVar("T")
+
+FIRST_WORD = 0.5  # seconds of waiting before a word about it: less passes unnoticed
+_LOOK = 0.2  # seconds between two looks whether a job that waits was cancelled
+_NEW = 0.3  # share of the latest measurement in what a unit is expected to take
+_REMEMBERED = 1000  # visitors whose last turn is known
+
+
+class Pause(Enum):
+    """The type of `PAUSE`."""
+
+    PAUSE = "pause"
+
+
+PAUSE: Final = Pause.PAUSE
+"""What a job yields where others may go first, and there is no news."""
+
+
+class Cancelled(LamdemoError):
+    """A job was cancelled while it waited for its first turn."""
+
+
+class Busy(LamdemoError):
+    """So many jobs wait that another would wait too long."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of a job that each take about as long.
+
+    Attributes:
+        name: by which their time is measured, whatever job they are of.
+        count: how many of them.
+        guess: seconds that one of size 1 takes where none was measured yet.
+        size: how large each is, for units that take longer the more they hold.
+    """
+
+    name: str
+    count: int = 1
+    guess: float = 1.0
+    size: float = 1.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Told to a job that waits for a turn.
+
+    Attributes:
+        ahead: other visitors whose turn comes before.
+        seconds: until its own turn, as far as can be told from units measured before.
+    """
+
+    ahead: int
+    seconds: float
+
+
+class Job:
+    """One thing that a visitor asked for. Made by `Turns.enter`.
+
+    Attributes:
+        visitor: who asked.
+        place: where on the page its result will be; empty for none in particular.
+        course: the units it is expected to come to, in order.
+        brief: whether it is over after a unit or two, so that it never waits in line.
+        stop: set when it shall end with what it has.
+        begun: whether it had a turn.
+        replaced: whether a newer job took its place, so that nobody waits for its result.
+    """
+
+    def __init__(
+        self, turns: Turns, visitor: str, place: str, course: tuple[Units, ...], brief: bool, stop: threading.Event
+    ) -> None:
+        self.turns, self.visitor, self.place, self.course = turns, visitor, place, course
+        self.brief, self.stop = brief, stop
+        self.begun = self.replaced = False
+        self._asks = False  # waits for a turn at this moment
+        self._served = -1  # number of its last turn
+        self._done = 0  # units
+        self._spent = 0.0  # seconds, on the unit under way
+
+    def _units(self) -> Iterator[Units]:
+        for units in self.course:
+            yield from [units] * units.count
+
+
+class Turns:
+    """The line at the model. All methods may be called from any thread.
+
+    Args:
+        active: jobs at most that are under way at once, brief ones not counted.
+        most: jobs at most that are under way or in line.
+        clock: gives seconds.
+    """
+
+    def __init__(self, active: int = 4, most: int = 24, clock: Callable[[], float] = time.monotonic) -> None:
+        self.active, self.most, self._clock = active, most, clock
+        self._changed = threading.Condition()
+        self._jobs: list[Job] = []  # in the order in which they came
+        self._holder: Job | None = None
+        self._since = 0.0  # when the turn under way began
+        self._count = 0  # turns so far
+        self._served: dict[str, int] = {}  # visitor -> number of the last turn
+        self._pace: dict[str, float] = {}  # name of units -> seconds of one of size 1
+
+    # Jobs.
+
+    def enter(
+        self,
+        visitor: str,
+        place: str = "",
+        course: Iterable[Units] = (),
+        *,
+        brief: bool = False,
+        stop: threading.Event | None = None,
+    ) -> Job:
+        """Come to the line with a job; `leave` must follow.
+
+        A job that is not brief takes the place of the visitor's earlier one in the same ``place``.
+
+        Raises:
+            Busy: too many are there already.
+        """
+        job = Job(self, visitor, place, tuple(course), brief, stop or threading.Event())
+        with self._changed:
+            if not brief and sum(not other.brief for other in self._jobs) >= self.most:
+                raise Busy(f"{self.most} jobs are under way or in line already; try again in a few minutes.")
+            if place and not brief:
+                self._replace(visitor, place)
+            self._jobs.append(job)
+            self._changed.notify_all()
+        return job
+
+    def drop(self, visitor: str, place: str) -> None:
+        """Compute no more of what a visitor asked for in a place: nobody waits for it."""
+        with self._changed:
+            self._replace(visitor, place)
+            self._changed.notify_all()
+
+    def _replace(self, visitor: str, place: str) -> None:
+        for other in self._jobs:
+            if not other.brief and (other.visitor, other.place) == (visitor, place):
+                other.replaced = True
+
+    def leave(self, job: Job) -> None:
+        """Go away, whether or not all was done; may be called again."""
+        with self._changed:
+            self._release(job)
+            if job in self._jobs:
+                self._jobs.remove(job)
+            if len(self._served) > _REMEMBERED:
+                here = {other.visitor for other in self._jobs}
+                self._served = {visitor: turn for visitor, turn in self._served.items() if visitor in here}
+            self._changed.notify_all()
+
+    def __len__(self) -> int:
+        """Jobs under way or in line."""
+        return len(self._jobs)
+
+    # Turns.
+
+    def take(self, job: Job, timeout: float | None = None) -> bool:
+        """Wait for a turn; `give_back` must follow if it came. False where it did not come in ``timeout`` seconds."""
+        with self._changed:
+            job._asks = True
+            self._changed.notify_all()
+            try:
+                if not self._changed.wait_for(lambda: self._next() is job, timeout):
+                    return False
+            finally:
+                job._asks = False
+            self._holder, self._since = job, self._clock()
+            self._count += 1
+            job._served = self._served[job.visitor] = self._count
+            job.begun = True
+            _here.job = job
+            return True
+
+    def give_back(self, job: Job) -> None:
+        """End a turn; the job's unit may go on in its next one."""
+        with self._changed:
+            self._release(job)
+            self._changed.notify_all()
+
+    def done(self, job: Job) -> None:
+        """A unit of a job came to its end: the next one begins, and how long this one took is remembered."""
+        with self._changed:
+            units = next((u for k, u in enumerate(job._units()) if k == job._done), None)
+            if units is not None and units.size > 0:
+                seconds = job._spent / units.size
+                before = self._pace.get(units.name, seconds)
+                self._pace[units.name] = before + _NEW * (seconds - before)
+            job._done, job._spent = job._done + 1, 0.0
+
+    def _release(self, job: Job) -> None:
+        if self._holder is job:
+            job._spent += self._clock() - self._since
+            self._holder, _here.job = None, None
+
+    def _next(self) -> Job | None:
+        if self._holder is not None:
+            return None
+        asking = [job for job in self._under_way() if job._asks]
+        return min(asking, key=self._precedence, default=None)
+
+    def _precedence(self, job: Job) -> tuple[int, int, int]:
+        return self._served.get(job.visitor, -1), job._served, self._jobs.index(job)
+
+    def _order(self) -> list[Job]:
+        """Jobs that need a place, each visitor's first before anyone's second, in the order in which they came."""
+        jobs = [job for job in self._jobs if not job.brief and not job.replaced]
+        rank: dict[int, int] = {}
+        count: dict[str, int] = {}
+        for job in jobs:
+            rank[id(job)] = count[job.visitor] = count.get(job.visitor, -1) + 1
+        return sorted(jobs, key=lambda job: rank[id(job)])
+
+    def _under_way(self) -> list[Job]:
+        return [job for job in self._jobs if job.brief] + self._order()[: self.active]
+
+    # How long it takes.
+
+    def waiting(self, job: Job) -> Waiting:
+        """Who is ahead of a job that has no turn, and for how long."""
+        with self._changed:
+            under_way = self._under_way()
+            if job in under_way:
+                mine = self._precedence(job)
+                asking = [j for j in under_way if j is not job and j._asks and self._precedence(j) < mine]
+                before = [self._holder, *asking] if self._holder is not None else asking
+                seconds = sum(self._unit_left(j) for j in before)
+            else:
+                order = self._order()
+                before = order[: order.index(job)] if job in order else order
+                seconds = self._until_free([self._own_left(j) for j in before])
+            return Waiting(len({j.visitor for j in before} - {job.visitor}), seconds)
+
+    def left(self, job: Job) -> float:
+        """Seconds until a job under way is done, with the turns of others between its own; 0 for none known."""
+        with self._changed:
+            mine = self._own_left(job)
+            others = (self._own_left(j) for j in self._under_way() if j is not job)
+            # Where turns are equal, everyone's rest is worked off at one pace.
+            return mine + sum(min(mine, theirs) for theirs in others)
+
+    def beside(self, job: Job) -> int:
+        """Other visitors who have a job under way."""
+        with self._changed:
+            return len({j.visitor for j in self._under_way()} - {job.visitor})
+
+    def _seconds(self, units: Units) -> float:
+        return units.size * self._pace.get(units.name, units.guess)
+
+    def _so_far(self, job: Job) -> float:
+        return job._spent + (self._clock() - self._since if self._holder is job else 0.0)
+
+    def _unit_left(self, job: Job) -> float:
+        units = next((u for k, u in enumerate(job._units()) if k >= job._done), None)
+        return 0.0 if units is None else max(self._seconds(units) - self._so_far(job), 0.0)
+
+    def _own_left(self, job: Job) -> float:
+        rest = [self._seconds(u) for k, u in enumerate(job._units()) if k > job._done]
+        return self._unit_left(job) + sum(rest)
+
+    def _until_free(self, lefts: list[float]) -> float:
+        """Seconds until fewer than `active` jobs are left of these, in their order, each of them so long."""
+        running, line, seconds = sorted(lefts[: self.active]), lefts[self.active :], 0.0
+        while len(running) >= self.active:
+            least = running.pop(0)
+            seconds += least * (len(running) + 1)
+            running = sorted([left - least for left in running] + line[:1])
+            line = line[1:]
+        return seconds
+
+
+_here = threading.local()  # the job whose turn this thread has
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let others compute while the block waits for something that is not the model: a file, a lock, another thread.
+
+    At its end it waits for the job's next turn. Outside of a turn it does nothing.
+    """
+    job: Job | None = getattr(_here, "job", None)
+    if job is None:
+        yield
+        return
+    job.turns.give_back(job)
+    try:
+        yield
+    finally:
+        job.turns.take(job)
+
+
+def in_turns(
+    work: Generator[T | Pause, None, object], job: Job, *, free: int = 0, every: float = 1.0
+) -> Generator[T | Waiting, None, None]:
+    """Go through a job's news, taking a turn for each; the job leaves when it ends, whatever ends it.
+
+    Args:
+        work: computes one unit between two of its news; where it yields `PAUSE` others may go first, too.
+        job: what it is.
+        free: how many of its first news need no turn.
+        every: seconds between two words to who waits.
+
+    Yields:
+        The news, and a `Waiting` now and then while a turn is waited for. Where it is cancelled before its first
+        turn, `Cancelled` is raised within ``work``, and what that yields for it are the last news.
+    """
+    turns = job.turns
+    try:
+        for _ in range(free):
+            try:
+                first = next(work)
+            except StopIteration:
+                return
+            if first is not PAUSE:
+                yield first
+        while True:
+            waited = told = turns._clock()
+            while not turns.take(job, _LOOK):
+                if job.replaced:
+                    return
+                if job.stop.is_set() and not job.begun:
+                    yield from _cancelled(work)
+                    return
+                now = turns._clock()
+                if now - waited >= FIRST_WORD and (told == waited or now - told >= every):
+                    told = now
+                    yield turns.waiting(job)
+            try:
+                news = next(work)
+            except StopIteration:
+                return
+            finally:
+                turns.give_back(job)
+            if job.replaced:
+                return
+            if news is not PAUSE:
+                turns.done(job)
+                yield news
+    finally:
+        work.close()
+        turns.leave(job)
+
+
+def _cancelled(work: Generator[T | Pause, None, object]) -> Iterator[T]:
+    try:
+        news = work.throw(Cancelled("It was cancelled before it began."))
+        while True:
+            if news is not PAUSE:
+                yield news
+            news = next(work)
+    except (StopIteration, Cancelled):
+        return
+
+
+def through(work: Generator[T | Pause, None, object], job: Job) -> T:
+    """The last news of a job, for who wants no others.
+
+    Raises:
+        ValueError: there were none.
+    """
+    last: list[T] = []
+    for news in in_turns(work, job):
+        if not isinstance(news, Waiting):
+            last = [news]
+    if job.stop.is_set() and not last:
+        raise Cancelled("It was cancelled before it began.")
+    if not last:
+        raise ValueError("a job without news")
+    return last[0]

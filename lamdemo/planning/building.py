@@ -1,0 +1,179 @@
+"""A planner of a checkpoint: its controllers, its twin, its draft and its latents, put together by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import KnownController, TransferPipeline
+from lamdemo.models.action_conditioned import ActionConditioned
+from lamdemo.models.bottleneck import DiscreteBottleneck
+from lamdemo.models.companion_files import load_action_conditioned, load_distilled
+from lamdemo.models.distilled import DistilledModel
+from lamdemo.models.world_model import WorldModel
+from lamdemo.planning.cem import CEM, CEMConfig
+from lamdemo.planning.dynamics import ByController, ByLatents, ByTwin, Conditioner, Imagination, ModelDynamics
+from lamdemo.planning.gradient import Gradient, GradientConfig
+from lamdemo.planning.icem import ICEM, ICEMConfig
+from lamdemo.planning.mppi import MPPI, MPPIConfig
+from lamdemo.planning.planner import CostWeights, Planner
+from lamdemo.planning.random import RandomConfig, RandomShooting
+from lamdemo.planning.solver import Solver
+from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space
+
+SOLVERS: dict[str, tuple[type[Any], Callable[[Any], Solver]]] = {
+    "cem": (CEMConfig, CEM),
+    "icem": (ICEMConfig, ICEM),
+    "mppi": (MPPIConfig, MPPI),
+    "gradient": (GradientConfig, Gradient),
+    "random": (RandomConfig, RandomShooting),
+}
+"""Solvers by name, each with its config."""
+
+LATENT_PRIOR = 0.1  # weight of the prior in latent space
+
+
+def build_solver(name: str, **settings: Any) -> Solver:
+    """A solver by name, with its defaults but for ``settings``.
+
+    Raises:
+        LamdemoError: there is no such solver, or it has no such setting, or the setting is out of range.
+    """
+    if name not in SOLVERS:
+        raise LamdemoError(f"There is no solver {str(name)[:40]!r}; choose one of {', '.join(SOLVERS)}.")
+    config, solver = SOLVERS[name]
+    known = [f.name for f in dataclasses.fields(config)]
+    for setting in settings:
+        if setting not in known:
+            raise LamdemoError(f"The solver {name} has no setting {setting[:40]!r}; it has {', '.join(known)}.")
+    return solver(config(**settings))
+
+
+def build_planner(
+    pipeline: TransferPipeline,
+    *,
+    controller: str | KnownController = "car",
+    space: Literal["known", "latent"] = "known",
+    solver: str = "cem",
+    draft: bool | DistilledModel | None = None,
+    twin: bool | ActionConditioned = False,
+    horizon: int = 3,
+    refine: int = 32,
+    weights: CostWeights | Mapping[str, Any] | None = None,
+    latents: np.ndarray | Tensor | None = None,
+    dims: int = 12,
+    look: Literal["each", "start"] = "each",
+    dtype: torch.dtype = torch.bfloat16,
+    **settings: Any,
+) -> Planner:
+    """A planner of a checkpoint.
+
+    Args:
+        pipeline: the checkpoint.
+        controller: of the known actions, by name or itself; not needed in latent space.
+        space: "known" searches known actions, "latent" the latent actions themselves.
+        solver: one of `SOLVERS`.
+        draft: search with the checkpoint's draft (True), without (False), or as there is one (None); or a draft.
+        twin: let the world model trained on labels imagine: the checkpoint's, or one that is given. It is searched
+            in the same coordinates as with the controller.
+        horizon: H.
+        refine: see `Planner`.
+        weights: of the cost. In latent space a prior keeps latents where they live unless this says otherwise.
+        latents: ``[M, Z]`` whose principal components span the latent space; those that came with the checkpoint
+            (a sample of its training's) without them.
+        dims: of the latent space.
+        look: whether the controller looks at every imagined state, or only at the start.
+        dtype: to search in; plans are judged at last in the checkpoint's own.
+        settings: of the solver.
+
+    Raises:
+        LamdemoError: something asked for is not there, or a setting is out of range.
+    """
+    if space not in ("known", "latent"):
+        raise LamdemoError(f"There is no space {str(space)[:40]!r}; plan in known or latent.")
+    searching = build_solver(solver, **settings)
+    device, world_model = pipeline.model.device, pipeline.model.world_model
+    given = CostWeights(**weights) if isinstance(weights, Mapping) else weights
+    conditioner: Conditioner
+    searched: Space
+    if space == "latent":
+        if twin:
+            raise LamdemoError("The twin knows no latent actions; plan over known ones.")
+        searched, conditioner = _latent_space(pipeline, latents, dims), ByLatents()
+        given = given or CostWeights(prior=LATENT_PRIOR)
+    else:
+        known = pipeline.controller(controller) if isinstance(controller, str) else controller
+        mean, scale = (values.float().to(device) for values in (known.controller.mean, known.controller.std))
+        # Searched in the controller's coordinates also with the twin: were each to search around what its own training
+        # data (flipped, reversed or not) had on average, the two would not be compared by what they imagine alone.
+        searched, conditioner = KnownSpace(known.spec, mean, scale.clamp_min(1e-6)), ByController(known.controller)
+        if twin:
+            world_model, conditioner = _by_twin(
+                twin if isinstance(twin, ActionConditioned) else _twin_of(pipeline), known
+            )
+    width = len(searched.idle)
+    coarse = _draft_of(pipeline, draft, bool(twin))
+
+    def dynamics(imagination: Imagination) -> ModelDynamics:
+        return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
+
+    chunk = {} if device.type == "cpu" else {"chunk": 4096}
+    return Planner(
+        pipeline,
+        dynamics(Imagination.full(world_model, **chunk)),
+        searched,
+        searching,
+        draft=None if coarse is None else dynamics(Imagination.draft(coarse, **chunk)),
+        weights=given,
+        horizon=horizon,
+        refine=refine,
+        history=conditioner.history,
+    )
+
+
+def _draft_of(pipeline: TransferPipeline, asked: bool | DistilledModel | None, twin: bool) -> DistilledModel | None:
+    if isinstance(asked, DistilledModel) or asked is False:
+        return asked or None
+    found = None
+    if pipeline.folder is not None:
+        found = load_distilled(pipeline.folder, pipeline.model.device, twin=twin)
+    if found is None and asked:
+        whose = "twin" if twin else "world model"
+        raise LamdemoError(f"The checkpoint {pipeline.name} has no draft of its {whose}; plan without one.")
+    return found
+
+
+def _twin_of(pipeline: TransferPipeline) -> ActionConditioned:
+    found = load_action_conditioned(pipeline.folder, pipeline.model.device) if pipeline.folder is not None else None
+    if found is None:
+        raise LamdemoError(f"The checkpoint {pipeline.name} has no twin; plan with its controllers.")
+    return found
+
+
+def _by_twin(twin: ActionConditioned, known: KnownController) -> tuple[WorldModel, ByTwin]:
+    name = next((n for n in (known.name, known.spec.name) if n in twin.names), None)
+    if name is None:
+        raise LamdemoError(f"The twin knows {', '.join(twin.names)} and not {known.name}; choose one of these.")
+    return twin.world_model, ByTwin(twin, name)
+
+
+def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | None, dims: int) -> LatentSpace:
+    if latents is None:
+        if pipeline.training_latents is None:
+            raise LamdemoError(
+                f"The checkpoint {pipeline.name} brings no sample of latents; give those of a recording."
+            )
+        latents = pipeline.training_latents.latents
+    channels = pipeline.model.config.bottleneck.channels
+    if latents.ndim != 2 or latents.shape[1] != channels:
+        raise LamdemoError(f"These latents are not of {pipeline.name}, whose have {channels} numbers.")
+    bottleneck, device = pipeline.model.bottleneck, pipeline.model.device
+    codes = bottleneck.codes.detach().float() if isinstance(bottleneck, DiscreteBottleneck) else None
+    space = LatentSpace.fit(latents, dims, codes=codes)
+    return LatentSpace(space.mean.to(device), space.basis.to(device), space.std.to(device), codes)

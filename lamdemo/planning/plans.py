@@ -1,0 +1,128 @@
+"""What a planner is given and what it gives: problems, plans, and the cost's landscape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamdemo.core.errors import LamdemoError
+from lamdemo.engine import TransferPipeline
+from lamdemo.engine.rollout import draw, to_frames
+from lamdemo.models.world_model import Prediction
+from lamdemo.planning.solver import SolverState
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """From where to where, encoded; made by `Planner.problem`.
+
+    Attributes:
+        start: state ``[1, N, D]``.
+        goal: state ``[1, N, D]``.
+        history: commands before, ``[1, C - 1, A]``.
+        picture: of the start, uint8 ``[H, W, 3]``; None where only a state was given.
+    """
+
+    start: Tensor
+    goal: Tensor
+    history: Tensor
+    picture: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Imagined:
+    """Actions, and what the full world model expects of them.
+
+    Attributes:
+        actions: the known actions, float32 ``[S, A]`` in their own units; None of a plan in latent space.
+        latents: what the world model is given, float32 ``[S, Z]``.
+        states: after each step, float32 ``[S, N, D]``.
+        cost: by the full world model.
+        u: the actions in the standard coordinates of the space, float32 ``[S, U]``.
+        problem: between what they lead.
+        prediction: all that is predicted.
+        pipeline: what draws it.
+    """
+
+    actions: np.ndarray | None
+    latents: np.ndarray
+    states: np.ndarray
+    cost: float
+    u: np.ndarray
+    problem: Problem = field(repr=False)
+    prediction: Prediction = field(repr=False)
+    pipeline: TransferPipeline = field(repr=False)
+
+    def __len__(self) -> int:
+        """Steps."""
+        return len(self.latents)
+
+    @property
+    def start(self) -> np.ndarray | None:
+        """The picture from which they start, uint8 ``[H, W, 3]``; None where only its state was given."""
+        return self.problem.picture
+
+    @property
+    def first_state(self) -> np.ndarray:
+        """The state from which they start, float32 ``[N, D]``."""
+        return self.problem.start[0].cpu().numpy()
+
+    @torch.no_grad()
+    def frames(self) -> np.ndarray:
+        """The start and what is imagined after each step, uint8 ``[S + 1, H, W, 3]``, drawn at the start's size.
+
+        Raises:
+            LamdemoError: the plan was made from a state without a picture.
+        """
+        if self.start is None:
+            raise LamdemoError("This plan was made without a picture of its start; plan from a picture to see it.")
+        steps = (Prediction(*(part[:, t : t + 1] for part in self.prediction)) for t in range(len(self)))
+        drawn = draw(self.pipeline, self.pipeline.to_tensor(self.start)[None], self.problem.start, steps)
+        return np.stack([self.start, *(to_frames(pictures)[0] for pictures in drawn)])
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(Imagined):
+    """What to do to get from a start to a goal, and what is expected to happen.
+
+    Attributes:
+        idle_cost: of doing nothing, by the full world model.
+        draft_cost: of the plan by the draft that the search used; None where it used none.
+        costs: lowest cost so far after each iteration of the search, float32 ``[I]``; the draft's, where one is used.
+        elite_costs: mean cost of each iteration's elites, float32 ``[I]``.
+        seed: of the search.
+        seconds: how long it took.
+        stopped: whether it was stopped before its end; the best so far is then the plan.
+        warm: where to start the search for the next plan (`SolverState.shifted` by the steps taken).
+    """
+
+    idle_cost: float
+    draft_cost: float | None
+    costs: np.ndarray
+    elite_costs: np.ndarray
+    seed: int
+    seconds: float
+    stopped: bool
+    warm: SolverState
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The cost over two coordinates of the action, which all steps share.
+
+    Attributes:
+        axes: which coordinates.
+        names: theirs.
+        x: values along the first, float32 ``[P]``: known actions in their own units, latents in standard coordinates.
+        y: values along the second, float32 ``[P]``.
+        costs: float32 ``[P, P]``, a row for each y.
+    """
+
+    axes: tuple[int, int]
+    names: tuple[str, str]
+    x: np.ndarray
+    y: np.ndarray
+    costs: np.ndarray

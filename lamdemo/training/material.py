@@ -1,0 +1,72 @@
+"""What a model is trained on: recordings of a folder or a pack, and the material of scenes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lamdemo.data.packs import is_pack, packed_pictures, read_pack
+from lamdemo.data.scenes import SceneBank, read_bank
+from lamdemo.data.splits import Split
+from lamdemo.data.videos import Recording, decode_folder, photographs_from
+from lamdemo.training.config import TrainConfig
+from lamdemo.video import find_videos
+
+
+def training_recordings(
+    videos: Path, cache: Path, config: TrainConfig, *, split: Split | None = None
+) -> list[Recording]:
+    """The real clips to train on: a pack as it is, or the training part of a folder, decoded into a cache.
+
+    Videos that cannot be read are named on standard error and left out.
+    """
+    if is_pack(videos):
+        return read_pack(videos)
+    names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
+    if split is not None:
+        names = split.select(names, "train")
+    recordings, problems = decode_folder(videos, cache, config.cache, names=names)
+    for problem in problems:
+        tqdm.write(f"skipped: {problem}", file=sys.stderr)
+    return recordings
+
+
+@dataclass(frozen=True)
+class SceneSources:
+    """Where scenes of things come from; only pictures of the training part are taken (`lamdemo.data.splits`).
+
+    Attributes:
+        things: folders of cut-outs with alpha; the bundled ones without any.
+        backgrounds: folders of photographs of places, beside frames of the videos.
+    """
+
+    things: Sequence[Path] = ()
+    backgrounds: Sequence[Path] = ()
+
+
+def training_material(
+    config: TrainConfig,
+    videos: Path,
+    cache: Path,
+    *,
+    split: Split | None = None,
+    sources: SceneSources | None = None,
+) -> tuple[list[Recording], SceneBank | None]:
+    """Recordings to train on, and cut-outs and photographs for scenes (frames of the recordings among them)."""
+    recordings = training_recordings(videos, cache, config, split=split)
+    if not config.batch.pairs:
+        return recordings, None
+    if sources is None or not (sources.things or sources.backgrounds):
+        sources = SceneSources(*packed_pictures(videos)) if is_pack(videos) else SceneSources()
+    frames = photographs_from(recordings, config.batch.photographs, (192, 288), config.seed)
+    bank = read_bank(
+        sources.things,
+        sources.backgrounds,
+        frames=list(frames.permute(0, 2, 3, 1).contiguous().numpy()),
+        part="all" if is_pack(videos) else "train",  # a pack holds nothing else
+    )
+    return recordings, bank

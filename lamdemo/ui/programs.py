@@ -1,0 +1,131 @@
+"""What the page offers to programs: the same jobs, without anything to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from lamdemo.jobs.turns import Units
+from lamdemo.ui import waiting
+from lamdemo.ui.inputs import USUAL_STEPS, look_at_source
+from lamdemo.ui.notices import Refusal
+from lamdemo.ui.transfer_tab import number, units
+from lamdemo.ui.work import Compared, Finished, Order, make, make_comparison
+
+if TYPE_CHECKING:
+    from lamdemo.ui.page import Page
+
+
+class Programs:
+    """Endpoints with names, and the handlers behind them."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def connect(self) -> None:
+        """Add the endpoints to the page."""
+        with gr.Row(visible=False):
+            source, target = gr.File(label="source"), gr.File(label="target")
+            strength, reverse, repeat = (
+                gr.Number(1.0, label="strength"),
+                gr.Checkbox(label="reverse"),
+                gr.Number(1, label="repeat"),
+            )
+            video = gr.File(label="result")
+            gr.Button("transfer").click(
+                self._transfer,
+                [source, target, strength, reverse, repeat],
+                video,
+                api_name="transfer",
+                api_description="Carry a video's actions over to a target picture or clip; gives an MP4.",
+            )
+            names = gr.Textbox(label="checkpoints")
+            report = gr.JSON(label="report")
+            gr.Button("compare").click(
+                self._compare,
+                [source, target, names, strength, reverse, repeat],
+                [video, report],
+                api_name="compare",
+                api_description="Run one transfer through two to six checkpoints, given as bundled names or Hub ids "
+                "separated by commas; gives an MP4 of all results side by side, and their measures.",
+            )
+            gr.Button("familiarity").click(
+                self._familiarity,
+                [source, names],
+                report,
+                api_name="familiarity",
+                api_description="How many steps of a video lie outside what a checkpoint (the bundled default "
+                "without a name) saw in training; null where it brings no sample of that.",
+            )
+
+    @staticmethod
+    def _order(
+        source: str | None, target: str | None, strength: float | None, reverse: bool | None, repeat: float | None
+    ) -> Order:
+        return Order(
+            source=source,
+            target=target,
+            strength=number(strength, 1.0),
+            reverse=bool(reverse),
+            repeat=int(number(repeat, 1)),
+        )
+
+    def _transfer(
+        self,
+        source: str | None,
+        target: str | None,
+        strength: float | None,
+        reverse: bool | None,
+        repeat: float | None,
+        request: gr.Request,
+    ) -> str:
+        """The result's file, or an error of one sentence."""
+        with Refusal():
+            session = self.page.session(request)
+            order = self._order(source, target, strength, reverse, repeat)
+            pipeline, stop = self.page.models.get(), session.stop(waiting.PROGRAM).is_set
+            with session.place("result") as folder:
+                work = make(pipeline, order, folder, should_stop=stop)
+                done = waiting.serve(self.page.sessions, request, work, units(USUAL_STEPS))
+            assert isinstance(done, Finished)
+            return str(done.transfer)
+
+    def _compare(
+        self,
+        source: str | None,
+        target: str | None,
+        checkpoints: str | None,
+        strength: float | None,
+        reverse: bool | None,
+        repeat: float | None,
+        request: gr.Request,
+    ) -> tuple[str, Any]:
+        """A comparison's video and report."""
+        with Refusal():
+            session = self.page.session(request)
+            order = self._order(source, target, strength, reverse, repeat)
+            names, stop = (checkpoints or "").split(","), session.stop(waiting.PROGRAM).is_set
+            with session.place("compare") as folder:
+                work = make_comparison(self.page.models.get, names, order, folder, should_stop=stop)
+                expected = [Units("compared step", len(names) * USUAL_STEPS, 0.3)]
+                done = waiting.serve(self.page.sessions, request, work, expected)
+            assert isinstance(done, Compared)
+            return str(done.video), json.loads(done.report.read_text(encoding="utf-8"))
+
+    def _familiarity(self, source: str | None, checkpoint: str | None, request: gr.Request) -> Any:
+        """How familiar a source is to a checkpoint."""
+        with Refusal():
+            session = self.page.session(request)
+            pipeline = self.page.pipeline((checkpoint or "").strip() or None, None)
+
+            def look() -> Generator[Any, None, None]:
+                with session.place("source") as folder:
+                    latents = look_at_source(pipeline, source, 0.0, folder).latents
+                assert latents is not None
+                yield pipeline.out_of_distribution(latents)
+
+            judged = waiting.serve(self.page.sessions, request, look(), [Units("source", 1, 1.5)])
+            return None if judged is None else judged.as_dict()

@@ -6,8 +6,8 @@
 #   there:  bash recipes/gpu.sh pack "$OUT"                  # again, as long as there is time
 #   here:   bash recipes/gpu.sh --join FETCHED runs/gpu      # the shards become a checkpoint again
 #
-# MINUTES (8), START (layers), CONFIG (configs/layers-gpu.toml), DEVICE (cuda), STEPS (none: the whole schedule),
-# RUN (runs/gpu), SHARD (15000000 bytes).
+# MINUTES (8), START (layers, or a folder), CONFIG (configs/layers-gpu.toml), DEVICE (cuda), STEPS (of the schedule;
+# the config's without it), STOP (at that step), RUN (runs/gpu), SHARD (15000000 bytes).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,9 +20,13 @@ fi
 
 pack=$1 out=$2 run=${RUN:-runs/gpu}
 export PYTHONUNBUFFERED=1 PYTHONPATH=. OMP_WAIT_POLICY=passive
-if [ -f "$run/state/state.safetensors" ]; then how=(--resume); else how=(--start-from "${START:-layers}"); fi
-python3 -m lamdemo train "${CONFIG:-configs/layers-gpu.toml}" --videos "$pack" --out "$run" --device "${DEVICE:-cuda}" \
-    --stop-after "${MINUTES:-8}" ${STEPS:+--max-steps "$STEPS"} "${how[@]}"
+start=${START:-layers}
+[ -d "$start" ] || start=checkpoints/$start
+if [ -f "$run/state/state.safetensors" ]; then how=(); else how=(--start-from "$start"); fi
+# Batches wait in shared memory, of which a machine may be given little.
+mount -o remount,size=48G /dev/shm 2>/dev/null || true
+python3 recipes/gpu.py "${CONFIG:-configs/layers-gpu.toml}" "$pack" "$run" --device "${DEVICE:-cuda}" \
+    --minutes "${MINUTES:-8}" ${STEPS:+--steps "$STEPS"} ${STOP:+--stop "$STOP"} "${how[@]}"
 # Files of more than 16 MiB do not come back.
 split -b "${SHARD:-15000000}" -d "$run/checkpoint/model.safetensors" "$out/model.safetensors.part-"
 cp "$run/checkpoint/config.json" "$out/"

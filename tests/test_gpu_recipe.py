@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 STEPS = 20
 _SIZES = {
     "encoder": TINY.encoder,
-    "inverse_dynamics": TINY.inverse_dynamics,
+    "inverse_dynamics": dataclasses.replace(TINY.inverse_dynamics, reader=1),
     "bottleneck": TINY.bottleneck,
-    "world_model": dataclasses.replace(TINY.world_model, layers=True),
+    "world_model": dataclasses.replace(TINY.world_model, depth=2, layers=True),
     "decoder": TINY.decoder,
 }
 
@@ -63,7 +63,7 @@ def test_twenty_steps_in_two_calls_and_back_in_shards(pack: Path, tiny_checkpoin
     for number, steps in enumerate((STEPS // 2, STEPS)):
         out = tmp_path / f"out{number}"
         out.mkdir()
-        call(pack, out, START=tiny_checkpoint, STEPS=steps, **shared)
+        call(pack, out, START=tiny_checkpoint, STOP=steps, **shared)
         assert len(list(out.glob("model.safetensors.part-*"))) > 1
         call("--join", out, tmp_path / f"back{number}")
         assert read_config(tmp_path / f"back{number}")[1]["steps"] == steps

@@ -243,8 +243,8 @@ class Rollout:
         # Two rollouts side by side: with the action and, for comparison, without.
         given = torch.stack([given, torch.zeros_like(given)]) if self.idle else given[None]
         before, picture = self._state, self._picture
-        self._cache.carried = self._carried()
         with self.inference.computing():
+            self._cache.carried = self._carried(given)
             prediction: Prediction = model.world_model(before[:, None], given, self._cache)
             rendering = model.render(before, prediction, picture)
         shares = [(k + 1) / (self.between + 1) for k in range(self.between)]
@@ -274,13 +274,20 @@ class Rollout:
             float(self._canvas.invented[0].mean()),
         )
 
-    def _carried(self) -> Tensor | None:
-        """Where what acts is by the canvas, on the state's grid: sharper than the world model's own memory of it."""
+    def _carried(self, given: Tensor) -> Tensor | None:
+        """Where what acts is by the canvas, on the state's grid: sharper than the world model's own memory of it.
+
+        Before the first step the canvas knows nothing. So the step is predicted twice: what the decoder finds in the
+        picture at the first look, the world model is told at the second.
+        """
         model = self.inference.model
-        if not (self.count and model.config.world_model.layers):
+        if not model.config.world_model.layers:
             return self._cache.carried
-        grid = model.config.encoder.grid
-        return F.adaptive_avg_pool2d(self._canvas.cover, grid)[:, None]
+        cover = self._canvas.cover
+        if not self.count:
+            first: Prediction = model.world_model(self._state[:, None], given, self._cache.branch())
+            cover = self._canvas.found(model.render(self._state, first, self._picture))
+        return F.adaptive_avg_pool2d(cover, model.config.encoder.grid)[:, None]
 
     def _remember(self, rendering: Rendering, before: Tensor) -> None:
         if not self.history:

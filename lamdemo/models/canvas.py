@@ -76,6 +76,12 @@ class Canvas:
         self._ground, self._acting, self._paint = self._after(rendering, 1.0)
         self._steps += 1
 
+    def found(self, rendering: Rendering) -> Tensor:
+        """Where what acts would be held to be, ``[B, 1, H, W]`` in [0, 1], if this step were taken now."""
+        there = copy.copy(self)
+        there._lift(rendering)
+        return there.cover
+
     def preview(self, rendering: Rendering, share: float) -> Tensor:
         """The picture after a ``share`` (0 to 1) of a step, which is not taken. ``[B, 3, H, W]``."""
         there = copy.copy(self)

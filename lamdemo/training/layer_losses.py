@@ -172,7 +172,7 @@ def tell_carried(
     rough = move_matte(steps, shift.expand(-1, -1, grid, grid))
     rough = rough * (0.6 + 0.4 * uniform(generator, states.device, len(steps), 1, 1, 1))
     told = (uniform(generator, states.device, k, 1, 1, 1, 1) < share).expand(-1, t - 1, -1, -1, -1).clone()
-    # Before the first step hardly ever anything is known.
-    told[:, 0] &= uniform(generator, states.device, k, 1, 1, 1) < 0.3
+    # Before the first step there is a second look at most.
+    told[:, 0] &= uniform(generator, states.device, k, 1, 1, 1) < 0.6
     carried[-k:] = told * rough.reshape(k, t - 1, 1, grid, grid)
     return carried

@@ -28,8 +28,10 @@ from lamdemo.training.material import SceneSources, training_material
 from lamdemo.training.objective import Objective
 from lamdemo.training.throughput import StepWork
 
-# What a model with layers has beside one without.
+# What a model with layers, or a larger one, has beside one without.
 FRESH = (
+    "inverse_dynamics.reader.",
+    "world_model.blocks.",
     "world_model.layers.",
     "world_model.recall.",
     "world_model.mend_layers.",
@@ -38,6 +40,8 @@ FRESH = (
     "painter.",
     "readout.",
 )
+# Trained with ImageNet's weights to begin with, and without batch norms: at a part of the learning rate.
+PRETRAINED, _PRETRAINED_RATE = "decoder.matte.deep.", 0.25
 PROGRESS_NAME = "progress.json"
 
 
@@ -90,6 +94,8 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
         encoder: Any = model.encoder
         if encoder_weights is not None:
             encoder.load_imagenet(encoder_weights)
+            if model.decoder.matte is not None and model.decoder.matte.deep is not None:
+                model.decoder.matte.deep.load_imagenet(encoder_weights)
         model.to(self.device)
         self._batches = batches
         self.variance_kept: float | None = None
@@ -135,13 +141,13 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
         matrices = [p for n, p in named if o.muon and ".blocks." in n and p.ndim == 2 and "modulation" not in n]
         chosen = {id(p) for p in matrices}
         groups: list[dict[str, Any]] = []
-        for new in (False, True):
+        scales = {n: _PRETRAINED_RATE if n.startswith(PRETRAINED) else o.fresh if n in fresh else 1.0 for n, _ in named}
+        for scale in sorted(set(scales.values())):
             for decays in (True, False):
                 parameters = [
-                    p for n, p in named if (n in fresh) == new and (p.ndim >= 2) == decays and id(p) not in chosen
+                    p for n, p in named if scales[n] == scale and (p.ndim >= 2) == decays and id(p) not in chosen
                 ]
-                decay = o.weight_decay if decays else 0.0
-                groups.append({"params": parameters, "scale": o.fresh if new else 1.0, "weight_decay": decay})
+                groups.append({"params": parameters, "scale": scale, "weight_decay": o.weight_decay if decays else 0.0})
         optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW([g for g in groups if g["params"]], o.learning_rate, betas=(0.9, 0.98), fused=True)
         ]
@@ -339,12 +345,14 @@ def train(
     start = time.monotonic()
     if (out / "state" / Loop.state_name).exists() and not resume:
         raise LamdemoError(f"{out.name} already holds a training run; go on with --resume, or give another folder.")
+    # What a checkpoint brings of ImageNet's weights it brings itself.
+    lacking = start_from is None or (config.model.decoder.deep and not read_config(start_from)[0].decoder.deep)
     material = training_material(config, videos, cache or out / "cache", split=split, sources=sources)
     trainer = Trainer(
         config,
         *material,
         device=device,
-        encoder_weights=imagenet_weights() if start_from is None else None,
+        encoder_weights=imagenet_weights() if lacking else None,
         start_from=start_from,
     )
     if resume:

@@ -41,7 +41,8 @@ class Batch(NamedTuple):
         """The same on a device, pictures in [0, 1]."""
 
         def moved(part: Tensor) -> Tensor:
-            return part.to(device, non_blocking=True)
+            # Waiting: the memory that workers share is gone when the batch is.
+            return part.to(device)
 
         pictures = moved(self.pictures)
         return Batch(

@@ -7,7 +7,11 @@
 #   here:   bash recipes/gpu.sh --join FETCHED runs/gpu      # the shards become a checkpoint again
 #
 # MINUTES (8), START (layers, or a folder), CONFIG (configs/layers-gpu.toml), DEVICE (cuda), STEPS (of the schedule;
-# the config's without it), STOP (at that step), RUN (runs/gpu), SHARD (15000000 bytes).
+# as many as the minutes allow without it), STOP (at that step), RUN (runs/gpu), SHARD (15000000 bytes).
+#
+# Where only so much travels in a call, send what is needed alone (git sparse-checkout set --no-cone '/lamdemo/*'
+# '/recipes/*' '/configs/*' '/checkpoints/layers/*.json' '/checkpoints/layers/model.safetensors'), and the pack in
+# parts, copied together there by the first calls. Pipe the output through nothing that waits for its end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

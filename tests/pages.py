@@ -54,11 +54,16 @@ def chromiums() -> Iterator[Callable[..., Any]]:
             browser.close()
 
 
+_TRACE = r"[^\n]*Traceback \(most recent call last\):\n(?:[ |+][^\n]*\n|\n)*(?:[^ \n][^\n]*\n)"
+_FAULT = re.compile(rf"ERROR:\s+Exception in ASGI application\n{_TRACE}(?:\n(?:During|The above)[^\n]*\n\n{_TRACE})*")
+# A stream whose visitor has left: it finds no session, or forgets one that was forgotten already.
+_LEFT = ("404: Not Found", "del blocks._queue.pending_messages_per_session")
+
+
 def troubles(scratch: Path) -> str:
     """A server's log without what Gradio itself says where a page leaves or reloads while its events are under way."""
     log = (scratch / "server.log").read_text()
-    gone = re.compile(r"ERROR:\s+Exception in ASGI application\n.*?response already started\.\n", re.DOTALL)
-    return gone.sub(lambda m: "" if "in sse_stream" in m[0] and "404: Not Found" in m[0] else m[0], log)
+    return _FAULT.sub(lambda m: "" if "in sse_stream" in m[0] and any(words in m[0] for words in _LEFT) else m[0], log)
 
 
 def violations(page: Any) -> list[str]:

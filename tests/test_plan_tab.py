@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
-from pages import WAIT, chromiums, running
+from pages import WAIT, chromiums, running, troubles
 from plan_page import PlanPage, ToySimulators
 from toy_simulator import TOY, Toy
 
@@ -560,7 +560,7 @@ def open_page(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         page.get_by_role("tab", name="Plan").click()
         page.wait_for_selector("#lam-plan-ends img")
         yield page
-        said = (scratch / "server.log").read_text()
+        said = troubles(scratch)
         assert "Traceback" not in said, said
         assert not page.errors
 

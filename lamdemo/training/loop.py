@@ -103,6 +103,9 @@ class Loop(ABC, Generic[M, C]):
             device: where to compute.
         """
         self.config, self.device, self.step, self.changing = config, torch.device(device), 0, False
+        if self.device.type == "cuda":
+            # Its gradients of bfloat16 attention over frames are no numbers (torch 2.11, H200).
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self.module = module.to(self.device).train()
         self.average = {n: p.detach().clone() for n, p in self._trained()}
         self.optimizers = self.make_optimizers()

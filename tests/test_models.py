@@ -286,6 +286,26 @@ class TestWarp:
         values = torch.rand(1, 2, 5, 7)
         torch.testing.assert_close(sample_at(values, pixel_centres(5, 7)[None]), values, rtol=0, atol=1e-5)
 
+    @pytest.mark.parametrize("channels", [1, 2, 3, 4])
+    @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+    @pytest.mark.parametrize("outside", ["border", "zeros", "reflection"])
+    def test_pictures_are_read_as_training_reads_them(self, channels: int, mode: str, outside: str) -> None:
+        """Large ones without gradients by OpenCV, the others by torch."""
+        generator = torch.Generator().manual_seed(0)
+        values = F.avg_pool2d(torch.rand(2, channels, 134, 154, generator=generator), 5, 1)
+        # Taps at a mirrored edge differ.
+        inside = (0.05, 0.95) if outside == "reflection" else (-0.5, 1.5)
+        places = inside[0] + (inside[1] - inside[0]) * torch.rand(2, 2, 140, 150, generator=generator)
+        drawn = sample_at(values, places, mode=mode, outside=outside)
+        taught = sample_at(values.requires_grad_(), places, mode=mode, outside=outside)
+        assert taught.requires_grad and not drawn.requires_grad
+        torch.testing.assert_close(drawn, taught.detach(), atol=2e-4, rtol=0)
+
+    def test_places_that_are_no_numbers_or_far_away_read_something(self) -> None:
+        places = torch.rand(1, 2, 140, 150)
+        places[0, 0, 3], places[0, 1, 5], places[0, :, 7] = torch.nan, torch.inf, -1e30
+        assert sample_at(torch.rand(1, 3, 130, 150), places, mode="bicubic", outside="reflection").isfinite().all()
+
 
 class TestWorldModel:
     def build(self, **changes: int) -> WorldModel:
@@ -402,6 +422,21 @@ class TestInverseDynamics:
         assert torch.equal(there.backward, back.forward)
         assert torch.equal(nothing.forward, nothing.backward)
         assert not torch.equal(there.forward, there.backward)
+
+    def test_a_reader_adds_nothing_at_first_and_keeps_the_latent_odd(self) -> None:
+        a, b = random_states(2, 3)
+        torch.manual_seed(0)
+        plain = shaken(InverseDynamics(TINY.inverse_dynamics, CHANNELS, GRID))
+        eyes = InverseDynamics(dataclasses.replace(TINY.inverse_dynamics, reader=2), CHANNELS, GRID)
+        missing = eyes.load_state_dict(plain.state_dict(), strict=False).missing_keys
+        assert missing and all(name.startswith("reader.") for name in missing)
+        with torch.no_grad():
+            assert torch.equal(eyes(a, b).forward, plain(a, b).forward)
+            shaken(eyes, seed=3)
+            there, back = eyes(a, b), eyes(b, a)
+        assert not torch.allclose(there.forward, plain(a, b).forward)
+        torch.testing.assert_close(there.forward, back.backward)
+        torch.testing.assert_close(there.backward, back.forward)
 
     def matcher(self, **changes: int) -> InverseDynamics:
         """One whose keys are the states themselves, compared very sharply."""

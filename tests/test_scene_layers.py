@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch import Tensor
 from lamdemo.data.motion_layers import motion_layers
 from lamdemo.engine import TransferPipeline
 from lamdemo.models import Canvas, LatentActionModel, load_checkpoint, save_checkpoint
-from lamdemo.models.decoder import Rendering
+from lamdemo.models.decoder import MatteHead, Rendering
+from lamdemo.models.encoder import DeepFeatures, EncoderConfig, build_encoder, imagenet_weights
 from lamdemo.models.painter import fill_hole
 from lamdemo.models.scene_layers import LayerEvidence, fill_behind, middle_of, move_matte, similarity_flow
 from lamdemo.models.warp import pixel_centres, sample_at, warp
@@ -462,3 +464,82 @@ class TestPipeline:
         for z in actions.z:
             a, b = alone.step(z), beside.step(z)
             assert np.abs(a.frame.astype(int) - b.frame).max() <= 2
+
+
+class TestDeepFeatures:
+    def head(self, deep: bool) -> MatteHead:
+        torch.manual_seed(0)
+        return MatteHead(CHANNELS, 16, (40, 24), deep)
+
+    def looks(self) -> tuple[Tensor, ...]:
+        generator = seeded(3)
+        maps = torch.randn(2, 2 * CHANNELS + 7, GRID, GRID, generator=generator)
+        matte = torch.rand(2, 1, GRID, GRID, generator=generator)
+        looks = (
+            torch.randn(2, 16, 2 * GRID, 2 * GRID, generator=generator),
+            torch.randn(2, 8, 4 * GRID, 4 * GRID, generator=generator),
+        )
+        details = (
+            torch.randn(2, 40, 2 * GRID, 2 * GRID, generator=generator),
+            torch.randn(2, 24, 4 * GRID, 4 * GRID, generator=generator),
+        )
+        return maps, matte, looks, details  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def test_they_change_nothing_at_first_and_are_seen_later(self) -> None:
+        plain, deep = shaken(self.head(False)), self.head(True)
+        missing = deep.load_state_dict(plain.state_dict(), strict=False).missing_keys
+        assert {name.split(".")[0] for name in missing} == {"deep", "norms", "join", "coarser"}
+        looks = self.looks()
+        assert torch.equal(deep(*looks), plain(*looks))
+        deep.join.weight.normal_(generator=seeded(4))
+        assert not torch.allclose(deep(*looks), plain(*looks))
+
+    def test_they_begin_with_the_weights_of_the_encoders_package(self) -> None:
+        weights = imagenet_weights()
+        features = DeepFeatures(40)
+        features.load_imagenet(weights)
+        encoder = build_encoder(EncoderConfig())
+        encoder.load_imagenet(weights)
+        pictures = torch.rand(1, 3, 256, 256, generator=seeded())
+        with torch.no_grad():
+            middle, deep = features(encoder.details(pictures)[0])
+            whole = encoder.features(pictures)[..., 40:].permute(0, 3, 1, 2)
+        torch.testing.assert_close(middle, whole, atol=1e-4, rtol=1e-3)
+        assert deep.shape == (1, 192, 8, 8) and deep.std() > 0.1
+
+
+def test_the_first_step_is_looked_at_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the decoder finds at the first look, the world model is told at the second, and once only."""
+    torch.manual_seed(0)
+    save_checkpoint(shaken(LatentActionModel(LAYERED)), tmp_path / "layered")
+    pipeline = TransferPipeline.from_pretrained(tmp_path / "layered")
+    model = pipeline.model
+    told: list[Tensor | None] = []
+    predict, render = model.world_model.predict, model.render
+
+    def noted(states: Tensor, latents: Tensor, cache: object = None, carried: Tensor | None = None) -> object:
+        known = carried if carried is not None else getattr(cache, "carried", None)
+        told.append(None if known is None else known.clone())
+        return predict(states, latents, cache, carried)  # type: ignore[arg-type]
+
+    def found(*given: object, **more: object) -> Rendering:
+        rendering: Rendering = render(*given, **more)  # type: ignore[arg-type]
+        matte = torch.zeros(1, 1, 64, 64)
+        matte[..., 16:32, 32:56] = 1
+        return rendering._replace(matte=matte)
+
+    monkeypatch.setattr(model.world_model, "predict", noted)
+    monkeypatch.setattr(model, "render", found)
+    rollout = pipeline.begin(moving_square(1)[0])
+    z = np.random.default_rng(0).normal(size=Z).astype(np.float32)
+    rollout.step(z)
+    assert len(told) == 2 and told[0] is None and told[1] is not None
+    first = told[1][0, 0, 0]
+    assert first.max() > 0.9 and first.mean() == pytest.approx(16 * 24 / 64**2, abs=0.02)
+    rollout.step(z)
+    assert len(told) == 3 and told[2] is not None
+    rollout.undo()
+    rollout.undo()
+    rollout.step(z)
+    torch.testing.assert_close(told[4], told[1])

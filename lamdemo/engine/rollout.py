@@ -248,10 +248,11 @@ class Rollout:
             prediction: Prediction = model.world_model(before[:, None], given, self._cache)
             rendering = model.render(before, prediction, picture)
         shares = [(k + 1) / (self.between + 1) for k in range(self.between)]
+        large = self._canvas.enlarged(rendering) if shares else rendering
         # Of the same moments under no action nobody sees what lies between.
-        alone, seen = self._canvas.first(), Rendering(*(values[:1] for values in rendering))
+        alone, seen = self._canvas.first(), Rendering(*(values[:1] for values in large))
         middle = [to_frames(alone.preview(seen, s))[0] for s in shares]
-        self._picture = self._canvas.apply(rendering)
+        self._picture = self._canvas.apply(large)
         self._state = prediction.states[:, 0]
         self.count += 1
         self._remember(rendering, before)
@@ -287,7 +288,9 @@ class Rollout:
         if not self.count:
             first: Prediction = model.world_model(self._state[:, None], given, self._cache.branch())
             cover = self._canvas.found(model.render(self._state, first, self._picture))
-        return F.adaptive_avg_pool2d(cover, model.config.encoder.grid)[:, None]
+        # Every fourth place says as much as all of them, in cells of dozens.
+        finest = 4 if min(cover.shape[-2:]) >= 16 * model.config.encoder.grid else 1
+        return F.adaptive_avg_pool2d(cover[..., ::finest, ::finest], model.config.encoder.grid)[:, None]
 
     def _remember(self, rendering: Rendering, before: Tensor) -> None:
         if not self.history:

@@ -38,6 +38,7 @@ class Canvas:
         self._steps = 0
         nothing = torch.zeros(b, 1, h, w, device=picture.device)
         self._front = self._plate = picture  # originals of what acts, and of the ground
+        self._soft = _colours_of(picture)
         self._matte = nothing  # of what acts, in its original
         self._lifted = [False] * b
         self._acting = self._ground = self._centres.expand(b, -1, -1, -1)  # where each pixel comes from
@@ -82,6 +83,11 @@ class Canvas:
         there._lift(rendering)
         return there.cover
 
+    def enlarged(self, rendering: Rendering) -> Rendering:
+        """The same rendering at the picture's size, for a step of which several shares are drawn."""
+        grids = {name: self._full(getattr(rendering, name)) for name in ("mask", "colour", "ground", "acting", "matte")}
+        return rendering._replace(**grids)
+
     def preview(self, rendering: Rendering, share: float) -> Tensor:
         """The picture after a ``share`` (0 to 1) of a step, which is not taken. ``[B, 3, H, W]``."""
         there = copy.copy(self)
@@ -91,7 +97,7 @@ class Canvas:
     def first(self) -> Canvas:
         """The first picture of the batch alone, as a canvas of its own."""
         alone = copy.copy(self)
-        for name in ("_front", "_plate", "_matte", "_acting", "_ground", "_paint"):
+        for name in ("_front", "_plate", "_soft", "_matte", "_acting", "_ground", "_paint"):
             setattr(alone, name, getattr(self, name)[:1])
         alone._lifted = self._lifted[:1]
         return alone
@@ -116,6 +122,7 @@ class Canvas:
         some = torch.where(same[:, None, None, None], torch.maximum(some, cover[rows]), some)
         at = torch.tensor(rows, device=found.device)
         self._plate = self._plate.index_copy(0, at, fill_behind_matte(picture, some))
+        self._soft = _colours_of(self._plate)
         self._front = self._front.index_copy(0, at, picture)
         self._matte = self._matte.index_copy(0, at, some)
         here = self._centres.expand(len(rows), -1, -1, -1)
@@ -137,6 +144,8 @@ class Canvas:
     # Drawing.
 
     def _full(self, values: Tensor) -> Tensor:
+        if values.shape[-2:] == self._plate.shape[-2:]:
+            return values
         return F.interpolate(values.float(), self._plate.shape[-2:], mode="bilinear", align_corners=False)
 
     def _moved_matte(self, acting: Tensor) -> Tensor:
@@ -161,10 +170,7 @@ class Canvas:
         outside = ((places - 0.5).abs() - 0.5).amax(1, keepdim=True)
         if outside.max() <= 0:
             return base
-        h, w = self._plate.shape[-2:]
-        scale = _SOFT / max(h, w)
-        small = F.interpolate(self._plate, (max(round(h * scale), 2), max(round(w * scale), 2)), mode="area")
-        soft = sample_at(small, places, mode="bicubic", outside="reflection").clamp(0, 1)
+        soft = sample_at(self._soft, places, mode="bicubic", outside="reflection").clamp(0, 1)
         return base + (outside / _FADE).clamp(0, 1) * (soft - base)
 
     def _after(self, rendering: Rendering, share: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,6 +194,13 @@ class Canvas:
     def total_flow(self) -> Tensor:
         """Backward flow of the ground from the original to now, ``[B, 2, H, W]``, in units of the picture's size."""
         return self._ground - self._centres
+
+
+def _colours_of(pictures: Tensor) -> Tensor:
+    """Pictures ``[B, 3, H, W]`` so small that only their colours are left."""
+    h, w = pictures.shape[-2:]
+    scale = _SOFT / max(h, w)
+    return F.interpolate(pictures, (max(round(h * scale), 2), max(round(w * scale), 2)), mode="area")
 
 
 def _overlap(a: Tensor, b: Tensor) -> float:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_MODES = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+_BORDERS = {"border": cv2.BORDER_REPLICATE, "zeros": cv2.BORDER_CONSTANT, "reflection": cv2.BORDER_REFLECT}
+_LARGE = 128 * 128  # places from which OpenCV is asked
+_FAR = 30.0  # pictures' sizes, beyond which nothing is read at its own place
 
 
 def pixel_centres(h: int, w: int, *, device: torch.device | str = "cpu") -> Tensor:
@@ -20,8 +27,36 @@ def sample_at(values: Tensor, places: Tensor, *, mode: str = "bilinear", outside
     Places outside the picture read the nearest border value, or with ``outside="reflection"`` the mirrored picture,
     or with ``"zeros"`` nothing.
     """
+    if _is_drawing(values, places):
+        return _remapped(values, places, mode, outside)
     grid = (places * 2 - 1).permute(0, 2, 3, 1).to(values.dtype)
     return F.grid_sample(values, grid, mode=mode, padding_mode=outside, align_corners=False)
+
+
+def _is_drawing(values: Tensor, places: Tensor) -> bool:
+    """Whether a picture is drawn on a CPU, and nobody learns from it."""
+    return (
+        values.device.type == "cpu"
+        and values.dtype == torch.float32
+        and values.shape[1] <= 4
+        and places[0, 0].numel() >= _LARGE
+        and not (torch.is_grad_enabled() and (values.requires_grad or places.requires_grad))
+    )
+
+
+def _remapped(values: Tensor, places: Tensor, mode: str, outside: str) -> Tensor:
+    """`sample_at` by OpenCV: equal but for rounding (and the taps at a mirrored edge), in a third of the time."""
+    c, h, w = values.shape[1:]
+    at = places.detach().float().clamp(-_FAR, _FAR).nan_to_num() * torch.tensor([w, h])[:, None, None] - 0.5
+    # Of two channels OpenCV reads at 32nds of a pixel, of one, three and four in between.
+    padded = F.pad(values.detach(), (0, 0, 0, 0, 0, 1)) if c == 2 else values.detach()
+    drawn = [
+        cv2.remap(picture, x, y, _MODES[mode], borderMode=_BORDERS[outside])
+        for picture, (x, y) in zip(padded.permute(0, 2, 3, 1).contiguous().numpy(), at.numpy(), strict=True)
+    ]
+    # Colours last in memory, as they are read again next time. OpenCV drops the axis of a single channel.
+    stacked = np.stack(drawn) if len(drawn) > 1 else drawn[0][None]
+    return torch.from_numpy(stacked).reshape(len(drawn), *at.shape[-2:], -1)[..., :c].permute(0, 3, 1, 2)
 
 
 def resize_flow(flow: Tensor, h: int, w: int) -> Tensor:

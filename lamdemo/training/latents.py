@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from lamdemo.training.material import SceneSources, training_material
 from lamdemo.training.trainer import Trainer
 
 KEPT = 4096  # latents in a sample
+_CLIPS, _PAIRS = 4, 5  # in a batch, at most
 
 
 def keep_sample(folder: Path, latents: np.ndarray) -> Path:
@@ -62,6 +64,11 @@ def sample_latents(
         recipe = TrainConfig()
     if recipe.model != model:
         recipe = TrainConfig(model, batch=recipe.batch, augment=recipe.augment, scenes=recipe.scenes)
+    # A GPU's large batches make the same sample, in many times the time.
+    small = dataclasses.replace(
+        recipe.batch, clips=min(recipe.batch.clips, _CLIPS), pairs=min(recipe.batch.pairs, _PAIRS)
+    )
+    recipe = dataclasses.replace(recipe, batch=small)
     trainer = Trainer(
         recipe,
         *training_material(recipe, videos, cache, split=split, sources=sources),

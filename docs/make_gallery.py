@@ -5,7 +5,7 @@ with what was measured of every panel, and, in the folder above, a page with the
 are those of the JSON. What is said of an item stands in `PROSE`; an item that is shown as a failure has a rule in
 `FAILS` by which its figures must still show that it is one, and the page says so where they do not.
 
-Items that compare families take whichever of noisy, sparse and discrete there are; the others take the noisy one.
+Items that compare families take whichever of noisy, sparse and discrete there are; the others take the one with layers.
 """
 
 from __future__ import annotations
@@ -197,8 +197,8 @@ class Studio:
 
     @property
     def default(self) -> TransferPipeline:
-        """The noisy checkpoint, or the first there is."""
-        return self.family(next(iter(self.folders)))
+        """The one with layers, the noisy one, or the first there is."""
+        return self.family(LAYERS if LAYERS in self.folders else next(iter(self.folders)))
 
     @property
     def families(self) -> list[str]:
@@ -686,6 +686,7 @@ def page(report: dict[str, Any], folder: str) -> str:
         folder: of the GIFs, as seen from the page.
     """
     names = list(report["checkpoints"])
+    default = LAYERS if LAYERS in names else names[0]
     absent = [f for f in FAMILIES if f not in names]
     lines = [
         "# Gallery",
@@ -702,7 +703,7 @@ def page(report: dict[str, Any], folder: str) -> str:
         "",
         "Checkpoints: "
         + ", ".join(f"{n} (`{c['sha256'][:12]}…`)" for n, c in report["checkpoints"].items())
-        + f". Where no family is named it is {names[0]}."
+        + f". Where no family is named it is {default}."
         + (f" There was no {' and no '.join(absent)} one when this was made." if absent else ""),
         "",
         "How to read the figures: *agreement* is the correlation of the result’s optical flow with the source’s (1 is "

@@ -256,7 +256,7 @@ RGB = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=gbr:range=pc,f
 def x265(primaries: str, transfer: str, matrix: str) -> tuple:
     told = {"colorprim": primaries, "transfer": transfer, "colormatrix": matrix}
     tags = "".join(f":{key}={value}" for key, value in told.items() if value)
-    params = f"log-level=error:crf=12{tags}"
+    params = f"log-level=error:lossless=1{tags}"
     return ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-x265-params", params)
 
 

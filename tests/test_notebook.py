@@ -89,7 +89,7 @@ def test_outputs_are_small_and_tell_nothing_of_the_machine(committed: NotebookNo
                 assert not re.search(r"(^|[\s'\"(])(/[a-z]+/|[A-Z]:\\)", output.text), output.text
                 continue
             data = base64.b64decode(output.data["image/jpeg"])
-            assert data[:2] == b"\xff\xd8" and len(data) <= 60_000
+            assert data[:2] == b"\xff\xd8" and len(data) <= 64_000
             assert output.metadata["image/jpeg"]["alt"]
             pictures += 1
     assert pictures >= 12

@@ -522,6 +522,7 @@ def reset(page: Any) -> None:
     if page.evaluate(COUNT):
         page.locator("[data-do=reset]").click()
         wait_count(page, 0)
+        rest(page)  # the console is drawn anew too, under who types or drags already
 
 
 def test_an_arrow_key_is_a_step_and_u_takes_it_back(page: Any) -> None:

@@ -474,7 +474,10 @@ def failure_limbs(studio: Studio) -> Shown:
 
 def failure_empty(studio: Studio) -> Shown:
     """A walk where nothing stands."""
-    return studio.simple(studio.filmed("woman_walking", 0.5, 7, across=0.75), studio.photo("mysore_palace"), WIDE)
+    # The one without layers, which fails, first.
+    both = [studio.families[0], LAYERS] if LAYERS in studio.families else ()
+    walk = studio.filmed("woman_walking", 0.5, 7, across=0.75)
+    return studio.simple(walk, studio.photo("mysore_palace"), WIDE, families=both)
 
 
 ITEMS: dict[str, Callable[[Studio], Shown]] = {
@@ -556,9 +559,9 @@ PROSE = {
     "failure_empty": Words(
         "Failure: a walk where nobody stands",
         "The same walk at full speed, carried over to a palace.",
-        "The action is bound to a place, and the model moves what is at that place whether or not it is a thing that "
-        "could walk: here a facade, which is smeared along her way. Nothing in the latent says that there has to be "
-        "someone.",
+        "The action is bound to a place, and a model without layers moves what is at that place whether or not it is a "
+        "thing that could walk: here a facade, which is smeared along her way. Nothing in the latent says that there "
+        "has to be someone. The model with layers looks for a thing, finds none, and does next to nothing.",
     ),
 }
 

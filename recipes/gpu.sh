@@ -2,7 +2,7 @@
 # One call of at most nine minutes on one large GPU: trains the default model's recipe over a ready pack, from where
 # the last call stopped (while the machine is warm) or from a checkpoint, and leaves the weights in shards.
 #
-#   here:   lamdemo pack CLIPS --out pack --split SPLIT --crf 36 --height 112 --seconds 12 --things T --backgrounds B
+#   here:   lamdemo pack CLIPS --out pack --split SPLIT --crf 30 --height 144 --seconds 14 --things T --backgrounds B
 #   there:  bash recipes/gpu.sh pack "$OUT"                  # again, as long as there is time
 #   here:   bash recipes/gpu.sh --join FETCHED runs/gpu      # the shards become a checkpoint again
 #

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.latent_actions import LatentActions
+from lamdemo.engine.refinement import RefinementConfig, refine
 from lamdemo.models import LatentActionModel
 
 _CHUNK = 16  # pictures that are encoded at once
@@ -58,15 +59,19 @@ class Inference:
 
     def encode(self, frames: np.ndarray) -> Tensor:
         """States ``[T, N, D]`` of frames ``[T, H, W, 3]``, stretched to the encoder's square."""
-        side = self.model.config.encoder.picture
         states = []
         for chunk in np.array_split(frames, max(len(frames) // _CHUNK, 1)):
-            pictures = self.to_tensor(chunk)
-            if pictures.shape[-2:] != (side, side):
-                pictures = F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
             with self.computing():
-                states.append(self.model.encode(pictures))
+                states.append(self.model.encode(self._square(chunk)))
         return torch.cat(states)
+
+    def _square(self, frames: np.ndarray) -> Tensor:
+        """Frames as the encoder sees them, ``[T, 3, H, W]`` in [0, 1]."""
+        side = self.model.config.encoder.picture
+        pictures = self.to_tensor(frames)
+        if pictures.shape[-2:] == (side, side):
+            return pictures
+        return F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
     def latents(self, states: Tensor, *, temperature: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Latent actions ``[S, Z]`` between consecutive states ``[T, N, D]``, so many at once as memory allows.
@@ -84,7 +89,13 @@ class Inference:
         return torch.cat(parts)
 
     def infer(
-        self, frames: np.ndarray, fps: float | None = None, *, temperature: float = 0.0, seed: int = 0
+        self,
+        frames: np.ndarray,
+        fps: float | None = None,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        refinement: int | None = None,
     ) -> LatentActions:
         """Latent actions between consecutive frames.
 
@@ -93,15 +104,51 @@ class Inference:
             fps: frames a second, kept with the result; the model's own by default.
             temperature: share of the posterior's noise that is added (noisy family); 0 is the mean.
             seed: of that noise.
+            refinement: see `refined`; 0 is what the inverse dynamics reads at a glance.
 
         Raises:
-            LamdemoError: there are fewer than two frames.
+            LamdemoError: there are fewer than two frames, or latents of this family cannot be refined.
         """
         if frames.ndim != 4 or len(frames) < 2:
             raise LamdemoError("The source needs at least two frames; an action is what happens between them.")
         generator = torch.Generator(self.model.device).manual_seed(seed)
-        z = self.latents(self.encode(frames), temperature=temperature, generator=generator)
+        states = self.encode(frames)
+        z = self.latents(states, temperature=temperature, generator=generator)
+        z = self._refined(frames, states, z, refinement)
         return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
+
+    def refined(self, frames: np.ndarray, actions: LatentActions, refinement: int | None = None) -> LatentActions:
+        """Actions with which the world model explains their own frames better; see `lamdemo.engine.refinement`.
+
+        Args:
+            frames: between which they lie, uint8 ``[S + 1, H, W, 3]``.
+            actions: to begin from, as `infer` gave them.
+            refinement: steps of the search; 0 for none. Without it as many as serve: none of latents that are codes,
+                and none of a model without layers.
+
+        Raises:
+            LamdemoError: the actions are not of these frames or of this model, or cannot be refined.
+        """
+        self.check(actions)
+        if len(frames) != len(actions) + 1:
+            raise LamdemoError(
+                f"{len(frames)} frames have {len(frames) - 1} actions between them, not {len(actions)}; give the "
+                "frames that the actions were inferred from."
+            )
+        z = torch.from_numpy(actions.z).to(self.model.device)
+        z = self._refined(frames, self.encode(frames), z, refinement)
+        return LatentActions(z.float().cpu().numpy(), actions.fps, actions.checkpoint)
+
+    def _refined(self, frames: np.ndarray, states: Tensor, z: Tensor, steps: int | None) -> Tensor:
+        if steps is None:
+            layers = self.model.config.world_model.layers
+            steps = RefinementConfig.steps if layers and self.family != "discrete" else 0
+        if not steps:
+            return z
+        if self.family == "discrete":
+            raise LamdemoError("Codes cannot be moved a little, so this checkpoint's actions cannot be refined.")
+        with self.computing():
+            return refine(self.model, states, self._square(frames), z, RefinementConfig(steps=steps))
 
     def check(self, actions: LatentActions) -> None:
         """See that actions belong to this checkpoint.

@@ -237,6 +237,7 @@ class TransferPipeline(Inference):
         between: int = 0,
         temperature: float = 0.0,
         seed: int = 0,
+        refinement: int | None = None,
     ) -> TransferResult:
         """Carry the actions of a source over to a target.
 
@@ -248,6 +249,7 @@ class TransferPipeline(Inference):
             between: see `stream`.
             temperature: see `infer`.
             seed: see `infer`.
+            refinement: see `infer`.
 
         Raises:
             LamdemoError: see `infer` and `stream`.
@@ -255,7 +257,7 @@ class TransferPipeline(Inference):
         if isinstance(source, LatentActions):
             actions = source
         else:
-            actions = self.infer(source, fps, temperature=temperature, seed=seed)
+            actions = self.infer(source, fps, temperature=temperature, seed=seed, refinement=refinement)
         steps = list(self.stream(actions, target, edit=edit, between=between))
         applied = (edit or ActionEdit()).apply(actions)
         verdict = None if isinstance(source, LatentActions) else self.judge(source, steps, applied)

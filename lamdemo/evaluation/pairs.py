@@ -100,6 +100,7 @@ def evaluate_pairs(
     *,
     max_clips: int | None = None,
     seed: int = 0,
+    refinement: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Transfer every case's action and compare with its truth.
@@ -112,6 +113,7 @@ def evaluate_pairs(
         pairs: folder of cases, as `write_cases` makes them.
         max_clips: at most so many cases, taken in turns from the kinds.
         seed: of the choice of cases, of whose action is given to whom, and of the bootstrap.
+        refinement: see `TransferPipeline.infer`.
         progress: show a progress bar on a terminal.
 
     Returns:
@@ -144,19 +146,20 @@ def evaluate_pairs(
     order = rng.permutation(len(found))
     rows: dict[str, list[dict[str, Any]]] = {name: [{} for _ in found] for name in pipelines}
     alike = [{n: pipelines[n] for n in names} for names in same_encoders(pipelines)]
-    given = {n: p.infer(_source(found[order[-1]]), p.fps) for n, p in pipelines.items()} if len(found) > 1 else {}
+    given = {n: p.infer(_source(found[order[-1]])) for n, p in pipelines.items()} if len(found) > 1 else {}
     loaded = prefetch(lambda i: load_case(found[i]), order, most=3)
     # Drawing is timed and has the machine to itself; what is measured afterwards shares it.
     with ThreadPoolExecutor(2) as pool:
         for i, clips in tqdm(loaded, total=len(found), desc="transferring", disable=None if progress else True):
             for sharing in alike:
-                for name, row in _judge(sharing, found[i], clips, given, pool).items():
+                for name, row in _judge(sharing, found[i], clips, given, refinement, pool).items():
                     rows[name][i] = row
     about = {
         "evaluation": "pairs",
         "settings": {
             "max_clips": max_clips,
             "seed": seed,
+            "refinement": refinement,
             "moving_above_pixels": _MOVES,
             "perceptual_is": FROZEN_FEATURES,
         },
@@ -260,6 +263,7 @@ def _judge(
     case: Case,
     clips: _Clips,
     given: dict[str, LatentActions],
+    refinement: int | None,
     pool: ThreadPoolExecutor,
 ) -> dict[str, dict[str, Any]]:
     """Figures of one case for pipelines with the same encoder; ``given`` is replaced by their actions in it."""
@@ -272,6 +276,7 @@ def _judge(
     for name, pipeline in pipelines.items():
         begin = time.perf_counter()
         actions = LatentActions(latents_of(pipeline, states), pipeline.fps, pipeline.checkpoint)
+        actions = pipeline.refined(clips.source, actions, refinement)
         drawn[name] = _draw(pipeline, clips, actions, given.get(name), begin - encoding)
         given[name] = actions
 

@@ -174,7 +174,7 @@ def zero_figures(pipeline: TransferPipeline, pictures: Sequence[np.ndarray], see
         rows["change"].append(float(np.abs(steps[-1].frame.astype(np.int16) - picture).mean()))
         rollout.reset()
         rows["state"].append(float(np.abs(steps[-1].state - rollout.state).mean()))
-        rows["size_of_nothing"].append(float(pipeline.infer(np.stack([picture, picture])).size[0]))
+        rows["size_of_nothing"].append(float(pipeline.infer(np.stack([picture, picture]), refinement=0).size[0]))
     return {"pictures": len(pictures)} | {k: mean_over(v, seed=seed) for k, v in rows.items()}
 
 

@@ -315,7 +315,7 @@ def measure_result(
         "motion_px": float(np.mean([np.linalg.norm(f * pixels, axis=-1).mean() for f in made])),
         "agreement": agreement(made, theirs),
         "sharpness": sharpness(frames[-1]) / max(sharpness(frames[0]), 1e-6),
-        "cycle": cosine(applied.z, pipeline.infer(frames).z),
+        "cycle": cosine(applied.z, pipeline.infer(frames, refinement=0).z),
     }
 
 

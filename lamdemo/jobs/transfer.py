@@ -27,7 +27,8 @@ class TransferRequest:
         limit: steps at most, repeats counted; what is beyond is left out.
         temperature: share of the posterior's noise.
         seed: of that noise.
-        actions: of the source, where they were inferred before.
+        actions: of the source, as inferred before without refinement where its frames are known too.
+        refinement: of the latents on the source's frames, see `Inference.refined`.
     """
 
     frames: np.ndarray | None
@@ -39,6 +40,7 @@ class TransferRequest:
     temperature: float = 0.0
     seed: int = 0
     actions: LatentActions | None = None
+    refinement: int | None = None
 
     @property
     def seen(self) -> np.ndarray:
@@ -174,7 +176,15 @@ def transfer(
     begun = time.monotonic()
     inferred = request.actions
     if inferred is None:
-        inferred = pipeline.infer(request.seen, request.fps, temperature=request.temperature, seed=request.seed)
+        inferred = pipeline.infer(
+            request.seen,
+            request.fps,
+            temperature=request.temperature,
+            seed=request.seed,
+            refinement=request.refinement,
+        )
+    elif request.frames is not None:
+        inferred = pipeline.refined(request.seen, inferred, request.refinement)
     applied = request.edit.apply(inferred)
     applied = LatentActions(applied.z[: request.limit], applied.fps, applied.checkpoint)
     seconds = time.monotonic() - begun

@@ -223,7 +223,7 @@ def _clip(
     latents: list[np.ndarray] = []
     thumbs: list[np.ndarray] = []
     for frames in _pieces(pipeline, path, recording.fps, config.steps):
-        latents.append(pipeline.infer(frames).z.astype(np.float16))
+        latents.append(pipeline.infer(frames, refinement=0).z.astype(np.float16))
         small = [thumbnail(f, config.thumb) for f in frames]
         thumbs += small if not thumbs else small[1:]
     z = np.concatenate(latents)
@@ -313,7 +313,7 @@ def _scene(
     # Drawn at twice the size: texture that moves must not glitter.
     clip = F.avg_pool2d(render([script], [cast], photographs, 2 * _SIDE)[0], 2)
     frames = to_frames(clip)
-    z = pipeline.infer(frames).z.astype(np.float16)
+    z = pipeline.infer(frames, refinement=0).z.astype(np.float16)
     step = np.flatnonzero(visible).astype(np.int32)
     # A scene is square and its photographs are not: stretched, they look on average as they were taken.
     thumbs = [thumbnail(f, config.thumb, stretch=True) for f in frames[step[0] : step[-1] + 2]]

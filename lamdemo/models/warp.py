@@ -71,3 +71,11 @@ def warp(values: Tensor, flow: Tensor, *, mode: str = "bilinear") -> Tensor:
     h, w = values.shape[-2:]
     places = pixel_centres(h, w, device=values.device) + resize_flow(flow.float(), h, w)
     return sample_at(values.float(), places, mode=mode)
+
+
+def photometric_errors(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Error of each picture of ``[B, 3, H, W]``, robust: L1 of colours and of their differences in space. ``[B]``."""
+    error = (predicted - truth).abs().mean((1, 2, 3))
+    for axis in (-1, -2):
+        error = error + (predicted.diff(dim=axis) - truth.diff(dim=axis)).abs().mean((1, 2, 3))
+    return error

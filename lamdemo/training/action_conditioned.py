@@ -21,11 +21,10 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.models import LatentActionModel
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.checkpoint import fingerprint
-from lamdemo.models.warp import warp
+from lamdemo.models.warp import photometric_errors, warp
 from lamdemo.models.world_model import WorldModel
 from lamdemo.training.cached_features import CachedEpisode
 from lamdemo.training.loop import Loop, LoopConfig
-from lamdemo.training.motion_losses import photometric_errors
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from lamdemo.models.latent_action_model import LatentActionModel
 from lamdemo.models.scene_layers import move_matte
-from lamdemo.models.warp import warp
+from lamdemo.models.warp import photometric_errors, warp
 from lamdemo.models.world_model import Prediction
 from lamdemo.training.layer_losses import SceneTruth, matte_errors, uniform
-from lamdemo.training.motion_losses import photometric_errors
 
 
 def drawing_losses(

@@ -6,24 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamdemo.models.warp import warp
+from lamdemo.models.warp import photometric_errors, warp
 from lamdemo.models.world_model import Prediction
 from lamdemo.training.layer_losses import STILL, StepTruth
 
 _FEW = 6.0  # places that a thing is taken to have at least
-
-
-def photometric_errors(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Error of each picture of ``[B, 3, H, W]``, robust: L1 of colours and of their differences in space. ``[B]``."""
-    error = (predicted - truth).abs().mean((1, 2, 3))
-    for axis in (-1, -2):
-        error = error + (predicted.diff(dim=axis) - truth.diff(dim=axis)).abs().mean((1, 2, 3))
-    return error
-
-
-def photometric_error(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean of `photometric_errors`, a scalar."""
-    return photometric_errors(predicted, truth).mean()
 
 
 def _edge_aware_roughness(flow: Tensor, pictures: Tensor) -> Tensor:

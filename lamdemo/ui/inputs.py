@@ -155,7 +155,7 @@ def look_at_source(pipeline: TransferPipeline, path: str | None, begin: float, f
         raise LamdemoError(
             f"The source is too short; give a video of {1 / fps:g} seconds or more, with two frames at least."
         )
-    latents = pipeline.infer(frames)
+    latents = pipeline.infer(frames, refinement=0)
     scores = pipeline.out_of_distribution(latents)
     height, width = frames.shape[1:3]
     # A JPEG is 65535 pixels wide at most; a very wide source is squeezed.

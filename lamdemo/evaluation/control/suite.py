@@ -224,7 +224,7 @@ def training_latents(pipeline: TransferPipeline, name: str, root: Path | None, s
         cut = list(stretches(found, pipeline.fps, STEPS, 2 * _SPANNING, 0, side))
     finally:
         found.close()
-    return np.concatenate([pipeline.infer(s.frames).z for s in cut]) if cut else None
+    return np.concatenate([pipeline.infer(s.frames, refinement=0).z for s in cut]) if cut else None
 
 
 def _ablation(pipeline: TransferPipeline, name: str, folder: Path | None) -> KnownController | None:

@@ -104,7 +104,7 @@ class Searcher:
         # What was done before the start counts only if it is of the same kind.
         same = self.known is not None and ends.spec is not None and ends.spec.names == self.known.spec.names
         self.before = ends.before if same else None
-        self.true_latents = pipeline.infer(ends.frames).z if ends.frames is not None else None
+        self.true_latents = pipeline.infer(ends.frames, refinement=0).z if ends.frames is not None else None
         self.true: np.ndarray | None = self.true_latents if self.known is None else ends.actions if same else None
         self.problem: Problem = self.planner.problem(ends.start, ends.goal, self.before)
         self._named: list[tuple[str, np.ndarray]] = []  # unit vectors of the latent space, and what they do

@@ -35,7 +35,7 @@ def page(
     [cyan]lamdemo app --checkpoint runs/first/checkpoint[/]
     """
     if importlib.util.find_spec("gradio") is None:
-        raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[ui]'.")
+        raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[app]'.")
     from lamdemo.ui import LOOPBACK, serve
 
     pipeline = None

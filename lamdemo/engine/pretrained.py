@@ -13,6 +13,7 @@ from typing import Any
 
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.errors import LamdemoError
+from lamdemo.core.places import shipped
 from lamdemo.engine.out_of_distribution import LATENTS_NAME
 from lamdemo.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 
@@ -41,9 +42,9 @@ _HUB_ID = re.compile(r"^([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?$")
 
 
 def bundled_folder() -> Path:
-    """The folder of bundled checkpoints: ``checkpoints/`` beside the package, or ``LAMDEMO_CHECKPOINTS``."""
+    """The folder of checkpoints that come with lamdemo, or ``LAMDEMO_CHECKPOINTS``."""
     override = os.environ.get("LAMDEMO_CHECKPOINTS")
-    return Path(override) if override else Path(__file__).resolve().parents[2] / "checkpoints"
+    return Path(override) if override else shipped("checkpoints")
 
 
 def bundled_checkpoints() -> dict[str, Path]:

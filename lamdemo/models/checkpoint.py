@@ -138,8 +138,11 @@ def ready(module: M, device: torch.device | str, dtype: torch.dtype) -> M:
 
 def checkpoint_hash(folder: str | Path) -> str:
     """SHA-256 of a checkpoint's weights, to name it in reports."""
+    digest = hashlib.sha256()
     with open(Path(folder) / WEIGHTS_NAME, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -105,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _be_quiet()
     _be_printable()
+    # Both are read when torch is imported. What Apple's GPUs cannot compute, the CPU does. And threads that wait do not
+    # spin: beside other work on two cores a transfer took 17 seconds so, and 135 with threads that do.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     raise SystemExit(_run(arguments))
 
 

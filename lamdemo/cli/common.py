@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lamdemo.core.devices import best_device
 from lamdemo.core.errors import LamdemoError, reason, shown_name
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ Checkpoint = Annotated[
         "The bundled one without it.",
     ),
 ]
-Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto (the best there is), cpu, cuda, cuda:1, mps, ...")]
 Things = Annotated[
     list[Path] | None,
     typer.Option(
@@ -158,27 +159,11 @@ def loaded(checkpoint: str | Path | None, device: str) -> TransferPipeline:
     from lamdemo.models.checkpoint import read_config
 
     folder = resolve_checkpoint(checkpoint)
-    pipeline = TransferPipeline.from_pretrained(folder, device=checked_device(device))
+    pipeline = TransferPipeline.from_pretrained(folder, device=best_device(device))
     pipeline.name = str(checkpoint) if checkpoint is not None and not Path(checkpoint).is_absolute() else folder.name
     if words := hardly_trained(read_config(folder)[1]):
         typer.echo(f"lamdemo: {words}", err=True)
     return pipeline
-
-
-def checked_device(name: str) -> str:
-    """The device's name, if this machine has it.
-
-    Raises:
-        LamdemoError: it has not.
-    """
-    import torch
-
-    try:
-        # And back: there are devices that torch knows and that hold no numbers.
-        torch.zeros((), device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise LamdemoError(f"There is no device {name!r} here; leave out --device to use the CPU.") from error
-    return name
 
 
 def checked_place(out: Path, *, folder: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lamdemo.cli.common import Checkpoint, some_text
+from lamdemo.cli.common import Checkpoint, Device, loaded, some_text
+from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError
 
 
@@ -25,6 +26,7 @@ def page(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, metavar="N", help="Port to listen at; 7860 without it.")
     ] = None,
+    device: Device = AUTO,
 ) -> None:
     """Open the page on which clips and pictures are tried out, at http://127.0.0.1:7860.
 
@@ -39,11 +41,11 @@ def page(
     from lamdemo.ui import LOOPBACK, serve
 
     pipeline = None
+    if device != AUTO:
+        best_device(device)  # before the page opens on one that is not there
     if checkpoint is not None:
-        from lamdemo.engine import TransferPipeline
-
-        pipeline = TransferPipeline.from_pretrained(checkpoint)
+        pipeline = loaded(checkpoint, device)
     if host is not None and host not in LOOPBACK:
         # Tells the page, too, that its visitors are not at this machine and must not be shown its folders.
         os.environ["LAMDEMO_HOST"] = host
-    serve(pipeline, host=host, port=port)
+    serve(pipeline, host=host, port=port, device=device)

@@ -27,6 +27,7 @@ from lamdemo.cli.common import (
     loaded,
     some_path,
 )
+from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError, as_text
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def transfer(
         int,
         typer.Option(min=0, max=8, metavar="K", help="Frames to add between two steps."),
     ] = 2,
-    device: Device = "cpu",
+    device: Device = AUTO,
 ) -> None:
     """Carry the action in a clip over to another picture.
 
@@ -156,7 +157,7 @@ def transfer(
                 "max_steps": max_steps,
                 "fps": rate,
                 "smooth": smooth,
-                "device": device,
+                "device": str(pipeline.model.device),
             },
             "steps": {"available": available, "used": request.span, "made": len(made.actions)},
             "size": {"width": past.shape[2], "height": past.shape[1]},

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.latent_actions import ActionEdit, LatentActions
 from lamdemo.engine.controls import Drive, KnownController, find_controller
@@ -23,6 +25,9 @@ from lamdemo.engine.rollout import HISTORY, Rollout, TransferStep
 from lamdemo.engine.verdict import Verdict, VerdictRule, measure_indicators
 from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config
 from lamdemo.models.controller import list_controllers, written
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_STEPS = 256
 MAX_SIDE = 1280
@@ -65,25 +70,25 @@ class TransferPipeline(Inference):
         cls,
         path_or_id: str | Path | None = None,
         *,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = AUTO,
         dtype: torch.dtype = torch.float32,
         cache_dir: str | Path | None = None,
-    ) -> TransferPipeline:
+    ) -> Self:
         """Load a checkpoint.
 
         Args:
             path_or_id: a folder, the name of a bundled checkpoint ("noisy"), or an id on the Hugging Face
                 Hub, ``owner/name`` or ``owner/name@revision``. The bundled default without it.
-            device: where to compute.
+            device: where to compute; the best there is by default, see `lamdemo.core.devices.best_device`.
             dtype: of the weights.
             cache_dir: where downloads are kept; huggingface_hub's own place by default.
 
         Raises:
-            LamdemoError: there is no such checkpoint, or it is damaged.
+            LamdemoError: there is no such checkpoint or device, or the checkpoint is damaged.
         """
         folder = resolve_checkpoint(path_or_id, cache_dir=cache_dir)
         _, about = read_config(folder)
-        model = load_checkpoint(folder, device=device, dtype=dtype)
+        model = load_checkpoint(folder, device=best_device(device), dtype=dtype)
         name = str(path_or_id) if path_or_id is not None else folder.name
         return cls(
             model,

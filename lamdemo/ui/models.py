@@ -11,10 +11,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.turns import aside
 
@@ -32,25 +34,37 @@ def is_public() -> bool:
     return bool(os.environ.get("SPACE_ID") or os.environ.get("LAMDEMO_HOST"))
 
 
-def load(name: str) -> TransferPipeline:
+def load(name: str, device: str = AUTO) -> TransferPipeline:
     """Load a bundled checkpoint by name, one of the Hub by id, or, on a private page, one of a folder.
+
+    Args:
+        name: of the checkpoint.
+        device: to compute on; on ZeroGPU, which lends a GPU for each transfer, the CPU does all else.
 
     Raises:
         LamdemoError: there is none, it is damaged, or a public page was asked for a folder.
     """
     # Here and not above: torch takes seconds to import, and the page opens without it.
-    from lamdemo.engine import TransferPipeline, bundled_checkpoints
+    from lamdemo.engine import bundled_checkpoints
     from lamdemo.engine.pretrained import hub_id
 
     name, bundled = hub_id(name), bundled_checkpoints()
     if name in bundled:
-        return TransferPipeline.from_pretrained(bundled[name].resolve())
+        return _loaded(bundled[name].resolve(), device)
     if name == DEFAULT_CHECKPOINT:
-        return TransferPipeline.from_pretrained()
+        return _loaded(None, device)
     # A visitor must not learn which folders this machine has, and a folder would go before a Hub id.
     if is_public() and (not _HUB_ID.fullmatch(name) or Path(name).exists()):
         raise LamdemoError("This page takes bundled checkpoints and Hub ids such as owner/name, not folders.")
-    return TransferPipeline.from_pretrained(name)
+    return _loaded(name, device)
+
+
+def _loaded(name: str | Path | None, device: str) -> TransferPipeline:
+    from lamdemo.engine import TransferPipeline, zero_gpu
+
+    if zero_gpu.is_on():
+        return zero_gpu.LentGpuPipeline.from_pretrained(name, device="cpu").place()
+    return TransferPipeline.from_pretrained(name, device=device)
 
 
 def choices(default: str) -> list[tuple[str, str]]:
@@ -76,10 +90,13 @@ class Models:
         loader: makes a pipeline from a name.
         keep: how many stay in memory.
         default: name of the one that is meant without a name, which stays.
+        device: to compute on, for a loader that takes one.
     """
 
-    def __init__(self, loader: Loader = load, keep: int = 2, default: str = DEFAULT_CHECKPOINT):
-        self._loader, self._keep, self.default = loader, keep, default
+    def __init__(
+        self, loader: Loader | None = None, keep: int = 2, default: str = DEFAULT_CHECKPOINT, device: str = AUTO
+    ):
+        self._loader, self._keep, self.default = loader or partial(load, device=device), keep, default
         self._loaded: OrderedDict[str, TransferPipeline] = OrderedDict()
         self._loading: dict[str, Future[TransferPipeline]] = {}
         self._lock = threading.Lock()
@@ -109,6 +126,20 @@ class Models:
             if mine:
                 self._load(name, given)
             return given.result()
+
+    @property
+    def runs_on(self) -> str:
+        """What the default computes on, in words; waits for it where it is being loaded.
+
+        Raises:
+            LamdemoError: it cannot be loaded.
+        """
+        from lamdemo.core.devices import device_in_words
+        from lamdemo.engine import zero_gpu
+
+        if zero_gpu.is_on():
+            return "a GPU that is lent for each transfer (ZeroGPU), and the CPU for all else"
+        return device_in_words(self.get().model.device)
 
     def _load(self, name: str, given: Future[TransferPipeline]) -> None:
         try:

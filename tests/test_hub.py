@@ -1,7 +1,8 @@
-"""Checkpoints from the Hub: huggingface_hub's own client against a small stand-in on this machine."""
+"""Checkpoints from the Hub and to it: huggingface_hub's own client against a small stand-in on this machine."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -20,8 +21,10 @@ from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import TransferPipeline, resolve_checkpoint, save_latents
 from lamdemo.models import checkpoint_hash
+from lamdemo.video import read_clip, read_image
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
+BAD_TOKEN = "Invalid credentials in Authorization header"
 
 # The client reads its address and its cache from the environment when it is imported: a process of its own.
 CLIENT = """
@@ -38,10 +41,23 @@ for name in json.loads(sys.argv[1]):
 
 
 class Hub:
-    """What the Hub's HTTP says of a few models; ``asked`` are the paths that were asked for."""
+    """What the Hub's HTTP says of a few models, and takes of whoever has the token "mine".
+
+    Attributes:
+        files: of each model, by name.
+        asked: the paths that were asked for.
+        heads: message of each commit that was pushed.
+        faults: of a file's name, what its first answers are instead of what they should be: "cut" in the middle,
+            "slow", "moved" to another address, "other" bytes, or a status.
+        said: size of a file as the Hub tells it, where that is not the true one.
+        uploaded: large files that were sent before their commit, by hash.
+    """
 
     def __init__(self, files: dict[str, dict[str, bytes]]) -> None:
-        self.files, self.asked = files, list[str]()
+        self.files, self.asked, self.heads = files, list[str](), list[dict]()
+        self.faults: dict[str, list[str]] = {}
+        self.said: dict[str, int] = {}
+        self.uploaded: dict[str, bytes] = {}
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,18 +71,53 @@ class Hub:
                 if "someone/cut" in self.path:  # hangs up
                     self.close_connection = True
                     return
-                status, headers, body = hub.answer(self.path.partition("?")[0])
+                self.reply(*hub.answer(self.path.partition("?")[0]))
+
+            do_HEAD = do_GET
+
+            def do_POST(self) -> None:
+                hub.asked.append(self.path)
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if not body and self.headers.get("Transfer-Encoding") == "chunked":
+                    while size := int(self.rfile.readline(), 16):
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                allowed = self.headers.get("Authorization") == "Bearer mine" or "/upload/" in self.path
+                self.reply(*(hub.take(self.path.partition("?")[0], body) if allowed else (401, {}, b"{}")))
+
+            do_PUT = do_POST
+
+            def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+                faults = hub.faults.get(self.path.rpartition("/")[2], [])
+                fault = faults.pop(0) if faults and self.command == "GET" else ""
+                if fault == "moved":
+                    status, headers, body = 302, {"Location": self.path + "?moved"}, b""
+                elif fault == "other":
+                    body = bytes(len(body))
+                elif fault.isdecimal():
+                    status, headers, body = int(fault), {}, b""
+                begin = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
+                if begin and status == 200:
+                    headers |= {"Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"}
+                    status, body = 206, body[begin:]
                 self.send_response(status)
                 for key, value in {"Content-Length": str(len(body)), **headers}.items():
                     self.send_header(key, value)
                 self.end_headers()
-                if self.command == "GET":
+                if fault == "cut":
+                    self.wfile.write(body[: len(body) // 2])
+                    self.close_connection = True
+                elif fault == "slow":
+                    self.wfile.write(body[: len(body) // 2])
+                    self.wfile.flush()
+                    hub.stopped.wait(3)  # longer than the client waits
+                elif self.command != "HEAD":
                     self.wfile.write(body)
-
-            do_HEAD = do_GET
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
         self.thread.start()
 
@@ -75,6 +126,7 @@ class Hub:
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def stop(self) -> None:
+        self.stopped.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -88,8 +140,13 @@ class Hub:
 
         parts = path.strip("/").split("/")
         api = parts[:2] == ["api", "models"]
-        owner, name, verb, revision, *rest = parts[2:] if api else parts
+        # What is asked without a revision is asked of the main branch.
+        owner, name, verb, revision, *rest = [*(parts[2:] if api else parts), "revision", "main"][: max(4, len(parts))]
         repo = f"{owner}/{name}"
+        if repo == "someone/busy":
+            return 429, {}, b""
+        if repo == "someone/token":
+            return 401, {"X-Error-Message": BAD_TOKEN}, b"{}"
         if repo == "someone/gated":
             return refusal(403, "GatedRepo")
         if repo == "someone/broken":
@@ -103,7 +160,15 @@ class Hub:
             return refusal(404, "RevisionNotFound")
         files = self.files[repo]
         if api and verb == "revision":
-            return as_json({"id": repo, "sha": SHA, "siblings": [{"rfilename": f} for f in files]})
+            told = [
+                {
+                    "rfilename": f,
+                    "size": self.said.get(f, len(d)),
+                    **(self.large(d) if f.endswith(".safetensors") else {}),
+                }
+                for f, d in files.items()
+            ]
+            return as_json({"id": repo, "sha": SHA, "siblings": told})
         if api and verb == "tree":
             return as_json(
                 [
@@ -111,10 +176,54 @@ class Hub:
                     for f, d in files.items()
                 ]
             )
-        data = files.get("/".join(rest))
+        data = files.get("/".join(rest).partition("?")[0])
         if verb != "resolve" or data is None:
             return refusal(404, "EntryNotFound")
         return 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": SHA}, data
+
+    @staticmethod
+    def large(data: bytes) -> dict[str, dict]:
+        return {"lfs": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}}
+
+    def take(self, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """What the Hub says to something that is sent to it by somebody who may."""
+
+        def done(data: object) -> tuple[int, dict[str, str], bytes]:
+            return 200, {"Content-Type": "application/json"}, json.dumps(data).encode()
+
+        if "/upload/" in path:
+            self.uploaded[path.rpartition("/")[2]] = body
+            return 200, {}, b""
+        if path.endswith("/objects/batch"):
+            objects = [
+                {**o, "actions": {"upload": {"href": f"{self.address}/upload/{o['oid']}", "header": {}}}}
+                for o in json.loads(body)["objects"]
+            ]
+            return done({"transfer": "basic", "objects": objects})
+        if path == "/api/validate-yaml":
+            return done({"errors": [], "warnings": []})
+        if path == "/api/repos/create":
+            told = json.loads(body)
+            repo = f"{told['organization']}/{told['name']}"
+            if repo == "other/model":
+                return 403, {"X-Error-Message": "You don't have the rights"}, b"{}"
+            self.files.setdefault(repo, {})
+            return done({"url": f"{self.address}/{repo}", "name": repo})
+        repo, verb = "/".join(path.split("/")[3:5]), path.split("/")[5]
+        if verb == "preupload":
+            names = [f["path"] for f in json.loads(body)["files"]]
+            modes = ["lfs" if name.endswith(".safetensors") else "regular" for name in names]
+            files = [{"path": n, "uploadMode": m, "shouldIgnore": False} for n, m in zip(names, modes, strict=True)]
+            return done({"files": files})
+        for line in body.splitlines():
+            told = json.loads(line)
+            if told["key"] == "header":
+                self.heads.append(told["value"])
+            elif told["key"] == "file":
+                self.files[repo][told["value"]["path"]] = base64.b64decode(told["value"]["content"])
+            elif told["key"] == "lfsFile":
+                self.files[repo][told["value"]["path"]] = self.uploaded[told["value"]["oid"]]
+        return done({"commitUrl": f"{self.address}/{repo}/commit/{SHA}", "commitOid": SHA, "pullRequestUrl": None})
 
 
 @pytest.fixture
@@ -249,3 +358,148 @@ def test_without_a_bundled_checkpoint_the_default_says_what_to_do(
     monkeypatch.setenv("LAMDEMO_CHECKPOINTS", str(tmp_path))
     with pytest.raises(LamdemoError, match="--checkpoint"):
         resolve_checkpoint()
+
+
+def test_a_busy_hub_and_a_token_that_does_not_do_are_told(hub: Hub, tmp_path: Path) -> None:
+    busy, token = fetch(["someone/busy", "someone/token"], hub.address, tmp_path, HF_TOKEN="old")
+    assert "too many requests" in busy["error"] and "minutes" in busy["error"]
+    assert "token" in token["error"] and "hf auth login" in token["error"]
+
+
+def test_nothing_is_fetched_of_what_is_too_large_or_of_no_known_size(hub: Hub, tmp_path: Path) -> None:
+    hub.said["model.safetensors"] = 5 << 30
+    (large,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "5.0 GB" in large["error"] and "at most 4" in large["error"] and "LAMDEMO_MOST_GB" in large["error"]
+    hub.said = {"config.json": 5 << 20}
+    (long,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "config.json" in long["error"] and "too much" in long["error"]
+    hub.said = {"model.safetensors": None}  # type: ignore[dict-item]
+    (unknown,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "how large" in unknown["error"]
+    assert not any("/resolve/" in path for path in hub.asked)
+    hub.said = {"model.safetensors": 5 << 30}
+    fetch(["someone/tiny"], hub.address, tmp_path, LAMDEMO_MOST_GB="6")
+    assert any("/resolve/" in path for path in hub.asked)
+
+
+def test_a_newer_format_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    told = json.loads(hub.files["someone/tiny"]["config.json"])
+    hub.files["someone/tiny"]["config.json"] = json.dumps({**told, "format": "lamdemo/2", "needs": "0.4.0"}).encode()
+    (answer,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "lamdemo/2" in answer["error"] and "needs lamdemo 0.4.0 or newer" in answer["error"]
+    assert not any(path.endswith(".safetensors") for path in hub.asked)
+
+
+def test_a_folder_of_a_newer_format_is_refused_too(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    told = json.loads((mine / "config.json").read_text(encoding="utf-8"))
+    (mine / "config.json").write_text(json.dumps({**told, "format": "lamdemo/9", "needs": None}), encoding="utf-8")
+    with pytest.raises(LamdemoError, match="needs a newer lamdemo"):
+        TransferPipeline.from_pretrained(mine)
+
+
+def test_a_download_goes_on_after_a_cut_a_wait_and_a_move(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    hub.faults["model.safetensors"] = ["cut", "slow", "503"]
+    hub.faults["config.json"] = ["moved"]
+    failed, then = fetch(["someone/tiny"] * 2, hub.address, tmp_path, HF_HUB_DOWNLOAD_TIMEOUT="1")
+    # The client waits for what is cut and slow; a Hub that answers with a fault is left alone until it is asked again.
+    assert "503" in failed["error"]
+    assert then == {"name": "someone/tiny", "hash": checkpoint_hash(tiny_checkpoint)}
+    assert hub.faults == {"model.safetensors": [], "config.json": []}  # each did happen
+
+
+def test_weights_that_are_not_what_the_hub_says_are_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.faults["model.safetensors"] = ["other"]
+    (answer,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "model.safetensors" in answer["error"] and "--force-download" in answer["error"]
+
+
+PUSHER = """
+import sys
+from lamdemo.engine import TransferPipeline
+pipeline = TransferPipeline.from_pretrained(sys.argv[1])
+print(pipeline.push_to_hub("me/mine", license="cc-by-nc-4.0", datasets=["me/clips"], token="mine"))
+"""
+
+
+def client(home: Path, address: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
+    offline = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[1],
+        env={**kept, **offline, "HF_ENDPOINT": address, "HF_HOME": str(home), **environment},
+    )
+
+
+def test_what_is_pushed_is_loaded_elsewhere_with_the_same_hash(
+    hub: Hub, tiny_checkpoint: Path, tmp_path: Path, small_clip: Path, photo: Path
+) -> None:
+    mine = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    save_latents(mine, np.random.default_rng(0).normal(size=(50, 16)))
+    (mine / "notes.txt").write_text("not for others", encoding="utf-8")
+    done = client(tmp_path / "one", hub.address, "-c", PUSHER, str(mine))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{hub.address}/me/mine/commit/{SHA}"
+    files = hub.files["me/mine"]
+    assert set(files) == {"config.json", "model.safetensors", "latents.safetensors", "README.md"}
+    assert len(hub.uploaded) == 2 and "lamdemo" in hub.heads[0]["summary"]
+    card = files["README.md"].decode()
+    assert card.startswith("---\n") and 'from_pretrained("me/mine")' in card
+    for line in ("license: cc-by-nc-4.0", "library_name: lamdemo", "pipeline_tag: video-to-video", "- me/clips"):
+        assert line in card.split("\n---\n")[0], card
+
+    (answer,) = fetch(["me/mine"], hub.address, tmp_path / "two")
+    assert answer == {"name": "me/mine", "hash": checkpoint_hash(mine)}
+    (elsewhere,) = (p.parent for p in (tmp_path / "two").rglob("config.json"))
+    clip, picture = read_clip(small_clip, fps=4).frames, read_image(photo)
+    here, there = (TransferPipeline.from_pretrained(p).transfer(clip, picture).frames for p in (mine, elsewhere))
+    assert np.array_equal(here, there)
+
+
+def test_pushing_is_refused_in_one_sentence(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    def refusal(repo: str, address: str = hub.address, **environment: str) -> str:
+        done = client(tmp_path, address, "-m", "lamdemo", "push", str(tiny_checkpoint), repo, **environment)
+        assert done.returncode == 2 and done.stdout == "", done
+        *_, sentence = done.stderr.strip().splitlines()
+        assert str(tmp_path) not in sentence and "Traceback" not in done.stderr
+        return sentence
+
+    assert "hf auth login" in refusal("me/mine")
+    assert "hf auth login" in refusal("me/mine", HF_TOKEN="another")
+    assert "may not write" in refusal("other/model", HF_TOKEN="mine")
+    assert "owner/name" in refusal("a/b/c", HF_TOKEN="mine")
+    assert "try again later" in refusal("me/mine", "http://127.0.0.1:9", HF_TOKEN="mine")
+    assert not hub.heads
+
+
+def test_a_bundled_card_keeps_its_words_and_gets_what_its_head_lacks(tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    done = client(tmp_path, "", "-m", "lamdemo", "push", DEFAULT_CHECKPOINT, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0 and done.stderr == "", done
+    (tmp_path / "out" / "README.md").read_text(encoding="utf-8").index("## Limits")
+    head = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert head.license == "cc-by-nc-4.0" and head.library_name == "lamdemo" and "world-model" in head.tags
+    values = {r.metric_name: r.metric_value for r in head.eval_results}
+    report = Path(__file__).parents[1] / "reports" / DEFAULT_CHECKPOINT / "secondhand.json"
+    if report.is_file():
+        wanted = json.loads(report.read_text(encoding="utf-8"))
+        if wanted["checkpoint"]["sha256"] == checkpoint_hash(tmp_path / "out"):
+            motion = round(wanted["results"]["headline"]["motion"]["value"], 3)
+            assert values["Motion error over that of a still picture (lower is better)"] == motion
+    assert checkpoint_hash(tmp_path / "out") == TransferPipeline.from_pretrained().checkpoint
+
+
+def test_a_model_that_was_changed_is_saved_as_it_is(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    pipeline = TransferPipeline.from_pretrained(tiny_checkpoint)
+    same = pipeline.save_pretrained(tmp_path / "same")
+    assert checkpoint_hash(same) == checkpoint_hash(tiny_checkpoint)
+    next(iter(pipeline.model.world_model.parameters())).data += 1
+    changed = TransferPipeline.from_pretrained(pipeline.save_pretrained(tmp_path / "changed"))
+    assert changed.checkpoint != checkpoint_hash(tiny_checkpoint)
+    before, after = (next(iter(p.model.world_model.parameters())) for p in (pipeline, changed))
+    assert np.allclose(before.detach().numpy(), after.detach().numpy(), atol=1e-2)

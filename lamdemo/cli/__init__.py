@@ -30,6 +30,7 @@ from lamdemo.cli.look import look
 from lamdemo.cli.page import page
 from lamdemo.cli.plan import plan
 from lamdemo.cli.prior import prior
+from lamdemo.cli.push import push
 from lamdemo.cli.report import report
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
@@ -68,6 +69,7 @@ for command, name in (
     (prior, "prior"),
     (atlas, "atlas"),
     (page, "app"),
+    (push, "push"),
 ):
     cli.command(name)(command)
 cli.add_typer(episodes)

@@ -5,7 +5,8 @@ The page, the command line, the programming interface and the evaluations all ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import torch
 from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.latent_actions import ActionEdit, LatentActions
+from lamdemo.engine import hub, sharing
 from lamdemo.engine.controls import Drive, KnownController, find_controller
 from lamdemo.engine.inference import Inference
 from lamdemo.engine.out_of_distribution import OutOfDistribution, TrainingLatents
@@ -23,7 +25,7 @@ from lamdemo.engine.pretrained import resolve_checkpoint
 from lamdemo.engine.results import TransferResult, collect
 from lamdemo.engine.rollout import HISTORY, Rollout, TransferStep
 from lamdemo.engine.verdict import Verdict, VerdictRule, measure_indicators
-from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config
+from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config, save_checkpoint
 from lamdemo.models.controller import list_controllers, written
 
 if TYPE_CHECKING:
@@ -99,6 +101,84 @@ class TransferPipeline(Inference):
             trained={k: v for k, v in about.items() if k.endswith("steps") and isinstance(v, int)},
             folder=folder,
         )
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        name: str | None = None,
+        license: str | None = None,
+        datasets: Sequence[str] = (),
+        reports: str | Path | None = None,
+    ) -> Path:
+        """Write ``config.json``, weights, what else the checkpoint brings, and a model card.
+
+        Files of a checkpoint are copied, so that their hash stays; a model that is in no file, or whose parameters are
+        no longer those of its file, is written as it is, without what belongs to the weights it had.
+
+        Args:
+            folder: is made if need be.
+            name: see `lamdemo.engine.sharing.save`, for this and what follows.
+            license: of the card.
+            datasets: that it was trained on.
+            reports: whose figures the card gives.
+
+        Returns:
+            The folder.
+
+        Raises:
+            LamdemoError: it cannot be written there.
+        """
+        source, place = self.folder, Path(reports) if reports is not None else None
+        with tempfile.TemporaryDirectory() as scratch:
+            if source is None or not sharing.is_in_file(self.model, source):
+                source = Path(scratch) / (self.name.rpartition("/")[2] or "model")
+                save_checkpoint(self.model, source, about={**self.trained})
+            return sharing.save(source, Path(folder), name=name, license=license, datasets=datasets, reports=place)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+        license: str | None = None,
+        datasets: Sequence[str] = (),
+        reports: str | Path | None = None,
+    ) -> str:
+        """Push what `save_pretrained` writes to the Hugging Face Hub, for `from_pretrained` to load anywhere.
+
+        Args:
+            repo_id: ``owner/name``; made if need be.
+            private: see `lamdemo.engine.hub.push`, for this and the next four.
+            revision: a branch.
+            commit_message: of the commit.
+            token: of who pushes.
+            create_pr: propose it only.
+            license: see `save_pretrained`, for this and what follows.
+            datasets: that it was trained on.
+            reports: whose figures the card gives.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            LamdemoError: the Hub does not take it.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.save_pretrained(scratch, name=repo_id, license=license, datasets=datasets, reports=reports)
+            return hub.push(
+                folder,
+                repo_id,
+                private=private,
+                revision=revision,
+                message=commit_message,
+                token=token,
+                create_pr=create_pr,
+            )
 
     def out_of_distribution(self, actions: LatentActions) -> OutOfDistribution | None:
         """Whether actions are of the kind this model saw in training.

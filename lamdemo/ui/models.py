@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import logging
 import os
 import re
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Loader = Callable[[str], "TransferPipeline"]
 
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w./-]*)?")
+_LARGE = 10_000_000  # bytes of a download that takes long enough to be told of
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ def load(name: str, device: str = AUTO) -> TransferPipeline:
     """
     # Here and not above: torch takes seconds to import, and the page opens without it.
     from lamdemo.engine import bundled_checkpoints
-    from lamdemo.engine.pretrained import hub_id
+    from lamdemo.engine.pretrained import hub_id, resolve_checkpoint
 
     name, bundled = hub_id(name), bundled_checkpoints()
     if name in bundled:
@@ -56,7 +58,33 @@ def load(name: str, device: str = AUTO) -> TransferPipeline:
     # A visitor must not learn which folders this machine has, and a folder would go before a Hub id.
     if is_public() and (not _HUB_ID.fullmatch(name) or Path(name).exists()):
         raise LamdemoError("This page takes bundled checkpoints and Hub ids such as owner/name, not folders.")
-    return _loaded(name, device)
+    pipeline = _loaded(resolve_checkpoint(name, tell=Fetching(name)), device)
+    pipeline.name = Path(name).name if Path(name).is_absolute() else name
+    return pipeline
+
+
+class Fetching:
+    """Tells whoever asked for a model how far its download is, a notice a quarter.
+
+    Args:
+        name: of the model.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._told, self._lock = name, -1, threading.Lock()
+        self._asked = contextvars.copy_context()  # downloads have threads of their own, which know of no page
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that so many bytes of so many are there."""
+        from lamdemo.ui import notices
+
+        quarter = 4 * done // max(total, 1)
+        with self._lock:
+            if quarter <= self._told or quarter > 3 or total < _LARGE:
+                return
+            self._told = quarter
+        words = f"{self._name} is being fetched from the Hub: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB."
+        self._asked.copy().run(notices.tell, words)
 
 
 def _loaded(name: str | Path | None, device: str) -> TransferPipeline:

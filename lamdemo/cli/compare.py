@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lamdemo.cli.carrying import about, aim, watched
 from lamdemo.cli.common import (
     Device,
     NoiseSeed,
@@ -23,7 +24,7 @@ from lamdemo.cli.common import (
     some_path,
     some_text,
 )
-from lamdemo.cli.transfer import Target, about, aim, watched
+from lamdemo.cli.transfer import Target
 from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError, as_text
 

@@ -6,7 +6,7 @@ The page, the command line, the programming interface and the evaluations all ca
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -310,7 +310,37 @@ class TransferPipeline(Inference):
         known = self.controller(controller) if isinstance(controller, str) else controller
         return Drive(self, target, known, idle=idle, between=between, history=history, before=before)
 
-    # A whole transfer.
+    # Whole transfers.
+
+    def transfer_each(
+        self,
+        sources: Iterable[np.ndarray | LatentActions],
+        targets: Sequence[np.ndarray],
+        *,
+        fps: float | None = None,
+        edit: ActionEdit | None = None,
+        between: int = 0,
+    ) -> Iterator[tuple[int, int, TransferResult]]:
+        """Carry the actions of each source over to each target; those of a source are inferred once.
+
+        Args:
+            sources: see `transfer`; read one by one, so that a generator may read them from files.
+            targets: see `stream`.
+            fps: see `transfer`.
+            edit: see `stream`.
+            between: see `stream`.
+
+        Yields:
+            Which source and which target, from 0, and the result; all of one source before the next.
+
+        Raises:
+            LamdemoError: see `infer` and `stream`.
+        """
+        for i, source in enumerate(sources):
+            actions = source if isinstance(source, LatentActions) else self.infer(source, fps)
+            watched = None if isinstance(source, LatentActions) else source
+            for j, target in enumerate(targets):
+                yield i, j, self._whole(actions, watched, target, edit or ActionEdit(), between)
 
     def transfer(
         self,
@@ -338,10 +368,15 @@ class TransferPipeline(Inference):
             LamdemoError: see `infer` and `stream`.
         """
         if isinstance(source, LatentActions):
-            actions = source
-        else:
-            actions = self.infer(source, fps, temperature=temperature, seed=seed)
+            return self._whole(source, None, target, edit or ActionEdit(), between)
+        actions = self.infer(source, fps, temperature=temperature, seed=seed)
+        return self._whole(actions, source, target, edit or ActionEdit(), between)
+
+    def _whole(
+        self, actions: LatentActions, watched: np.ndarray | None, target: np.ndarray, edit: ActionEdit, between: int
+    ) -> TransferResult:
+        """A transfer of actions, judged where the frames that they were inferred from are known."""
         steps = list(self.stream(actions, target, edit=edit, between=between))
-        applied = (edit or ActionEdit()).apply(actions)
-        verdict = None if isinstance(source, LatentActions) else self.judge(source, steps, applied)
+        applied = edit.apply(actions)
+        verdict = None if watched is None else self.judge(watched, steps, applied)
         return collect(steps, applied, self.out_of_distribution(actions), verdict)

@@ -32,6 +32,7 @@ from lamdemo.cli.plan import plan
 from lamdemo.cli.prior import prior
 from lamdemo.cli.push import push
 from lamdemo.cli.report import report
+from lamdemo.cli.space import space
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
 from lamdemo.cli.verdict import verdict
@@ -70,6 +71,7 @@ for command, name in (
     (atlas, "atlas"),
     (page, "app"),
     (push, "push"),
+    (space, "space"),
 ):
     cli.command(name)(command)
 cli.add_typer(episodes)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lamdemo.cli.common import Checkpoint, Device, loaded, some_text
-from lamdemo.core.devices import AUTO, best_device
+from lamdemo.core.devices import AUTO, best_device, make_ready
 from lamdemo.core.errors import LamdemoError
 
 
@@ -40,11 +40,14 @@ def page(
         raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[app]'.")
     from lamdemo.ui import LOOPBACK, serve
 
+    make_ready()
     pipeline = None
     if device != AUTO:
         best_device(device)  # before the page opens on one that is not there
     if checkpoint is not None:
-        pipeline = loaded(checkpoint, device)
+        from lamdemo.ui.models import placed
+
+        pipeline = loaded(checkpoint, device, placed)
     if host is not None and host not in LOOPBACK:
         # Tells the page, too, that its visitors are not at this machine and must not be shown its folders.
         os.environ["LAMDEMO_HOST"] = host

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from lamdemo.core.errors import LamdemoError
@@ -10,6 +12,13 @@ if TYPE_CHECKING:
     import torch
 
 AUTO = "auto"
+
+
+def make_ready() -> None:
+    """Let Hugging Face's ZeroGPU take the place of CUDA, which it must before torch is imported; nothing elsewhere."""
+    if os.environ.get("SPACES_ZERO_GPU"):
+        with contextlib.suppress(ImportError):
+            import spaces  # noqa: F401
 
 
 def best_device(asked: torch.device | str = AUTO) -> str:

@@ -6,7 +6,6 @@ with it, in the background while the page opens.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
@@ -14,7 +13,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from lamdemo.core.devices import AUTO
+from lamdemo.core.devices import AUTO, make_ready
 from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
@@ -70,9 +69,7 @@ def serve(
         # Containers are stopped this way, and only an orderly end removes the temporary files.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     name = f"[{host}]" if family == socket.AF_INET6 and ":" in host else host
-    if os.environ.get("SPACES_ZERO_GPU"):
-        with contextlib.suppress(ImportError):
-            import spaces  # noqa: F401  # before torch, whose CUDA it takes the place of
+    make_ready()
     build_page(pipeline, device).launch(server_name=name, server_port=port, **(launch_options() | options))
 
 

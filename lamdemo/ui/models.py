@@ -52,13 +52,13 @@ def load(name: str, device: str = AUTO) -> TransferPipeline:
 
     name, bundled = hub_id(name), bundled_checkpoints()
     if name in bundled:
-        return _loaded(bundled[name].resolve(), device)
+        return placed(bundled[name].resolve(), device)
     if name == DEFAULT_CHECKPOINT:
-        return _loaded(None, device)
+        return placed(None, device)
     # A visitor must not learn which folders this machine has, and a folder would go before a Hub id.
     if is_public() and (not _HUB_ID.fullmatch(name) or Path(name).exists()):
         raise LamdemoError("This page takes bundled checkpoints and Hub ids such as owner/name, not folders.")
-    pipeline = _loaded(resolve_checkpoint(name, tell=Fetching(name)), device)
+    pipeline = placed(resolve_checkpoint(name, tell=Fetching(name)), device)
     pipeline.name = Path(name).name if Path(name).is_absolute() else name
     return pipeline
 
@@ -87,7 +87,12 @@ class Fetching:
         self._asked.copy().run(notices.tell, words)
 
 
-def _loaded(name: str | Path | None, device: str) -> TransferPipeline:
+def placed(name: str | Path | None, device: str) -> TransferPipeline:
+    """The pipeline of a checkpoint for a page: on ZeroGPU on the CPU, with a GPU lent for its transfers.
+
+    Raises:
+        LamdemoError: see `lamdemo.engine.TransferPipeline.from_pretrained`.
+    """
     from lamdemo.engine import TransferPipeline, zero_gpu
 
     if zero_gpu.is_on():

@@ -27,6 +27,9 @@ def page(
         int | None, typer.Option(min=1, max=65535, metavar="N", help="Port to listen at; 7860 without it.")
     ] = None,
     device: Device = AUTO,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Offer it to assistants too, as tools of an MCP server at /gradio_api/mcp/.")
+    ] = False,
 ) -> None:
     """Open the page on which clips and pictures are tried out, at http://127.0.0.1:7860.
 
@@ -38,6 +41,8 @@ def page(
     """
     if importlib.util.find_spec("gradio") is None:
         raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[app]'.")
+    if mcp and importlib.util.find_spec("mcp") is None:
+        raise LamdemoError("Tools for assistants need the package mcp; install it with: pip install 'lamdemo[app]'.")
     from lamdemo.ui import LOOPBACK, serve
 
     make_ready()
@@ -51,4 +56,4 @@ def page(
     if host is not None and host not in LOOPBACK:
         # Tells the page, too, that its visitors are not at this machine and must not be shown its folders.
         os.environ["LAMDEMO_HOST"] = host
-    serve(pipeline, host=host, port=port, device=device)
+    serve(pipeline, host=host, port=port, device=device, **({"mcp_server": True} if mcp else {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextvars
 import hashlib
 import json
 import os
@@ -20,7 +21,10 @@ import pytest
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import TransferPipeline, resolve_checkpoint, save_latents
+from lamdemo.engine.hub import is_wanted
 from lamdemo.models import checkpoint_hash
+from lamdemo.ui import notices
+from lamdemo.ui.models import Fetching
 from lamdemo.video import read_clip, read_image
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -503,3 +507,36 @@ def test_a_model_that_was_changed_is_saved_as_it_is(tiny_checkpoint: Path, tmp_p
     assert changed.checkpoint != checkpoint_hash(tiny_checkpoint)
     before, after = (next(iter(p.model.world_model.parameters())) for p in (pipeline, changed))
     assert np.allclose(before.detach().numpy(), after.detach().numpy(), atol=1e-2)
+
+
+def test_progress_is_told_while_it_downloads(hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "import json\nfrom lamdemo.engine import resolve_checkpoint\ntold = []\n"
+        "resolve_checkpoint('someone/tiny', tell=lambda done, total: told.append((done, total)))\n"
+        "print(json.dumps(told))"
+    )
+    done = client(tmp_path, hub.address, "-c", code)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    wanted = sum(len(data) for name, data in hub.files["someone/tiny"].items() if is_wanted(name))
+    assert all(total == wanted for _, total in told)
+    # The configuration comes first, by itself, and is not counted again.
+    assert told and told[-1][0] >= wanted - len(hub.files["someone/tiny"]["config.json"])
+
+
+def test_the_page_tells_each_quarter_once_to_whoever_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default="nobody")
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(notices, "tell", lambda words: told.append((asked.get(), words)))
+    asked.set("a visitor")
+    fetching = Fetching("someone/large")
+    # The client's threads know nothing of the page.
+    for done in (0, 10_000_000, 26_000_000, 30_000_000, 99_000_000, 100_000_000):
+        thread = threading.Thread(target=fetching, args=(done, 100_000_000))
+        thread.start()
+        thread.join()
+    assert [words.split(": ")[1] for _, words in told] == ["0 of 100 MB.", "26 of 100 MB.", "99 of 100 MB."]
+    assert {who for who, _ in told} == {"a visitor"}
+    told.clear()
+    Fetching("someone/small")(1, 1_000_000)  # over before it is read
+    assert not told

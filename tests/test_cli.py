@@ -100,6 +100,10 @@ def test_help_answers_without_importing_what_computes() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    # Nor does the package itself, nor an import of its parts that only tell.
+    code = "import sys, lamdemo, lamdemo.ui, lamdemo.cli\nprint({'torch', 'numpy', 'cv2', 'gradio'} & set(sys.modules))"
+    plain = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert plain.stdout == "set()\n", plain
     for words in ("lamdemo transfer walk.mp4 street.jpg --out result", "lamdemo train configs/", "--pairs"):
         assert words in done.stdout
 
@@ -671,10 +675,10 @@ def test_the_page_opens_where_it_is_told_to(
     assert run("app", "--port", 8080, "--checkpoint", tiny_checkpoint).code == 0
     pipeline, where = opened.pop()
     assert pipeline.checkpoint == checkpoint_hash(tiny_checkpoint)
-    assert where == {"host": None, "port": 8080} and not os.environ["LAMDEMO_HOST"]
+    assert where == {"host": None, "port": 8080, "device": "auto"} and not os.environ["LAMDEMO_HOST"]
     # Open to others, the page must know that it is.
     assert run("app", "--host", "0.0.0.0").code == 0
-    assert opened == [(None, {"host": "0.0.0.0", "port": None})]
+    assert opened == [(None, {"host": "0.0.0.0", "port": None, "device": "auto"})]
     assert os.environ["LAMDEMO_HOST"] == "0.0.0.0"
 
 

@@ -1,120 +1,26 @@
-"""Checkpoints from the Hub: huggingface_hub's own client against a small stand-in on this machine."""
+"""Checkpoints from the Hub and to it: huggingface_hub's own client against a small stand-in on this machine."""
 
 from __future__ import annotations
 
-import hashlib
+import contextvars
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_stand_in import SHA, Hub, client, fetch
 
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import TransferPipeline, resolve_checkpoint, save_latents
+from lamdemo.engine.hub import is_wanted
 from lamdemo.models import checkpoint_hash
-
-SHA = "0123456789abcdef0123456789abcdef01234567"
-
-# The client reads its address and its cache from the environment when it is imported: a process of its own.
-CLIENT = """
-import json, sys
-from lamdemo.core.errors import LamdemoError
-from lamdemo.engine import TransferPipeline
-for name in json.loads(sys.argv[1]):
-    try:
-        pipeline = TransferPipeline.from_pretrained(name)
-        print(json.dumps({"name": pipeline.name, "hash": pipeline.checkpoint}))
-    except LamdemoError as error:
-        print(json.dumps({"error": str(error)}))
-"""
-
-
-class Hub:
-    """What the Hub's HTTP says of a few models; ``asked`` are the paths that were asked for."""
-
-    def __init__(self, files: dict[str, dict[str, bytes]]) -> None:
-        self.files, self.asked = files, list[str]()
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                hub.asked.append(self.path)
-                if "someone/cut" in self.path:  # hangs up
-                    self.close_connection = True
-                    return
-                status, headers, body = hub.answer(self.path.partition("?")[0])
-                self.send_response(status)
-                for key, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            do_HEAD = do_GET
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
-        self.thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        def refusal(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
-            return status, {"X-Error-Code": code, "X-Error-Message": code}, b"{}"
-
-        def as_json(data: object) -> tuple[int, dict[str, str], bytes]:
-            return 200, {"Content-Type": "application/json"}, json.dumps(data).encode()
-
-        parts = path.strip("/").split("/")
-        api = parts[:2] == ["api", "models"]
-        owner, name, verb, revision, *rest = parts[2:] if api else parts
-        repo = f"{owner}/{name}"
-        if repo == "someone/gated":
-            return refusal(403, "GatedRepo")
-        if repo == "someone/broken":
-            return 500, {}, b""
-        if repo == "someone/portal":  # what a hotel's network says before one has paid
-            return 200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"
-        if repo not in self.files:
-            # What the Hub says of a missing model to somebody who is not logged in.
-            return refusal(401, "RepoNotFound")
-        if revision not in ("main", "v1", SHA):
-            return refusal(404, "RevisionNotFound")
-        files = self.files[repo]
-        if api and verb == "revision":
-            return as_json({"id": repo, "sha": SHA, "siblings": [{"rfilename": f} for f in files]})
-        if api and verb == "tree":
-            return as_json(
-                [
-                    {"type": "file", "path": f, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
-                    for f, d in files.items()
-                ]
-            )
-        data = files.get("/".join(rest))
-        if verb != "resolve" or data is None:
-            return refusal(404, "EntryNotFound")
-        return 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": SHA}, data
+from lamdemo.ui import notices
+from lamdemo.ui.models import Fetching
+from lamdemo.video import read_clip, read_image
 
 
 @pytest.fixture
@@ -126,35 +32,6 @@ def hub(tiny_checkpoint: Path) -> Iterator[Hub]:
     yield hub
     if hub.thread.is_alive():
         hub.stop()
-
-
-def fetch(names: list[str | None], address: str, home: Path, **environment: str) -> list[dict[str, str]]:
-    """What a new process that knows the Hub at ``address`` gets for some ids."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
-    done = subprocess.run(
-        [sys.executable, "-c", CLIENT, json.dumps(names)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=Path(__file__).parents[1],
-        env={
-            **kept,
-            "HF_ENDPOINT": address,
-            "HF_HOME": str(home),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-            **environment,
-        },
-    )
-    assert done.returncode == 0, done.stderr
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    for answer in answers:
-        if "error" in answer:
-            sentence = answer["error"]
-            assert "\n" not in sentence and len(sentence) < 200 and sentence.endswith(".")
-            assert str(home) not in sentence and address not in sentence
-    return answers
 
 
 def test_models_come_from_the_hub_once_and_from_this_machine_after(
@@ -249,3 +126,168 @@ def test_without_a_bundled_checkpoint_the_default_says_what_to_do(
     monkeypatch.setenv("LAMDEMO_CHECKPOINTS", str(tmp_path))
     with pytest.raises(LamdemoError, match="--checkpoint"):
         resolve_checkpoint()
+
+
+def test_a_busy_hub_and_a_token_that_does_not_do_are_told(hub: Hub, tmp_path: Path) -> None:
+    busy, token = fetch(["someone/busy", "someone/token"], hub.address, tmp_path, HF_TOKEN="old")
+    assert "too many requests" in busy["error"] and "minutes" in busy["error"]
+    assert "token" in token["error"] and "hf auth login" in token["error"]
+
+
+def test_nothing_is_fetched_of_what_is_too_large_or_of_no_known_size(hub: Hub, tmp_path: Path) -> None:
+    hub.said["model.safetensors"] = 5 << 30
+    (large,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "5.0 GB" in large["error"] and "at most 4" in large["error"] and "LAMDEMO_MOST_GB" in large["error"]
+    hub.said = {"config.json": 5 << 20}
+    (long,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "config.json" in long["error"] and "too much" in long["error"]
+    hub.said = {"model.safetensors": None}  # type: ignore[dict-item]
+    (unknown,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "how large" in unknown["error"]
+    assert not any("/resolve/" in path for path in hub.asked)
+    hub.said = {"model.safetensors": 5 << 30}
+    fetch(["someone/tiny"], hub.address, tmp_path, LAMDEMO_MOST_GB="6")
+    assert any("/resolve/" in path for path in hub.asked)
+
+
+def test_a_newer_format_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    told = json.loads(hub.files["someone/tiny"]["config.json"])
+    hub.files["someone/tiny"]["config.json"] = json.dumps({**told, "format": "lamdemo/2", "needs": "0.4.0"}).encode()
+    (answer,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "lamdemo/2" in answer["error"] and "needs lamdemo 0.4.0 or newer" in answer["error"]
+    assert not any(path.endswith(".safetensors") for path in hub.asked)
+
+
+def test_a_folder_of_a_newer_format_is_refused_too(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    told = json.loads((mine / "config.json").read_text(encoding="utf-8"))
+    (mine / "config.json").write_text(json.dumps({**told, "format": "lamdemo/9", "needs": None}), encoding="utf-8")
+    with pytest.raises(LamdemoError, match="needs a newer lamdemo"):
+        TransferPipeline.from_pretrained(mine)
+
+
+def test_a_download_goes_on_after_a_cut_a_wait_and_a_move(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    hub.faults["model.safetensors"] = ["cut", "slow", "503"]
+    hub.faults["config.json"] = ["moved"]
+    failed, then = fetch(["someone/tiny"] * 2, hub.address, tmp_path, HF_HUB_DOWNLOAD_TIMEOUT="1")
+    # The client waits for what is cut and slow; a Hub that answers with a fault is left alone until it is asked again.
+    assert "503" in failed["error"]
+    assert then == {"name": "someone/tiny", "hash": checkpoint_hash(tiny_checkpoint)}
+    assert hub.faults == {"model.safetensors": [], "config.json": []}  # each did happen
+
+
+def test_weights_that_are_not_what_the_hub_says_are_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.faults["model.safetensors"] = ["other"]
+    (answer,) = fetch(["someone/tiny"], hub.address, tmp_path)
+    assert "model.safetensors" in answer["error"] and "--force-download" in answer["error"]
+
+
+PUSHER = """
+import sys
+from lamdemo.engine import TransferPipeline
+pipeline = TransferPipeline.from_pretrained(sys.argv[1])
+print(pipeline.push_to_hub("me/mine", license="cc-by-nc-4.0", datasets=["me/clips"], token="mine"))
+"""
+
+
+def test_what_is_pushed_is_loaded_elsewhere_with_the_same_hash(
+    hub: Hub, tiny_checkpoint: Path, tmp_path: Path, small_clip: Path, photo: Path
+) -> None:
+    mine = shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    save_latents(mine, np.random.default_rng(0).normal(size=(50, 16)))
+    (mine / "notes.txt").write_text("not for others", encoding="utf-8")
+    done = client(tmp_path / "one", hub.address, "-c", PUSHER, str(mine))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{hub.address}/me/mine/commit/{SHA}"
+    files = hub.files["me/mine"]
+    assert set(files) == {"config.json", "model.safetensors", "latents.safetensors", "README.md"}
+    assert len(hub.uploaded) == 2 and "lamdemo" in hub.heads[0]["summary"]
+    card = files["README.md"].decode()
+    assert card.startswith("---\n") and 'from_pretrained("me/mine")' in card
+    for line in ("license: cc-by-nc-4.0", "library_name: lamdemo", "pipeline_tag: video-to-video", "- me/clips"):
+        assert line in card.split("\n---\n")[0], card
+
+    (answer,) = fetch(["me/mine"], hub.address, tmp_path / "two")
+    assert answer == {"name": "me/mine", "hash": checkpoint_hash(mine)}
+    (elsewhere,) = (p.parent for p in (tmp_path / "two").rglob("config.json"))
+    clip, picture = read_clip(small_clip, fps=4).frames, read_image(photo)
+    here, there = (TransferPipeline.from_pretrained(p).transfer(clip, picture).frames for p in (mine, elsewhere))
+    assert np.array_equal(here, there)
+
+
+def test_pushing_is_refused_in_one_sentence(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    def refusal(repo: str, address: str = hub.address, **environment: str) -> str:
+        done = client(tmp_path, address, "-m", "lamdemo", "push", str(tiny_checkpoint), repo, **environment)
+        assert done.returncode == 2 and done.stdout == "", done
+        *_, sentence = done.stderr.strip().splitlines()
+        assert str(tmp_path) not in sentence and "Traceback" not in done.stderr
+        return sentence
+
+    assert "hf auth login" in refusal("me/mine")
+    assert "hf auth login" in refusal("me/mine", HF_TOKEN="another")
+    assert "may not write" in refusal("other/model", HF_TOKEN="mine")
+    assert "owner/name" in refusal("a/b/c", HF_TOKEN="mine")
+    assert "try again later" in refusal("me/mine", "http://127.0.0.1:9", HF_TOKEN="mine")
+    assert not hub.heads
+
+
+def test_a_bundled_card_keeps_its_words_and_gets_what_its_head_lacks(tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    done = client(tmp_path, "", "-m", "lamdemo", "push", DEFAULT_CHECKPOINT, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0 and done.stderr == "", done
+    (tmp_path / "out" / "README.md").read_text(encoding="utf-8").index("## Limits")
+    head = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert head.license == "cc-by-nc-4.0" and head.library_name == "lamdemo" and "world-model" in head.tags
+    values = {r.metric_name: r.metric_value for r in head.eval_results}
+    report = Path(__file__).parents[1] / "reports" / DEFAULT_CHECKPOINT / "secondhand.json"
+    if report.is_file():
+        wanted = json.loads(report.read_text(encoding="utf-8"))
+        if wanted["checkpoint"]["sha256"] == checkpoint_hash(tmp_path / "out"):
+            motion = round(wanted["results"]["headline"]["motion"]["value"], 3)
+            assert values["Motion error over that of a still picture (lower is better)"] == motion
+    assert checkpoint_hash(tmp_path / "out") == TransferPipeline.from_pretrained().checkpoint
+
+
+def test_a_model_that_was_changed_is_saved_as_it_is(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    pipeline = TransferPipeline.from_pretrained(tiny_checkpoint)
+    same = pipeline.save_pretrained(tmp_path / "same")
+    assert checkpoint_hash(same) == checkpoint_hash(tiny_checkpoint)
+    next(iter(pipeline.model.world_model.parameters())).data += 1
+    changed = TransferPipeline.from_pretrained(pipeline.save_pretrained(tmp_path / "changed"))
+    assert changed.checkpoint != checkpoint_hash(tiny_checkpoint)
+    before, after = (next(iter(p.model.world_model.parameters())) for p in (pipeline, changed))
+    assert np.allclose(before.detach().numpy(), after.detach().numpy(), atol=1e-2)
+
+
+def test_progress_is_told_while_it_downloads(hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "import json\nfrom lamdemo.engine import resolve_checkpoint\ntold = []\n"
+        "resolve_checkpoint('someone/tiny', tell=lambda done, total: told.append((done, total)))\n"
+        "print(json.dumps(told))"
+    )
+    done = client(tmp_path, hub.address, "-c", code)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    wanted = sum(len(data) for name, data in hub.files["someone/tiny"].items() if is_wanted(name))
+    assert all(total == wanted for _, total in told)
+    # The configuration comes first, by itself, and is not counted again.
+    assert told and told[-1][0] >= wanted - len(hub.files["someone/tiny"]["config.json"])
+
+
+def test_the_page_tells_each_quarter_once_to_whoever_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default="nobody")
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(notices, "tell", lambda words: told.append((asked.get(), words)))
+    asked.set("a visitor")
+    fetching = Fetching("someone/large")
+    # The client's threads know nothing of the page.
+    for done in (0, 10_000_000, 26_000_000, 30_000_000, 99_000_000, 100_000_000):
+        thread = threading.Thread(target=fetching, args=(done, 100_000_000))
+        thread.start()
+        thread.join()
+    assert [words.split(": ")[1] for _, words in told] == ["0 of 100 MB.", "26 of 100 MB.", "99 of 100 MB."]
+    assert {who for who, _ in told} == {"a visitor"}
+    told.clear()
+    Fetching("someone/small")(1, 1_000_000)  # over before it is read
+    assert not told

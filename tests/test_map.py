@@ -7,7 +7,6 @@ import html
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from atlas_files import synthetic_atlas
 from pages import ROOT, WAIT, chromiums, running
 
+from lamdemo.core.config import toml_in
 from lamdemo.latent_space.atlas import Atlas, Recording
 from lamdemo.ui.map import (
     MAP_CSS,
@@ -116,7 +116,7 @@ def test_an_overlay_survives_any_name() -> None:
 
 
 def test_the_package_takes_its_script_along() -> None:
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["lamdemo"]
+    told = toml_in(ROOT / "pyproject.toml")["tool"]["setuptools"]["package-data"]["lamdemo"]
     package = ROOT / "lamdemo"
     matched = [{p for p in package.glob(pattern) if p.is_file()} for pattern in told]
     assert all(matched)  # no pattern is left over

@@ -14,7 +14,8 @@ import pytest
 
 import lamdemo.ui
 from lamdemo.cli import main
-from lamdemo.cli.common import appearing_whole, checked_device, checked_place, some_path
+from lamdemo.cli.common import appearing_whole, checked_place, some_path
+from lamdemo.core.devices import best_device
 from lamdemo.core.errors import LamdemoError, as_text, shown_name
 from lamdemo.core.files import write_safely
 from lamdemo.data.episodes import open_episodes
@@ -206,9 +207,9 @@ def test_an_ffmpeg_that_does_not_do_is_blamed_and_not_the_file(
 
 
 def test_devices_that_torch_knows_and_this_machine_lacks():
-    assert checked_device("cpu") == "cpu"
+    assert best_device("cpu") == "cpu"
     for name in ("meta", "xla", "nonsense", "cuda:99"):
-        assert name in refusal(checked_device, name)
+        assert name in refusal(best_device, name)
 
 
 # ---- Starting the page
@@ -223,7 +224,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
         def launch(self, **options: object) -> None:
             told.append(options)
 
-    monkeypatch.setattr(lamdemo.ui, "build_page", lambda pipeline: Blocks())
+    monkeypatch.setattr(lamdemo.ui, "build_page", lambda pipeline, device: Blocks())
     monkeypatch.setattr(lamdemo.ui, "launch_options", dict)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     for name in ("LAMDEMO_HOST", "SPACE_ID", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "no_proxy", "NO_PROXY"):

@@ -30,7 +30,9 @@ from lamdemo.cli.look import look
 from lamdemo.cli.page import page
 from lamdemo.cli.plan import plan
 from lamdemo.cli.prior import prior
+from lamdemo.cli.push import push
 from lamdemo.cli.report import report
+from lamdemo.cli.space import space
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
 from lamdemo.cli.verdict import verdict
@@ -68,6 +70,8 @@ for command, name in (
     (prior, "prior"),
     (atlas, "atlas"),
     (page, "app"),
+    (push, "push"),
+    (space, "space"),
 ):
     cli.command(name)(command)
 cli.add_typer(episodes)
@@ -105,6 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _be_quiet()
     _be_printable()
+    # Both are read when torch is imported. What Apple's GPUs cannot compute, the CPU does. And threads that wait do not
+    # spin: beside other work on two cores a transfer took 17 seconds so, and 135 with threads that do.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     raise SystemExit(_run(arguments))
 
 

@@ -17,6 +17,7 @@ from lamdemo.cli.common import (
     remove_if_empty,
     some_path,
 )
+from lamdemo.core.devices import AUTO
 
 
 def atlas(
@@ -43,7 +44,7 @@ def atlas(
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the scenes and the UMAP maps.")] = 0,
     photos: Photos = None,
     again: Annotated[bool, typer.Option("--again", help="Begin anew, and replace an atlas that is there.")] = False,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Make an atlas: a map of the actions in many clips, to look at and to play.

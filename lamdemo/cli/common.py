@@ -8,7 +8,7 @@ import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ Checkpoint = Annotated[
         "The bundled one without it.",
     ),
 ]
-Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto (the best there is), cpu, cuda, cuda:1, mps, ...")]
 Things = Annotated[
     list[Path] | None,
     typer.Option(
@@ -147,8 +147,15 @@ Temperature = Annotated[
 ]
 
 
-def loaded(checkpoint: str | Path | None, device: str) -> TransferPipeline:
+def loaded(
+    checkpoint: str | Path | None, device: str, load: Callable[[Path, str], TransferPipeline] | None = None
+) -> TransferPipeline:
     """The pipeline of a checkpoint, with a warning where its training has only begun.
+
+    Args:
+        checkpoint: a folder, a bundled name or an id on the Hub; the bundled default without it.
+        device: to compute on.
+        load: makes the pipeline, given its folder and the device; `TransferPipeline.from_pretrained` by default.
 
     Raises:
         LamdemoError: there is no such checkpoint or device, or the checkpoint is damaged.
@@ -158,27 +165,14 @@ def loaded(checkpoint: str | Path | None, device: str) -> TransferPipeline:
     from lamdemo.models.checkpoint import read_config
 
     folder = resolve_checkpoint(checkpoint)
-    pipeline = TransferPipeline.from_pretrained(folder, device=checked_device(device))
+    if load is not None:
+        pipeline = load(folder, device)
+    else:
+        pipeline = TransferPipeline.from_pretrained(folder, device=device)
     pipeline.name = str(checkpoint) if checkpoint is not None and not Path(checkpoint).is_absolute() else folder.name
     if words := hardly_trained(read_config(folder)[1]):
         typer.echo(f"lamdemo: {words}", err=True)
     return pipeline
-
-
-def checked_device(name: str) -> str:
-    """The device's name, if this machine has it.
-
-    Raises:
-        LamdemoError: it has not.
-    """
-    import torch
-
-    try:
-        # And back: there are devices that torch knows and that hold no numbers.
-        torch.zeros((), device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise LamdemoError(f"There is no device {name!r} here; leave out --device to use the CPU.") from error
-    return name
 
 
 def checked_place(out: Path, *, folder: bool) -> None:
@@ -207,8 +201,8 @@ def checked_place(out: Path, *, folder: bool) -> None:
 def appearing_whole(out: Path) -> Iterator[Path]:
     """A folder to write results to, which are moved to ``out`` once all are there, or removed on any error.
 
-    Files of the same names in ``out`` are replaced, others stay. Folders above ``out`` are made. The folder is in
-    ``out``, the one place that is known to be writable and on the disk that the results belong to.
+    Files and folders of the same names in ``out`` are replaced, others stay. Folders above ``out`` are made. The folder
+    is in ``out``, the one place that is known to be writable and on the disk that the results belong to.
     """
     made = missing_folders(out)
     temporary = out / f".{secrets.token_hex(8)}.part"
@@ -220,6 +214,8 @@ def appearing_whole(out: Path) -> Iterator[Path]:
             if (out / file.name).is_symlink():
                 shutil.copyfile(file, out / file.name)  # what a link leads to is replaced, and the link stays
             else:
+                if file.is_dir():
+                    shutil.rmtree(out / file.name, ignore_errors=True)
                 os.replace(file, out / file.name)
         done = True
     except OSError as error:

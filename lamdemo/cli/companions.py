@@ -12,12 +12,12 @@ from lamdemo.cli.common import (
     Device,
     StopAfter,
     Threads,
-    checked_device,
     checked_place,
     command_line,
     some_path,
     some_text,
 )
+from lamdemo.core.devices import AUTO, best_device
 
 if TYPE_CHECKING:
     from lamdemo.companions.steps import State
@@ -81,7 +81,7 @@ def companions(
     ] = False,
     out: Out = None,
     stop_after: StopAfter = None,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Remake all that a checkpoint brings, in the order of need: what is stale or missing, and nothing else.
@@ -110,7 +110,7 @@ def companions(
         out,
         Sources(videos, split, tuple(episodes or ()), pairs, second_hand, calibration),
         command=command_line(ctx.obj or []),
-        device=checked_device(device),
+        device=best_device(device),
         say=typer.echo,
     )
     made = companions_of(target)

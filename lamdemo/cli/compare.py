@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lamdemo.cli.carrying import about, aim, watched
 from lamdemo.cli.common import (
     Device,
     NoiseSeed,
@@ -19,12 +20,12 @@ from lamdemo.cli.common import (
     TargetTime,
     Temperature,
     appearing_whole,
-    checked_device,
     checked_place,
     some_path,
     some_text,
 )
-from lamdemo.cli.transfer import Target, about, aim, watched
+from lamdemo.cli.transfer import Target
+from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError, as_text
 
 Checkpoints = Annotated[
@@ -60,7 +61,7 @@ def compare(
         int,
         typer.Option(min=0, max=8, metavar="K", help="Frames to add between two steps."),
     ] = 2,
-    device: Device = "cpu",
+    device: Device = AUTO,
 ) -> None:
     """Carry one action over to one picture with several checkpoints, and measure each result alike.
 
@@ -90,7 +91,7 @@ def compare(
     begun = time.monotonic()
     checked_place(out, folder=True)
     names = check_names(checkpoint)
-    device = checked_device(device)
+    device = best_device(device)
     edit = ActionEdit(strength, reverse, repeat)
     if source.suffix.lower() == ".npz":
         raise LamdemoError(f"{source.name} holds the latent actions of one checkpoint; compare them on a clip.")

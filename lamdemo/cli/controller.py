@@ -12,12 +12,12 @@ from lamdemo.cli.common import (
     Device,
     StopAfter,
     Threads,
-    checked_device,
     checked_place,
     remove_if_empty,
     some_path,
     some_text,
 )
+from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def train_controller(
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of episodes in each.")] = 64,
     stop_after: StopAfter = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Train a controller: known actions, such as steering, become latent ones by what is in view.
@@ -121,7 +121,7 @@ def train_controller(
     if not len(found):
         raise LamdemoError("The split leaves no episode to learn from; name fewer of them in it.")
     folder = resolve_checkpoint(checkpoint)
-    pipeline = TransferPipeline.from_pretrained(folder, device=checked_device(device))
+    pipeline = TransferPipeline.from_pretrained(folder, device=best_device(device))
     config = ControllerConfig(
         found.spec.width,
         kind="actions" if ablation else "state",

@@ -11,7 +11,6 @@ import typer
 from lamdemo.cli.common import (
     Device,
     appearing_whole,
-    checked_device,
     checked_place,
     command_line,
     loaded,
@@ -19,6 +18,7 @@ from lamdemo.cli.common import (
     some_path,
     some_text,
 )
+from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def evaluate(
             parser=some_path, metavar="DIR", help="Of the suite control: folder of controllers that see no state."
         ),
     ] = None,
-    device: Device = "cpu",
+    device: Device = AUTO,
 ) -> None:
     """Measure how good checkpoints are, beside what needs no model.
 
@@ -201,7 +201,7 @@ def _evaluate_all(
     from lamdemo import DEFAULT_CHECKPOINT
     from lamdemo.evaluation import load_checkpoints
 
-    pipelines = load_checkpoints(checkpoints or [DEFAULT_CHECKPOINT], checked_device(device))
+    pipelines = load_checkpoints(checkpoints or [DEFAULT_CHECKPOINT], best_device(device))
     made = [p for p in (out, *out.absolute().parents) if not p.exists()]
     try:
         judge(pipelines, command=command_line(ctx.obj or []), say=lambda words: typer.echo(words, err=True))

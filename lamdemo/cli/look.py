@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lamdemo.cli.common import Checkpoint, Device, Threads, checked_place, loaded, some_path
+from lamdemo.core.devices import AUTO
 
 
 def look(
@@ -19,7 +20,7 @@ def look(
             parser=some_path, metavar="FILE", help="JSON list of clip, start and photo; examples/look.json without it."
         ),
     ] = None,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Look by eye: a sheet of the same clips of people and animals, on the same pictures, under each checkpoint.

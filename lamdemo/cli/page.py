@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lamdemo.cli.common import Checkpoint, some_text
+from lamdemo.cli.common import Checkpoint, Device, loaded, some_text
+from lamdemo.core.devices import AUTO, best_device, make_ready
 from lamdemo.core.errors import LamdemoError
 
 
@@ -25,6 +26,10 @@ def page(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, metavar="N", help="Port to listen at; 7860 without it.")
     ] = None,
+    device: Device = AUTO,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Offer it to assistants too, as tools of an MCP server at /gradio_api/mcp/.")
+    ] = False,
 ) -> None:
     """Open the page on which clips and pictures are tried out, at http://127.0.0.1:7860.
 
@@ -35,15 +40,20 @@ def page(
     [cyan]lamdemo app --checkpoint runs/first/checkpoint[/]
     """
     if importlib.util.find_spec("gradio") is None:
-        raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[ui]'.")
+        raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[app]'.")
+    if mcp and importlib.util.find_spec("mcp") is None:
+        raise LamdemoError("Tools for assistants need the package mcp; install it with: pip install 'lamdemo[app]'.")
     from lamdemo.ui import LOOPBACK, serve
 
+    make_ready()
     pipeline = None
+    if device != AUTO:
+        best_device(device)  # before the page opens on one that is not there
     if checkpoint is not None:
-        from lamdemo.engine import TransferPipeline
+        from lamdemo.ui.models import placed
 
-        pipeline = TransferPipeline.from_pretrained(checkpoint)
+        pipeline = loaded(checkpoint, device, placed)
     if host is not None and host not in LOOPBACK:
         # Tells the page, too, that its visitors are not at this machine and must not be shown its folders.
         os.environ["LAMDEMO_HOST"] = host
-    serve(pipeline, host=host, port=port)
+    serve(pipeline, host=host, port=port, device=device, **({"mcp_server": True} if mcp else {}))

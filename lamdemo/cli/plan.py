@@ -17,6 +17,7 @@ from lamdemo.cli.common import (
     some_path,
     some_text,
 )
+from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
 
 
@@ -62,7 +63,7 @@ def plan(
         typer.Option(parser=some_path, metavar="DIR", help="Folder of the twin; the checkpoint's own without it."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of plans; the same seed gives the same plans.")] = 0,
-    device: Device = "cpu",
+    device: Device = AUTO,
 ) -> None:
     """Plan from pictures to pictures, and measure how near the plans come.
 

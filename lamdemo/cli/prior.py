@@ -13,13 +13,13 @@ from lamdemo.cli.common import (
     HeldOut,
     StopAfter,
     Threads,
-    checked_device,
     checked_place,
     command_line,
     remove_if_empty,
     some_path,
     some_text,
 )
+from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError
 
 
@@ -61,7 +61,7 @@ def prior(
     ] = None,
     stop_after: StopAfter = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Train a prior of latent actions, which says what could happen next in a picture, or judge one.
@@ -88,7 +88,7 @@ def prior(
     folders = {Path(folder).name: folder for folder in (resolve_checkpoint(one) for one in checkpoints)}
     if len(folders) < len(checkpoints):
         raise LamdemoError("Two checkpoints have the same name; give each its own.")
-    place = checked_device(device)
+    place = best_device(device)
     pipelines = {name: TransferPipeline.from_pretrained(folder, device=place) for name, folder in folders.items()}
     made = [folder for folder in (out / "cache", out, *out.absolute().parents) if not folder.exists()]
     try:

@@ -14,12 +14,12 @@ from lamdemo.cli.common import (
     HeldOut,
     Things,
     Threads,
-    checked_device,
     checked_place,
     command_line,
     remove_if_empty,
     some_path,
 )
+from lamdemo.core.devices import AUTO, best_device
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
     things: Things = None,
     backgrounds: Backgrounds = None,
     cache: Cache = None,
-    device: Device = "cpu",
+    device: Device = AUTO,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where a run in OUT stopped.")] = False,
     start_from: Annotated[
         str | None,
@@ -77,7 +77,7 @@ def train(
             split=parts,
             sources=SceneSources(tuple(things or ()), tuple(backgrounds or ())),
             cache=cache,
-            device=checked_device(device),
+            device=best_device(device),
             resume=resume,
             start_from=resolve_checkpoint(start_from) if start_from else None,
             stop_after=stop_after,
@@ -107,7 +107,7 @@ def family(
     things: Things = None,
     backgrounds: Backgrounds = None,
     cache: Cache = None,
-    device: Device = "cpu",
+    device: Device = AUTO,
     start_from: StartFrom = None,
     stop_after: Annotated[
         float | None, typer.Option(min=0, metavar="MIN", help="Stop training after so many minutes; call again.")
@@ -147,7 +147,7 @@ def family(
             split=parts,
             sources=SceneSources(tuple(things or ()), tuple(backgrounds or ())),
             cache=cache,
-            device=checked_device(device),
+            device=best_device(device),
             start_from=resolve_checkpoint(start_from) if start_from else None,
             stop_after=stop_after,
         )
@@ -166,7 +166,7 @@ def family(
     # A pack holds what was trained on, which is no judge.
     judged = None if is_pack(videos) or split is None else videos
     run_suite(
-        load_checkpoints([str(folder) for folder in done], checked_device(device)),
+        load_checkpoints([str(folder) for folder in done], best_device(device)),
         out / "reports",
         SuiteConfig(videos=judged, split=split, max_clips=max_clips),
         command=command_line(ctx.obj or []),

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lamdemo.cli.common import Device, Threads, checked_device, checked_place, command_line, some_path, some_text
+from lamdemo.cli.common import Device, Threads, checked_place, command_line, some_path, some_text
+from lamdemo.core.devices import AUTO, best_device
 
 
 def verdict(
@@ -27,7 +28,7 @@ def verdict(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the folds of cross-validation.")] = 0,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Fit the rule that tells how much a result can be trusted, on cases whose truth is known.
@@ -52,7 +53,7 @@ def verdict(
         torch.set_num_threads(threads)
     folder = resolve_checkpoint(checkpoint)
     forget_foreign_rule(folder)
-    pipeline = TransferPipeline.from_pretrained(folder, device=checked_device(device))
+    pipeline = TransferPipeline.from_pretrained(folder, device=best_device(device))
     pipeline.name = folder.resolve().name
     command = command_line(ctx.obj or [])
     figures = write_verdict(pipeline, pairs, out, test=test, seed=seed, command=command)

@@ -13,12 +13,12 @@ from lamdemo.cli.common import (
     HeldOut,
     StopAfter,
     Threads,
-    checked_device,
     checked_place,
     remove_if_empty,
     some_path,
     some_text,
 )
+from lamdemo.core.devices import AUTO, best_device
 
 if TYPE_CHECKING:
     from lamdemo.companions.making import Work
@@ -57,7 +57,7 @@ def train_twin(
     ] = True,
     stop_after: StopAfter = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Train a checkpoint's twin: the same world model, told what was commanded in the place of latent actions.
@@ -99,7 +99,7 @@ def train_draft(
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of training.")] = 1500,
     stop_after: StopAfter = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
-    device: Device = "cpu",
+    device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
     """Distil a checkpoint's world model into a small one, with which planners try thousands of actions.
@@ -141,5 +141,5 @@ def _work(
     if threads is not None:
         torch.set_num_threads(threads)
     folder = resolve_checkpoint(checkpoint)
-    pipeline = TransferPipeline.from_pretrained(folder, device=checked_device(device))
+    pipeline = TransferPipeline.from_pretrained(folder, device=best_device(device))
     return Work(pipeline, folder, out, install, cache, stop_after, typer.echo)

@@ -141,7 +141,7 @@ def _control(target: Target, out: Path, path: Path, needs: tuple[str, ...]) -> S
         missing = simulators.available()
         embodiments = [embodiment for embodiment in target.embodiments if embodiment.simulator]
         if (simulator := next((b.name for b in embodiments if missing.get(b.name)), "")) != "":
-            return f"the simulator {simulator} is not there (`pip install lamdemo[simulators]`)"
+            return f"the simulator {simulator} is not there (`pip install lamdemo[sim]`)"
         if root is None and len(embodiments) < len(target.embodiments):
             return "it needs --episodes DIR#PART, the held-out recordings of which it is judged on"
         return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tomllib
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lamdemo.core.errors import LamdemoError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # the same under another name
+    import tomli as tomllib
 
 C = TypeVar("C")
 
@@ -34,6 +39,16 @@ def config_from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
     return cls(**values)
 
 
+def toml_in(path: Path) -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no TOML.
+    """
+    return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+
+
 def read_toml(cls: type[C], path: str | Path, what: str) -> C:
     """Read a configuration from a TOML file; what it does not say has its default.
 
@@ -47,7 +62,7 @@ def read_toml(cls: type[C], path: str | Path, what: str) -> C:
     """
     path = Path(path)
     try:
-        return config_from_dict(cls, tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return config_from_dict(cls, toml_in(path))
     except OSError as error:
         raise LamdemoError(f"{what} {path.name} cannot be read; give an existing TOML file.") from error
     except (ValueError, ArithmeticError) as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import fnmatch
 import hashlib
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from lamdemo.core.config import toml_in
 from lamdemo.core.errors import LamdemoError
 
 Part = Literal["train", "validation", "test"]
@@ -40,7 +40,7 @@ class Split:
         """
         path = Path(path)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            data = toml_in(path)
             return cls(tuple(map(str, data["validation"])), tuple(map(str, data["test"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LamdemoError(

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
+from lamdemo.core.places import shipped
 from lamdemo.video import find_videos, probe, read_clip, read_image
 
 
@@ -231,7 +232,7 @@ def bundled_photographs() -> Path:
     Raises:
         LamdemoError: it is missing.
     """
-    folder = Path(__file__).resolve().parents[2] / "examples" / "photos"
+    folder = shipped("examples") / "photos"
     if not folder.is_dir():
         raise LamdemoError("The bundled photographs are missing; give a folder of photographs of your own.")
     return folder

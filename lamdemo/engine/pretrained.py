@@ -13,24 +13,10 @@ from typing import Any
 
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.errors import LamdemoError
-from lamdemo.engine.out_of_distribution import LATENTS_NAME
-from lamdemo.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
+from lamdemo.core.places import shipped
+from lamdemo.engine.hub import Tell, check_format, download
+from lamdemo.models.checkpoint import CONFIG_NAME, read_config
 
-# What a checkpoint may bring beside its weights, as patterns: an atlas, a learned prior, controllers of known actions,
-# the small world model that plans are searched with, the world model that was trained on labels.
-EXTRAS = (
-    "atlas.safetensors",
-    "prior.json",
-    "prior.safetensors",
-    "controllers/*.json",
-    "controllers/*.safetensors",
-    "draft.json",
-    "draft.safetensors",
-    "twin.json",
-    "twin.safetensors",
-    "twin-draft.json",
-    "twin-draft.safetensors",
-)
 HARDLY = 300  # steps of training, by which a model that began with random weights has learned next to nothing
 # What people paste: the address of a model's page, or of a revision of it, and the prefix of other tools.
 _HUB_ADDRESS = re.compile(
@@ -41,9 +27,9 @@ _HUB_ID = re.compile(r"^([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?$")
 
 
 def bundled_folder() -> Path:
-    """The folder of bundled checkpoints: ``checkpoints/`` beside the package, or ``LAMDEMO_CHECKPOINTS``."""
+    """The folder of checkpoints that come with lamdemo, or ``LAMDEMO_CHECKPOINTS``."""
     override = os.environ.get("LAMDEMO_CHECKPOINTS")
-    return Path(override) if override else Path(__file__).resolve().parents[2] / "checkpoints"
+    return Path(override) if override else shipped("checkpoints")
 
 
 def bundled_checkpoints() -> dict[str, Path]:
@@ -115,15 +101,19 @@ def capacity(family: str, dial: float) -> str:
     return f"{dial:,.0f} codes" if family == "discrete" else f"{'β' if family == 'noisy' else 'λ'} {dial:g}"
 
 
-def resolve_checkpoint(path_or_id: str | Path | None = None, *, cache_dir: str | Path | None = None) -> Path:
+def resolve_checkpoint(
+    path_or_id: str | Path | None = None, *, cache_dir: str | Path | None = None, tell: Tell | None = None
+) -> Path:
     """The folder of a checkpoint, downloaded if need be.
 
     Args:
         path_or_id: a folder, a bundled name, or ``owner/name[@revision]``; the bundled default without it.
         cache_dir: where downloads are kept.
+        tell: progress of a download; see `lamdemo.engine.hub.download`.
 
     Raises:
-        LamdemoError: there is no such checkpoint, or it cannot be fetched and was not fetched before.
+        LamdemoError: there is no such checkpoint, it cannot be fetched and was not fetched before, or it needs a newer
+            lamdemo.
     """
     bundled = bundled_checkpoints()
     if path_or_id is None or str(path_or_id).strip() == "":
@@ -133,6 +123,7 @@ def resolve_checkpoint(path_or_id: str | Path | None = None, *, cache_dir: str |
     text = hub_id(str(path_or_id))
     with contextlib.suppress(OSError):  # a name too long for any file
         if Path(text).is_dir():
+            check_format(Path(text) / CONFIG_NAME, Path(text).name)
             return Path(text)
     if text in bundled:
         return bundled[text]
@@ -143,7 +134,7 @@ def resolve_checkpoint(path_or_id: str | Path | None = None, *, cache_dir: str |
             f"There is no checkpoint {Path(text).name[:80]!r}; give a folder, a bundled name ({known}) or a "
             "Hub id such as owner/name."
         )
-    return _download(match[1], match[2], cache_dir)
+    return download(match[1], match[2], cache_dir=cache_dir, tell=tell)
 
 
 def hub_id(text: str) -> str:
@@ -153,45 +144,3 @@ def hub_id(text: str) -> str:
         return text
     revision = found[2] or found[3]
     return f"{found[1]}@{revision}" if revision else found[1]
-
-
-def _download(repo: str, revision: str | None, cache_dir: str | Path | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    wanted = [CONFIG_NAME, WEIGHTS_NAME, LATENTS_NAME, *EXTRAS, "README.md"]
-    # The first that fits an error: a gated model's is also one of a model that was not found.
-    reasons: dict[type[Exception], str] = {
-        HFValidationError: f"{repo[:80]} is neither a folder here nor a possible id on the Hub; check the spelling.",
-        GatedRepoError: f"{repo} is gated on the Hub; ask for access there and log in with `hf auth login`.",
-        RevisionNotFoundError: f"{repo} has no revision {revision or 'main'} on the Hub; give one that it has, as in "
-        f"{repo}@v1.",
-        RepositoryNotFoundError: f"{repo} is neither a folder here nor a model on the Hub that you may read; check the "
-        "spelling.",
-        LocalEntryNotFoundError: f"{repo} is not on this machine and the Hub cannot be reached; connect to the "
-        "network, or use the bundled checkpoint.",
-    }
-    try:
-        folder = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=wanted))
-    except (HTTPError, OSError, ValueError) as error:
-        # A ValueError is an answer that is no JSON, as of a login page.
-        # Errors of the Hub and of the way there carry no number, those of this machine's disk do.
-        number = None if isinstance(error, HTTPError) else getattr(error, "errno", None)
-        reason = f"{repo} could not be fetched from the Hub; try again later."
-        if number is not None:
-            reason = (
-                f"{repo} cannot be kept on this machine: {os.strerror(number)}; make room, or set HF_HOME to another "
-                "folder."
-            )
-        raise LamdemoError(next((text for kind, text in reasons.items() if isinstance(error, kind)), reason)) from error
-    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
-    if missing:
-        raise LamdemoError(f"{repo} is no lamdemo checkpoint, it lacks {missing[0]}; give another Hub id.")
-    return folder

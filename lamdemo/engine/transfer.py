@@ -5,15 +5,19 @@ The page, the command line, the programming interface and the evaluations all ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.latent_actions import ActionEdit, LatentActions
+from lamdemo.engine import hub, sharing
 from lamdemo.engine.controls import Drive, KnownController, find_controller
 from lamdemo.engine.inference import Inference
 from lamdemo.engine.out_of_distribution import OutOfDistribution, TrainingLatents
@@ -21,8 +25,11 @@ from lamdemo.engine.pretrained import resolve_checkpoint
 from lamdemo.engine.results import TransferResult, collect
 from lamdemo.engine.rollout import HISTORY, Rollout, TransferStep
 from lamdemo.engine.verdict import Verdict, VerdictRule, measure_indicators
-from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config
+from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config, save_checkpoint
 from lamdemo.models.controller import list_controllers, written
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_STEPS = 256
 MAX_SIDE = 1280
@@ -65,25 +72,25 @@ class TransferPipeline(Inference):
         cls,
         path_or_id: str | Path | None = None,
         *,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = AUTO,
         dtype: torch.dtype = torch.float32,
         cache_dir: str | Path | None = None,
-    ) -> TransferPipeline:
+    ) -> Self:
         """Load a checkpoint.
 
         Args:
             path_or_id: a folder, the name of a bundled checkpoint ("noisy"), or an id on the Hugging Face
                 Hub, ``owner/name`` or ``owner/name@revision``. The bundled default without it.
-            device: where to compute.
+            device: where to compute; the best there is by default, see `lamdemo.core.devices.best_device`.
             dtype: of the weights.
             cache_dir: where downloads are kept; huggingface_hub's own place by default.
 
         Raises:
-            LamdemoError: there is no such checkpoint, or it is damaged.
+            LamdemoError: there is no such checkpoint or device, or the checkpoint is damaged.
         """
         folder = resolve_checkpoint(path_or_id, cache_dir=cache_dir)
         _, about = read_config(folder)
-        model = load_checkpoint(folder, device=device, dtype=dtype)
+        model = load_checkpoint(folder, device=best_device(device), dtype=dtype)
         name = str(path_or_id) if path_or_id is not None else folder.name
         return cls(
             model,
@@ -94,6 +101,84 @@ class TransferPipeline(Inference):
             trained={k: v for k, v in about.items() if k.endswith("steps") and isinstance(v, int)},
             folder=folder,
         )
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        name: str | None = None,
+        license: str | None = None,
+        datasets: Sequence[str] = (),
+        reports: str | Path | None = None,
+    ) -> Path:
+        """Write ``config.json``, weights, what else the checkpoint brings, and a model card.
+
+        Files of a checkpoint are copied, so that their hash stays; a model that is in no file, or whose parameters are
+        no longer those of its file, is written as it is, without what belongs to the weights it had.
+
+        Args:
+            folder: is made if need be.
+            name: see `lamdemo.engine.sharing.save`, for this and what follows.
+            license: of the card.
+            datasets: that it was trained on.
+            reports: whose figures the card gives.
+
+        Returns:
+            The folder.
+
+        Raises:
+            LamdemoError: it cannot be written there.
+        """
+        source, place = self.folder, Path(reports) if reports is not None else None
+        with tempfile.TemporaryDirectory() as scratch:
+            if source is None or not sharing.is_in_file(self.model, source):
+                source = Path(scratch) / (self.name.rpartition("/")[2] or "model")
+                save_checkpoint(self.model, source, about={**self.trained})
+            return sharing.save(source, Path(folder), name=name, license=license, datasets=datasets, reports=place)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+        license: str | None = None,
+        datasets: Sequence[str] = (),
+        reports: str | Path | None = None,
+    ) -> str:
+        """Push what `save_pretrained` writes to the Hugging Face Hub, for `from_pretrained` to load anywhere.
+
+        Args:
+            repo_id: ``owner/name``; made if need be.
+            private: see `lamdemo.engine.hub.push`, for this and the next four.
+            revision: a branch.
+            commit_message: of the commit.
+            token: of who pushes.
+            create_pr: propose it only.
+            license: see `save_pretrained`, for this and what follows.
+            datasets: that it was trained on.
+            reports: whose figures the card gives.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            LamdemoError: the Hub does not take it.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.save_pretrained(scratch, name=repo_id, license=license, datasets=datasets, reports=reports)
+            return hub.push(
+                folder,
+                repo_id,
+                private=private,
+                revision=revision,
+                message=commit_message,
+                token=token,
+                create_pr=create_pr,
+            )
 
     def out_of_distribution(self, actions: LatentActions) -> OutOfDistribution | None:
         """Whether actions are of the kind this model saw in training.
@@ -225,7 +310,37 @@ class TransferPipeline(Inference):
         known = self.controller(controller) if isinstance(controller, str) else controller
         return Drive(self, target, known, idle=idle, between=between, history=history, before=before)
 
-    # A whole transfer.
+    # Whole transfers.
+
+    def transfer_each(
+        self,
+        sources: Iterable[np.ndarray | LatentActions],
+        targets: Sequence[np.ndarray],
+        *,
+        fps: float | None = None,
+        edit: ActionEdit | None = None,
+        between: int = 0,
+    ) -> Iterator[tuple[int, int, TransferResult]]:
+        """Carry the actions of each source over to each target; those of a source are inferred once.
+
+        Args:
+            sources: see `transfer`; read one by one, so that a generator may read them from files.
+            targets: see `stream`.
+            fps: see `transfer`.
+            edit: see `stream`.
+            between: see `stream`.
+
+        Yields:
+            Which source and which target, from 0, and the result; all of one source before the next.
+
+        Raises:
+            LamdemoError: see `infer` and `stream`.
+        """
+        for i, source in enumerate(sources):
+            actions = source if isinstance(source, LatentActions) else self.infer(source, fps)
+            watched = None if isinstance(source, LatentActions) else source
+            for j, target in enumerate(targets):
+                yield i, j, self._whole(actions, watched, target, edit or ActionEdit(), between)
 
     def transfer(
         self,
@@ -255,10 +370,15 @@ class TransferPipeline(Inference):
             LamdemoError: see `infer` and `stream`.
         """
         if isinstance(source, LatentActions):
-            actions = source
-        else:
-            actions = self.infer(source, fps, temperature=temperature, seed=seed, refinement=refinement)
+            return self._whole(source, None, target, edit or ActionEdit(), between)
+        actions = self.infer(source, fps, temperature=temperature, seed=seed, refinement=refinement)
+        return self._whole(actions, source, target, edit or ActionEdit(), between)
+
+    def _whole(
+        self, actions: LatentActions, watched: np.ndarray | None, target: np.ndarray, edit: ActionEdit, between: int
+    ) -> TransferResult:
+        """A transfer of actions, judged where the frames that they were inferred from are known."""
         steps = list(self.stream(actions, target, edit=edit, between=between))
-        applied = (edit or ActionEdit()).apply(actions)
-        verdict = None if isinstance(source, LatentActions) else self.judge(source, steps, applied)
+        applied = edit.apply(actions)
+        verdict = None if watched is None else self.judge(watched, steps, applied)
         return collect(steps, applied, self.out_of_distribution(actions), verdict)

@@ -166,7 +166,7 @@ def write_report(
     report = {
         "command": _without_paths(command),
         "seed": seed,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "git": git_state(),
         "code": code_hash(),
         "checkpoint": {

@@ -22,6 +22,7 @@ from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = "lamdemo/1"
+NEEDS = "0.1.0"  # the first lamdemo that reads this format
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -45,7 +46,7 @@ def save_checkpoint(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"format": FORMAT, "model": dataclasses.asdict(model.config), "about": dict(about or {})}
+    config = {"format": FORMAT, "needs": NEEDS, "model": dataclasses.asdict(model.config), "about": dict(about or {})}
     write_safely(folder / WEIGHTS_NAME, weights_of(model, dtype, weights))
     write_safely(folder / CONFIG_NAME, (json.dumps(config, indent=2) + "\n").encode())
 
@@ -138,8 +139,11 @@ def ready(module: M, device: torch.device | str, dtype: torch.dtype) -> M:
 
 def checkpoint_hash(folder: str | Path) -> str:
     """SHA-256 of a checkpoint's weights, to name it in reports."""
+    digest = hashlib.sha256()
     with open(Path(folder) / WEIGHTS_NAME, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def fingerprint(module: nn.Module) -> str:

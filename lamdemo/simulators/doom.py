@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ import numpy as np
 from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.simulators.doom_maps import DoomMap, build
 from lamdemo.simulators.simulator import FPS, Observation, Truth, checked_action, checked_seed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SPEC = ActionSpec(
     "doom",

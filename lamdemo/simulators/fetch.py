@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.simulators.fetch_scenes import ABOVE, FetchConfig, Scene
 from lamdemo.simulators.fetch_view import View, engine
 from lamdemo.simulators.simulator import FPS, Observation, Truth, checked_action, checked_seed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STEP = 0.05
 """The longest way along one axis in a step, in metres."""

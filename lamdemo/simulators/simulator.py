@@ -12,12 +12,15 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from lamdemo.core.actions import ActionSpec
 from lamdemo.core.errors import LamdemoError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FPS = 4.0
 """Steps a second, in all simulators: the rate at which the paper's models see video."""

@@ -13,6 +13,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+from lamdemo.core.devices import AUTO, make_ready
 from lamdemo.core.errors import LamdemoError
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ __all__ = ["LOOPBACK", "build_page", "launch_options", "serve"]
 LOOPBACK = ("", "127.0.0.1", "::1", "localhost")  # hosts that only this machine reaches
 
 
-def build_page(pipeline: Any = None) -> gr.Blocks:
+def build_page(pipeline: Any = None, device: str = AUTO) -> gr.Blocks:
     """See `lamdemo.ui.page.build_page`."""
     from lamdemo.ui.page import build_page
 
-    return build_page(pipeline)
+    return build_page(pipeline, device)
 
 
 def launch_options() -> dict[str, Any]:
@@ -37,7 +38,9 @@ def launch_options() -> dict[str, Any]:
     return launch_options()
 
 
-def serve(pipeline: Any = None, *, host: str | None = None, port: int | None = None, **options: Any) -> None:
+def serve(
+    pipeline: Any = None, *, host: str | None = None, port: int | None = None, device: str = AUTO, **options: Any
+) -> None:
     """Open the page and stay until it is interrupted.
 
     Args:
@@ -45,6 +48,7 @@ def serve(pipeline: Any = None, *, host: str | None = None, port: int | None = N
         host: address to listen at; by default only for this machine, or for all where ``SPACE_ID`` is set, or
             ``LAMDEMO_HOST`` or ``GRADIO_SERVER_NAME`` (to an address, or to anything else for all).
         port: by default ``GRADIO_SERVER_PORT``, or 7860.
+        device: to compute on, for checkpoints that the page loads.
         options: more for Gradio's ``launch``.
 
     Raises:
@@ -65,7 +69,8 @@ def serve(pipeline: Any = None, *, host: str | None = None, port: int | None = N
         # Containers are stopped this way, and only an orderly end removes the temporary files.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     name = f"[{host}]" if family == socket.AF_INET6 and ":" in host else host
-    build_page(pipeline).launch(server_name=name, server_port=port, **(launch_options() | options))
+    make_ready()
+    build_page(pipeline, device).launch(server_name=name, server_port=port, **(launch_options() | options))
 
 
 def _host(named: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import logging
 import os
 import re
@@ -11,10 +12,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamdemo import DEFAULT_CHECKPOINT
+from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.turns import aside
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 Loader = Callable[[str], "TransferPipeline"]
 
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w./-]*)?")
+_LARGE = 10_000_000  # bytes of a download that takes long enough to be told of
 _log = logging.getLogger(__name__)
 
 
@@ -32,25 +36,68 @@ def is_public() -> bool:
     return bool(os.environ.get("SPACE_ID") or os.environ.get("LAMDEMO_HOST"))
 
 
-def load(name: str) -> TransferPipeline:
+def load(name: str, device: str = AUTO) -> TransferPipeline:
     """Load a bundled checkpoint by name, one of the Hub by id, or, on a private page, one of a folder.
+
+    Args:
+        name: of the checkpoint.
+        device: to compute on; on ZeroGPU, which lends a GPU for each transfer, the CPU does all else.
 
     Raises:
         LamdemoError: there is none, it is damaged, or a public page was asked for a folder.
     """
     # Here and not above: torch takes seconds to import, and the page opens without it.
-    from lamdemo.engine import TransferPipeline, bundled_checkpoints
-    from lamdemo.engine.pretrained import hub_id
+    from lamdemo.engine import bundled_checkpoints
+    from lamdemo.engine.pretrained import hub_id, resolve_checkpoint
 
     name, bundled = hub_id(name), bundled_checkpoints()
     if name in bundled:
-        return TransferPipeline.from_pretrained(bundled[name].resolve())
+        return placed(bundled[name].resolve(), device)
     if name == DEFAULT_CHECKPOINT:
-        return TransferPipeline.from_pretrained()
+        return placed(None, device)
     # A visitor must not learn which folders this machine has, and a folder would go before a Hub id.
     if is_public() and (not _HUB_ID.fullmatch(name) or Path(name).exists()):
         raise LamdemoError("This page takes bundled checkpoints and Hub ids such as owner/name, not folders.")
-    return TransferPipeline.from_pretrained(name)
+    pipeline = placed(resolve_checkpoint(name, tell=Fetching(name)), device)
+    pipeline.name = Path(name).name if Path(name).is_absolute() else name
+    return pipeline
+
+
+class Fetching:
+    """Tells whoever asked for a model how far its download is, a notice a quarter.
+
+    Args:
+        name: of the model.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._told, self._lock = name, -1, threading.Lock()
+        self._asked = contextvars.copy_context()  # downloads have threads of their own, which know of no page
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that so many bytes of so many are there."""
+        from lamdemo.ui import notices
+
+        quarter = 4 * done // max(total, 1)
+        with self._lock:
+            if quarter <= self._told or quarter > 3 or total < _LARGE:
+                return
+            self._told = quarter
+        words = f"{self._name} is being fetched from the Hub: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB."
+        self._asked.copy().run(notices.tell, words)
+
+
+def placed(name: str | Path | None, device: str) -> TransferPipeline:
+    """The pipeline of a checkpoint for a page: on ZeroGPU on the CPU, with a GPU lent for its transfers.
+
+    Raises:
+        LamdemoError: see `lamdemo.engine.TransferPipeline.from_pretrained`.
+    """
+    from lamdemo.engine import TransferPipeline, zero_gpu
+
+    if zero_gpu.is_on():
+        return zero_gpu.LentGpuPipeline.from_pretrained(name, device="cpu").place()
+    return TransferPipeline.from_pretrained(name, device=device)
 
 
 def choices(default: str) -> list[tuple[str, str]]:
@@ -76,10 +123,13 @@ class Models:
         loader: makes a pipeline from a name.
         keep: how many stay in memory.
         default: name of the one that is meant without a name, which stays.
+        device: to compute on, for a loader that takes one.
     """
 
-    def __init__(self, loader: Loader = load, keep: int = 2, default: str = DEFAULT_CHECKPOINT):
-        self._loader, self._keep, self.default = loader, keep, default
+    def __init__(
+        self, loader: Loader | None = None, keep: int = 2, default: str = DEFAULT_CHECKPOINT, device: str = AUTO
+    ):
+        self._loader, self._keep, self.default = loader or partial(load, device=device), keep, default
         self._loaded: OrderedDict[str, TransferPipeline] = OrderedDict()
         self._loading: dict[str, Future[TransferPipeline]] = {}
         self._lock = threading.Lock()
@@ -109,6 +159,20 @@ class Models:
             if mine:
                 self._load(name, given)
             return given.result()
+
+    @property
+    def runs_on(self) -> str:
+        """What the default computes on, in words; waits for it where it is being loaded.
+
+        Raises:
+            LamdemoError: it cannot be loaded.
+        """
+        from lamdemo.core.devices import device_in_words
+        from lamdemo.engine import zero_gpu
+
+        if zero_gpu.is_on():
+            return "a GPU that is lent for each transfer (ZeroGPU), and the CPU for all else"
+        return device_in_words(self.get().model.device)
 
     def _load(self, name: str, given: Future[TransferPipeline]) -> None:
         try:

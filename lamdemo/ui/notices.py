@@ -20,6 +20,11 @@ def say(sentence: str, *, title: str = "That did not work") -> None:
     gr.Warning(html.escape(sentence, quote=False), title=title, duration=12)
 
 
+def tell(sentence: str) -> None:
+    """Show one sentence on the page of whoever asked, while they wait; escaped as in `say`."""
+    gr.Info(html.escape(sentence, quote=False), title="A moment", duration=8)
+
+
 class Notice:
     """Turns an error into a sentence on the page, so that the code after the block puts things right.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from lamdemo.core.devices import AUTO
+from lamdemo.core.errors import LamdemoError
 from lamdemo.ui import map as space_map
 from lamdemo.ui import prepared, style, tabs, views, waiting
 from lamdemo.ui.comparison import Comparison
@@ -59,17 +62,18 @@ comes with it, <code>checkpoints/*/README.md</code>.</li>
 """
 
 
-def build_page(pipeline: TransferPipeline | Loader | Models | None = None) -> gr.Blocks:
+def build_page(pipeline: TransferPipeline | Loader | Models | None = None, device: str = AUTO) -> gr.Blocks:
     """The page, ready for ``launch(**launch_options())``.
 
     Args:
         pipeline: a loaded pipeline, or what makes one of a checkpoint's name, called in the background while
             the page opens; by default the bundled checkpoints and the Hub.
+        device: that these compute on.
     """
     if isinstance(pipeline, Models):
         models = pipeline
     elif pipeline is None:
-        models = Models()
+        models = Models(device=device)
     elif inspect.isfunction(pipeline) or inspect.ismethod(pipeline):
         models = Models(pipeline)
     else:
@@ -174,12 +178,14 @@ class Page:
         gr.HTML(_LIMITS)
         with gr.Accordion("Who made the examples", open=False, elem_classes="lam-card"):
             gr.HTML(views.credits(EXAMPLES))
+        self.runs_on = gr.HTML("", elem_id="lam-runs-on")
 
     def _connect(self) -> None:
         self.transfer.connect()
         self.comparison.connect()
         Programs(self).connect()
         self.blocks.load(self._arrive, None, [self.name, self.comparison.names], **waiting.QUIET)
+        self.blocks.load(self._tell_device, None, self.runs_on, **waiting.QUIET)
         self.blocks.unload(self._leave)
 
     def examples_shown(self) -> list[tuple[views.Example, Path | None]]:
@@ -215,6 +221,12 @@ class Page:
         chosen = first if len(first) > 1 else names[:2]
         told = [("Standard model", names[0]), *offered[1:]]
         return gr.Dropdown(told, value=names[0], info=offered[0][0]), gr.CheckboxGroup(offered, value=chosen)
+
+    def _tell_device(self) -> str:
+        try:
+            return f'<p class="lam-note">This page computes on: {escape(self.models.runs_on)}.</p>'
+        except LamdemoError:
+            return ""  # whoever asks for a transfer is told why the model is not there
 
     def _leave(self, request: gr.Request) -> None:
         self.sessions.end(request.session_hash)

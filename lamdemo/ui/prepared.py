@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError
+from lamdemo.core.places import shipped
 from lamdemo.ui.inputs import SourceView, TargetView, look_at_source, look_at_target
 from lamdemo.ui.views import Example, read_examples
 from lamdemo.ui.work import Finished, Order, make
 from lamdemo.video import read_frame, write_image
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = shipped("examples")
 FOLDER = "prepared"
 _SIDE = 640  # longest side in pixels of a prepared result
 _POSTER = 180  # of the still picture on an example's button

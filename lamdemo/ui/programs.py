@@ -36,7 +36,7 @@ class Programs:
             )
             video = gr.File(label="result")
             gr.Button("transfer").click(
-                self._transfer,
+                self.transfer,
                 [source, target, strength, reverse, repeat],
                 video,
                 api_name="transfer",
@@ -45,15 +45,16 @@ class Programs:
             names = gr.Textbox(label="checkpoints")
             report = gr.JSON(label="report")
             gr.Button("compare").click(
-                self._compare,
+                self.compare,
                 [source, target, names, strength, reverse, repeat],
                 [video, report],
                 api_name="compare",
-                api_description="Run one transfer through two to six checkpoints, given as bundled names or Hub ids "
-                "separated by commas; gives an MP4 of all results side by side, and their measures.",
+                api_description="Carry a video's actions over to a target picture or clip with two to six checkpoints, "
+                "given as bundled names or Hub ids separated by commas; gives an MP4 of all results side by side, and "
+                "their measures.",
             )
             gr.Button("familiarity").click(
-                self._familiarity,
+                self.familiarity,
                 [source, names],
                 report,
                 api_name="familiarity",
@@ -73,7 +74,7 @@ class Programs:
             repeat=int(number(repeat, 1)),
         )
 
-    def _transfer(
+    def transfer(
         self,
         source: str | None,
         target: str | None,
@@ -82,7 +83,19 @@ class Programs:
         repeat: float | None,
         request: gr.Request,
     ) -> str:
-        """The result's file, or an error of one sentence."""
+        """Carry what happens in a video over to another picture.
+
+        Args:
+            source: The video whose action is taken; the first seconds of a long one.
+            target: The picture to do it to, or a video, which is taken over from its first frame.
+            strength: How strongly: 1 as in the video, 2 twice as much, 0.5 half.
+            reverse: Whether to do the opposite: left for right, closer for farther.
+            repeat: How many times, one after another.
+            request: Of whoever calls.
+
+        Returns:
+            The result, an MP4.
+        """
         with Refusal():
             session = self.page.session(request)
             order = self._order(source, target, strength, reverse, repeat)
@@ -93,7 +106,7 @@ class Programs:
             assert isinstance(done, Finished)
             return str(done.transfer)
 
-    def _compare(
+    def compare(
         self,
         source: str | None,
         target: str | None,
@@ -103,7 +116,20 @@ class Programs:
         repeat: float | None,
         request: gr.Request,
     ) -> tuple[str, Any]:
-        """A comparison's video and report."""
+        """Carry one action over with several checkpoints, side by side.
+
+        Args:
+            source: The video whose action is taken.
+            target: The picture to do it to, or a video.
+            checkpoints: Two to six names, separated by commas: bundled ones such as layers, or owner/name on the Hub.
+            strength: How strongly: 1 as in the video.
+            reverse: Whether to do the opposite.
+            repeat: How many times, one after another.
+            request: Of whoever calls.
+
+        Returns:
+            An MP4 of all results, and the measures of each.
+        """
         with Refusal():
             session = self.page.session(request)
             order = self._order(source, target, strength, reverse, repeat)
@@ -115,8 +141,17 @@ class Programs:
             assert isinstance(done, Compared)
             return str(done.video), json.loads(done.report.read_text(encoding="utf-8"))
 
-    def _familiarity(self, source: str | None, checkpoint: str | None, request: gr.Request) -> Any:
-        """How familiar a source is to a checkpoint."""
+    def familiarity(self, source: str | None, checkpoint: str | None, request: gr.Request) -> Any:
+        """Tell how familiar a video is to a checkpoint.
+
+        Args:
+            source: The video.
+            checkpoint: A bundled name or owner/name on the Hub; the default one if it is empty.
+            request: Of whoever calls.
+
+        Returns:
+            How many of its steps lie outside what was seen in training; null where that is not known.
+        """
         with Refusal():
             session = self.page.session(request)
             pipeline = self.page.pipeline((checkpoint or "").strip() or None, None)

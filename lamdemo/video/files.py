@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -91,8 +91,8 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def find_videos(folder: str | os.PathLike[str]) -> list[Path]:
-    """Video files in a folder and the folders in it, sorted, told by their endings (:data:`VIDEO_SUFFIXES`).
+def find_videos(folder: str | os.PathLike[str], suffixes: Collection[str] = VIDEO_SUFFIXES) -> list[Path]:
+    """Video files in a folder and the folders in it, sorted, told by their endings.
 
     Hidden files and folders are left out, and links to folders are not followed.
 
@@ -106,8 +106,6 @@ def find_videos(folder: str | os.PathLike[str]) -> list[Path]:
     for parent, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+            Path(parent, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         ]
     return sorted(found)

@@ -54,6 +54,37 @@ def side_by_side(
     return whole
 
 
+def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]], *, width: int, height: int, gap: int = 4) -> np.ndarray:
+    """Pictures in rows and columns on white, each as large as fits in its place, in its middle.
+
+    Args:
+        rows: pictures uint8 ``[H, W, 3]`` of any size; None leaves a place empty. A shorter row leaves its end empty.
+        width: pixels across of each place.
+        height: pixels down.
+        gap: pixels of white between two.
+
+    Returns:
+        uint8 ``[H, W, 3]``.
+
+    Raises:
+        ValueError: there is no place.
+    """
+    columns = max((len(row) for row in rows), default=0)
+    if not columns or width < 1 or height < 1:
+        raise ValueError("a contact sheet needs a picture and places of a pixel or more")
+    shape = (len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3)
+    whole = np.full(shape, 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            if picture is None:
+                continue
+            scale = min(width / picture.shape[1], height / picture.shape[0])
+            w, h = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+            top, left = i * (height + gap) + (height - h) // 2, j * (width + gap) + (width - w) // 2
+            whole[top : top + h, left : left + w] = _scaled(picture, h, w)
+    return whole
+
+
 def _scaled(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     if frame.shape[:2] == (height, width):
         return frame

@@ -76,7 +76,7 @@ def picture_format(path: Path) -> str | None:
     if b"mjp2" not in head[:64] and head.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")):
         return "JPEG2000"
     if head[4:8] == b"ftyp":
-        end = min(int.from_bytes(head[:4]), len(head))
+        end = min(int.from_bytes(head[:4], "big"), len(head))
         brands = {head[8:12], *(head[i : i + 4] for i in range(16, end, 4))}
         if not brands & _SEQUENCES and head[8:12] in _AVIF | _HEIF:
             # Colours that are told in the stream alone, ffmpeg sees, and Pillow does not.

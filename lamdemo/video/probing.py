@@ -334,8 +334,8 @@ def _mirrored(path: Path) -> bool:
     """Whether a track of an MP4 is to be shown mirrored, which ffmpeg does not tell."""
     movie = b""
     with opened(path) as file:
-        while len(head := file.read(8)) == 8 and (size := int.from_bytes(head[:4])) != 0:
-            size = int.from_bytes(file.read(8)) - 8 if size == 1 else size
+        while len(head := file.read(8)) == 8 and (size := int.from_bytes(head[:4], "big")) != 0:
+            size = int.from_bytes(file.read(8), "big") - 8 if size == 1 else size
             if head[4:] == b"moov":
                 movie = file.read(min(size, 64 << 20))
                 break

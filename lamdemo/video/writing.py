@@ -123,6 +123,42 @@ def write_gif(path: str | os.PathLike[str], frames: np.ndarray, fps: float) -> P
     return Path(path)
 
 
+def write_webp(path: str | os.PathLike[str], frames: np.ndarray, fps: float, *, quality: int = 80) -> Path:
+    """Write frames as an endless animated WebP: a third of a GIF's size, with all colours.
+
+    Args:
+        path: where to; what was there is replaced once the new one is whole.
+        frames: uint8 ``[T, H, W, 3]``, at least one.
+        fps: frames a second.
+        quality: 0 to 100.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        LamdemoError: the folder cannot be written.
+    """
+    pictures = [Image.fromarray(_checked(f)) for f in frames]
+    # Whole milliseconds, their rounding not summed up.
+    ends = [round(1000 * (t + 1) / fps) for t in range(len(pictures))]
+    durations = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    with replacing(Path(path)) as temporary:
+        try:
+            pictures[0].save(
+                temporary,
+                "WEBP",
+                save_all=True,
+                append_images=pictures[1:],
+                duration=durations,
+                loop=0,
+                quality=quality,
+                method=2,
+            )
+        except OSError as error:
+            raise LamdemoError(f"{shown_name(path)} was not written, {reason(error)}: free some space.") from error
+    return Path(path)
+
+
 def write_image(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     """Write a picture as PNG, JPEG, WebP or BMP, by its name's ending.
 

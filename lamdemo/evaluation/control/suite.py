@@ -275,7 +275,7 @@ def _judge(
         section |= {
             "made_from": key,
             "minutes": (time.perf_counter() - begun) / 60,
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         }
         # Another process may have judged other bodies meanwhile.
         for there, sections in _begun(path, pipeline).items():

@@ -150,7 +150,7 @@ class SpaceTab:
             latents, text, target = gr.File(label="latents"), gr.Textbox(label="link"), gr.File(label="target")
             video = gr.File(label="result")
             gr.Button("apply").click(
-                self._serve,
+                self.apply,
                 [latents, text, target],
                 video,
                 api_name="apply",
@@ -340,8 +340,18 @@ class SpaceTab:
         *settings, kept = values
         return (kept if isinstance(kept, dict) else {}) | dict(zip(_KEPT, settings, strict=True))
 
-    def _serve(self, latents: str | None, link: str | None, target: str | None, request: gr.Request) -> str:
-        """Actions of a file or of a link, on a target: the result's file."""
+    def apply(self, latents: str | None, link: str | None, target: str | None, request: gr.Request) -> str:
+        """Carry out latent actions that are known already on a picture.
+
+        Args:
+            latents: A latents.npz that a transfer or this page wrote; it goes before a link.
+            link: The text of a share link of the page's action space.
+            target: The picture to do it to, or a video.
+            request: Of whoever calls.
+
+        Returns:
+            The result, an MP4.
+        """
         from lamdemo.latent_space.composition import Composition
 
         with Refusal():

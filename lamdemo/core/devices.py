@@ -1,0 +1,67 @@
+"""Where to compute: what a machine has, or what a person names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from lamdemo.core.errors import LamdemoError
+
+if TYPE_CHECKING:
+    import torch
+
+AUTO = "auto"
+
+
+def make_ready() -> None:
+    """Let Hugging Face's ZeroGPU take the place of CUDA, which it must before torch is imported; nothing elsewhere."""
+    if os.environ.get("SPACES_ZERO_GPU"):
+        with contextlib.suppress(ImportError):
+            import spaces  # noqa: F401
+
+
+def best_device(asked: torch.device | str = AUTO) -> str:
+    """The device to compute on.
+
+    Args:
+        asked: a device's name, or "auto": CUDA where this machine has it, then Apple's MPS, then the CPU.
+
+    Returns:
+        A name that torch takes, of a device that holds numbers.
+
+    Raises:
+        LamdemoError: this machine does not have what was named.
+    """
+    if str(asked) == AUTO:
+        return next((name for name in ("cuda", "mps") if _there(name) and _holds_numbers(name)), "cpu")
+    if not _holds_numbers(str(asked)):
+        raise LamdemoError(f"There is no device {str(asked)!r} here; leave out --device to use the best there is.")
+    return str(asked)
+
+
+def device_in_words(name: torch.device | str) -> str:
+    """What a device is called, for people: the maker's name of a GPU, "Apple GPU", or "CPU"."""
+    import torch
+
+    device = torch.device(name)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return {"mps": "Apple GPU", "cpu": "CPU"}.get(device.type, device.type)
+
+
+def _there(kind: str) -> bool:
+    import torch
+
+    return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
+
+
+def _holds_numbers(name: str) -> bool:
+    import torch
+
+    try:
+        # And back: there are devices that torch knows and that hold no numbers.
+        torch.zeros((), device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,10 +16,12 @@ UNREADABLE = (
     LookupError,
     MemoryError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     zipfile.BadZipFile,
     zlib.error,
+    tokenize.TokenError,
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from typing import Annotated
 
 import typer
@@ -36,14 +35,11 @@ def page(
     """
     if importlib.util.find_spec("gradio") is None:
         raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[ui]'.")
-    from lamdemo.ui import LOOPBACK, serve
+    from lamdemo.ui import serve
 
     pipeline = None
     if checkpoint is not None:
         from lamdemo.engine import TransferPipeline
 
         pipeline = TransferPipeline.from_pretrained(checkpoint)
-    if host is not None and host not in LOOPBACK:
-        # Tells the page, too, that its visitors are not at this machine and must not be shown its folders.
-        os.environ["LAMDEMO_HOST"] = host
     serve(pipeline, host=host, port=port)

@@ -20,8 +20,8 @@ from gradio_client import Client, handle_file
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import TransferPipeline
-from lamdemo.jobs.turns import Busy, Turns
-from lamdemo.ui import build_page, guard, launch_options, models, sessions, watch, workplace
+from lamdemo.jobs.turns import Busy, Turns, through
+from lamdemo.ui import build_page, guard, inputs, launch_options, models, sessions, watch, workplace
 from lamdemo.ui.sessions import Sessions
 
 BOUNDARY = "x" * 20
@@ -329,3 +329,46 @@ def test_jobs_are_counted_by_how_they_end() -> None:
             pass
     told = {label: n for (name, label), n in (watch.tally.counts - before).items() if name == "jobs"}
     assert told == {"test/done": 1, "test/busy": 1, "test/refused": 1, "test/failed": 1}
+
+
+def test_a_file_that_takes_long_does_not_hold_up_the_line_at_the_model() -> None:
+    turns, goes_on, reads = Turns(), threading.Event(), threading.Event()
+
+    def slow() -> Iterator[str]:
+        with inputs.reading():
+            reads.set()
+            assert goes_on.wait(60)
+        yield "read"
+
+    def other() -> Iterator[str]:
+        yield "computed"
+
+    said: list[str] = []
+    thread = threading.Thread(target=lambda: said.append(through(slow(), turns.enter("A"))), daemon=True)
+    thread.start()
+    assert reads.wait(60)
+    assert through(other(), turns.enter("B")) == "computed"
+    goes_on.set()
+    thread.join(60)
+    assert said == ["read"]
+
+
+def test_no_more_than_a_few_files_are_read_at_once() -> None:
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def read() -> None:
+        nonlocal at_once, most
+        with inputs.reading():
+            with lock:
+                at_once += 1
+                most = max(most, at_once)
+            time.sleep(0.05)
+            with lock:
+                at_once -= 1
+
+    threads = [threading.Thread(target=read) for _ in range(3 * inputs.DECODERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == inputs.DECODERS

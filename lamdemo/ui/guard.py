@@ -106,7 +106,8 @@ class Guard:
         most = _MOST_UPLOAD if upload else _MOST_REQUEST
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
-            await _respond(send, 413, f"More than {min(most, MOST_FILE) // 1_000_000} MB at once are not taken.".encode())
+            words = f"More than {min(most, MOST_FILE) // 1_000_000} MB at once are not taken."
+            await _respond(send, 413, words.encode())
             return
         if not upload:
             await self._serve(scope, _Body(receive, most), send)

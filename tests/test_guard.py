@@ -8,6 +8,8 @@ import json
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from lamdemo.ui import build_page, guard, inputs, launch_options, models, sessio
 from lamdemo.ui.sessions import Sessions
 
 BOUNDARY = "x" * 20
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +269,7 @@ def test_the_workplace_goes_and_so_does_what_a_crash_left(tmp_path: Path, monkey
     assert not first.exists() and "GRADIO_TEMP_DIR" not in os.environ
 
 
-def test_uploads_go_after_an_hour_and_the_oldest_where_there_are_too_many(
+def test_uploads_go_when_they_are_old_and_the_oldest_where_there_are_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def put(name: str, age: float) -> Path:
@@ -276,7 +279,7 @@ def test_uploads_go_after_an_hour_and_the_oldest_where_there_are_too_many(
         os.utime(path, (time.time() - age,) * 2)
         return path
 
-    old, part, fresh, newest = put("a/old", 4000), put("part", 1000), put("b/fresh", 20), put("c/newest", 10)
+    old, part, fresh, newest = put("a/old", 6000), put("part", 1000), put("b/fresh", 20), put("c/newest", 10)
     workplace.clean(tmp_path)
     assert [p.exists() for p in (old, part, fresh, newest)] == [False, False, True, True]
     monkeypatch.setattr(workplace, "MOST_UPLOADED", 1500)
@@ -372,3 +375,45 @@ def test_no_more_than_a_few_files_are_read_at_once() -> None:
     for thread in threads:
         thread.join(60)
     assert most == inputs.DECODERS
+
+
+def started(checkpoint: Path, scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The page as `lamdemo app` opens it, once it is ready."""
+    port = _free()
+    environment = {**os.environ, "TMPDIR": str(scratch), "LAMDEMO_LOG": "1", "PYTHONPATH": str(ROOT)}
+    for name in ("GRADIO_TEMP_DIR", "LAMDEMO_HOST", "SPACE_ID"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "lamdemo", "app", "--port", str(port), "--checkpoint", str(checkpoint)]
+    with open(scratch / "server.log", "ab") as log:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+    url, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            if ask(url, "/ready")[0] == 200:
+                return process, url
+        except OSError:
+            assert process.poll() is None, (scratch / "server.log").read_text()
+        time.sleep(0.2)
+    process.kill()
+    raise AssertionError((scratch / "server.log").read_text())
+
+
+def test_an_orderly_end_leaves_nothing_and_a_crash_is_swept(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    process, url = started(tiny_checkpoint, tmp_path)
+    try:
+        assert upload(url, multipart(b"a video"))[0] == 200
+        (first,) = tmp_path.glob(f"{workplace.PREFIX}*")
+        assert [p.name for p in (first / "uploads").rglob("*.mp4")] == ["a.mp4"]
+        process.kill()  # a crash
+        process.wait(30)
+        assert first.exists()
+        process, url = started(tiny_checkpoint, tmp_path)
+        (second,) = tmp_path.glob(f"{workplace.PREFIX}*")
+        assert second != first
+        process.terminate()
+        assert process.wait(30) in (0, 130)  # the latter where it was still opening
+        assert [p.name for p in tmp_path.iterdir()] == ["server.log"]
+    finally:
+        process.kill()
+    lines = [line for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("{")]
+    assert any(json.loads(line).get("route") == "gradio_api/upload" for line in lines)

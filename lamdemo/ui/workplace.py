@@ -21,7 +21,7 @@ from lamdemo.core.errors import LamdemoError
 PREFIX = "lamdemo-page-"
 RESERVE = 512 << 20  # bytes of the disk that are left alone
 MOST_UPLOADED = 8 << 30  # bytes of all uploads that are kept at once
-UPLOADS_LIVE = 3600.0  # seconds
+UPLOADS_LIVE = 5400.0  # seconds; Gradio removes those it knows of after an hour
 PARTS_LIVE = 900.0  # seconds of an upload that is not whole; none may take longer
 _EVERY = 60.0  # seconds between two cleanings
 _LOCK = "in-use"

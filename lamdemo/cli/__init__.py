@@ -31,6 +31,7 @@ from lamdemo.cli.page import page
 from lamdemo.cli.plan import plan
 from lamdemo.cli.prior import prior
 from lamdemo.cli.report import report
+from lamdemo.cli.soak import soak
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
 from lamdemo.cli.verdict import verdict
@@ -68,6 +69,7 @@ for command, name in (
     (prior, "prior"),
     (atlas, "atlas"),
     (page, "app"),
+    (soak, "soak"),
 ):
     cli.command(name)(command)
 cli.add_typer(episodes)

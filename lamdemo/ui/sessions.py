@@ -64,16 +64,17 @@ class Session:
         return self.stops.setdefault(place, threading.Event())
 
     @contextmanager
-    def place(self, kind: str) -> Iterator[Path]:
+    def place(self, kind: str, keep: int = 1) -> Iterator[Path]:
         """A new folder for one result or view; it stays unless the block ends in an error.
 
-        Of those of its kind only the latest stays beside it, which the page shows until the new one is there.
+        Of those of its kind only the latest stays beside it, which the page shows until the new one is there; or the
+        latest ``keep``, for a program that may make several at once.
 
         Raises:
             LamdemoError: the session's files or the disk take no more.
         """
         kept = sorted(self.folder.glob(f"{kind}-*"))
-        for old in kept[:-1]:
+        for old in kept[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
         if bytes_in(self.folder) > MOST_BYTES:
             raise LamdemoError("This page has made more files than are kept for one; save what you need and reload it.")

@@ -28,6 +28,7 @@ THREADS = 64  # of the server: more than can wait in that line, so that what nee
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 PROGRAM = "program"  # what ends a program's calls, see `Session.stop`: its leaving
+KEPT = 16  # results of one program that stay while it makes more
 
 CSS = """
 .lam-turn { min-height: 1.5em; font-size: .84rem; line-height: 1.5; color: var(--lam-soft); }

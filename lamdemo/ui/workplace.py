@@ -6,13 +6,14 @@ behind, of which Gradio knows nothing, goes while it runs.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +47,7 @@ def opened() -> Iterator[Path]:
     def keep_clean() -> None:
         while not over.wait(_EVERY):
             clean(base / "uploads")
+            _give_back_memory()
 
     threading.Thread(target=keep_clean, name="lamdemo-clean", daemon=True).start()
     try:
@@ -111,6 +113,12 @@ def clean(uploads: Path) -> None:
             break
         path.unlink(missing_ok=True)
         total -= size
+
+
+def _give_back_memory() -> None:
+    """Let the system have what is free: the C library keeps it for each thread, and that of results is gigabytes."""
+    with suppress(OSError, AttributeError):  # another library than GNU's
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def bytes_in(folder: Path) -> int:

@@ -185,6 +185,9 @@ def test_too_many_uploads_and_a_full_disk_are_told(served: tuple[str, Path], mon
     with monkeypatch.context() as patch:
         patch.setattr(guard, "_UPLOADS", 0)
         assert upload(url, multipart(b"a"))[0] == 503
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "_REQUESTS", 0)
+        assert ask(url, "/config")[0] == 503 and ask(url, "/health")[0] == 200
     monkeypatch.setattr(workplace, "RESERVE", 1 << 60)
     status, body, _ = upload(url, multipart(b"a"))
     assert status == 507 and b"no room" in body

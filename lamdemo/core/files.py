@@ -27,6 +27,7 @@ UNREADABLE = (
     tokenize.TokenError,
 )
 
+PARTS = ".*.part"  # what a process that is killed while it writes leaves behind
 MOST_JSON = 16 << 20  # bytes
 
 

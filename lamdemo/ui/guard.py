@@ -35,7 +35,7 @@ MOST_FILE = 500_000_000  # bytes of one file
 _MOST_UPLOAD = MOST_FILE + (1 << 20)  # of a request that brings files
 _MOST_REQUEST = 32 << 20  # of any other
 _MOST_FIELD = 1 << 20  # of a part of an upload that is no file, which is kept in memory
-_UPLOADS = 16  # at once
+_UPLOADS, _REQUESTS = 16, 600  # at once; each open page keeps a few requests open
 _TIME = 600.0  # seconds that the body of a request may take
 
 # Gradio's own helpers, which this page does not use: they run programs, fetch addresses or show how it is built.
@@ -68,7 +68,7 @@ class Guard:
     """An ASGI middleware, see the module."""
 
     def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
-        self._app, self._uploads = app, 0
+        self._app, self._uploads, self._open = app, 0, 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer, refuse or pass a request on."""
@@ -84,14 +84,18 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request.encode())]
             await send(message)
 
+        self._open += 1
         try:
             if (told := _told(path)) is not None:
                 await _respond(answer, *told)
+            elif self._open > _REQUESTS:
+                await _respond(answer, 503, b"Too many are here at once; try again in a minute.")
             elif _CLOSED.match(path):
                 await _respond(answer, 404, b"Not served here.")
             else:
                 await self._pass_on(scope, receive, answer)
         finally:
+            self._open -= 1
             # Of a path only what it is for: what follows names a visitor's files or session.
             route = "/".join(part[0] for name in path.split("/")[1:3] if (part := _PARTS.match(name)))
             watch.tally.add("requests", f"{scope['method']} {route} {status}")

@@ -365,7 +365,7 @@ class DriveSession:
         except BaseException:
             drive.undo()  # what is imagined and what is true stay at one step
             raise
-        self.latents.append(drive.latents[-1])
+        self.latents.append(drive.latents[-1].copy())  # else each keeps all before it alive
         self._compare(done.frame)
         return jpegs
 

@@ -203,6 +203,26 @@ def test_a_drive_has_an_end(
     assert driving.drive.count == 2
 
 
+def test_what_a_long_drive_holds_is_bounded(
+    pipeline: TransferPipeline, worlds: SimulatorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "MOST_UNDONE", 3)
+    driving = begun(pipeline, tmp_path, "toy", scene=Scene.open(worlds, "toy", 3))
+    start, seen = driving.scene.start.frame, []
+    for _ in range(14):
+        driving.step(np.array([0.02, -0.01], np.float32))
+        seen.append(driving.scene.now.frame)
+    kept = [n for n, moment in enumerate(driving.scene._moments) if moment is not None]
+    assert kept == [0, 11, 12, 13, 14]
+    assert len(driving.drive.rollout._done) <= 3 + 8 and all(z.base is None for z in driving.latents)
+    assert [driving.undo() for _ in range(4)] == [True, True, True, False]
+    np.testing.assert_array_equal(driving.scene.now.frame, seen[10])
+    assert driving.drive.count == 11 == len(driving.reel)
+    driving.step(np.zeros(2, np.float32))
+    driving.reset()
+    np.testing.assert_array_equal(driving.scene.now.frame, start)
+
+
 def test_nothing_is_driven_before_a_picture_is_chosen(tmp_path: Path) -> None:
     for act in (lambda d: d.step(np.zeros(2)), DriveSession.undo, DriveSession.reset, DriveSession.newest):
         with pytest.raises(LamdemoError, match="choose a picture"):

@@ -640,7 +640,7 @@ def test_a_program_can_call_it(
 
 def test_files_go_with_the_page(page: Any, address: tuple[str, Path]) -> None:
     """The last test: it leaves the page."""
-    root = next(address[1].glob("lamdemo-*"))
+    root = next(address[1].glob("lamdemo-page-*/tmp/lamdemo-*"))
     assert any(root.iterdir())
     results = [p for p in root.glob("*/result-*")]
     assert len(results) <= 4

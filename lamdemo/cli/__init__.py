@@ -32,6 +32,7 @@ from lamdemo.cli.plan import plan
 from lamdemo.cli.prior import prior
 from lamdemo.cli.push import push
 from lamdemo.cli.report import report
+from lamdemo.cli.soak import soak
 from lamdemo.cli.space import space
 from lamdemo.cli.training import family, pack, train
 from lamdemo.cli.transfer import transfer
@@ -72,6 +73,7 @@ for command, name in (
     (page, "app"),
     (push, "push"),
     (space, "space"),
+    (soak, "soak"),
 ):
     cli.command(name)(command)
 cli.add_typer(episodes)

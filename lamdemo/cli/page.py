@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from typing import Annotated
 
 import typer
@@ -43,7 +42,7 @@ def page(
         raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[app]'.")
     if mcp and importlib.util.find_spec("mcp") is None:
         raise LamdemoError("Tools for assistants need the package mcp; install it with: pip install 'lamdemo[app]'.")
-    from lamdemo.ui import LOOPBACK, serve
+    from lamdemo.ui import serve
 
     make_ready()
     pipeline = None
@@ -53,7 +52,4 @@ def page(
         from lamdemo.ui.models import placed
 
         pipeline = loaded(checkpoint, device, placed)
-    if host is not None and host not in LOOPBACK:
-        # Tells the page, too, that its visitors are not at this machine and must not be shown its folders.
-        os.environ["LAMDEMO_HOST"] = host
     serve(pipeline, host=host, port=port, device=device, **({"mcp_server": True} if mcp else {}))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lamdemo.core.errors import LamdemoError
+from lamdemo.core.arrays import read_arrays
+from lamdemo.core.errors import LamdemoError, shown_name
 from lamdemo.core.files import UNREADABLE, write_safely
+
+MOST_FPS = 1000.0  # steps a second
 
 
 @dataclass(frozen=True)
@@ -58,19 +61,26 @@ class LatentActions:
         Raises:
             LamdemoError: the file is missing or is no such file.
         """
+        return cls.of_arrays(path, ("z", "fps", "checkpoint"))[0]
+
+    @classmethod
+    def of_arrays(
+        cls, path: str | Path, names: Collection[str] | None = None
+    ) -> tuple[LatentActions, dict[str, np.ndarray]]:
+        """Latent actions and all arrays of those names (all without) of the file they are in; see `load`."""
         path = Path(path)
         try:
-            with np.load(path, allow_pickle=False) as data:
-                z, fps, checkpoint = data["z"], float(data["fps"]), str(data["checkpoint"])
-            if z.dtype != np.float32 or z.ndim != 2 or not z.size or not np.isfinite(z).all():
-                raise ValueError("z must be finite float32, [S, Z]")
-            if not 0 < fps < math.inf:
-                raise ValueError("fps must be above zero")
+            arrays = read_arrays(path, names)
+            z, fps, checkpoint = arrays["z"], float(arrays["fps"]), str(arrays["checkpoint"])
+            if z.dtype != np.float32 or z.ndim != 2 or not z.size:
+                raise ValueError("z must be float32, [S, Z]")
+            if not 0 < fps < MOST_FPS or len(checkpoint) > 128:
+                raise ValueError("no rate, or no hash")
         except UNREADABLE as error:
             raise LamdemoError(
-                f"{path.name} holds no latent actions; give a latents.npz written by lamdemo."
+                f"{shown_name(path)} holds no latent actions; give a latents.npz written by lamdemo."
             ) from error
-        return cls(z, fps, checkpoint)
+        return cls(z, fps, checkpoint), arrays
 
 
 @dataclass(frozen=True)

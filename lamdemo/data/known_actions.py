@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from lamdemo.core.arrays import read_arrays
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import UNREADABLE
 
@@ -143,10 +144,10 @@ def read_known_actions(folder: str | Path, clip: IndexedClip) -> KnownActions:
     """
     file = Path(folder) / clip.actions
     try:
-        with np.load(file, allow_pickle=False) as data:
-            names = tuple(str(n) for n in data["names"]) if "names" in data else ()
-            commands = names[:1] == ("steering",)
-            table = np.asarray(data["actions" if commands else "states"], np.float64)
+        data = read_arrays(file, ("names", "actions", "states"), finite=False)
+        names = tuple(str(n) for n in data["names"]) if "names" in data else ()
+        commands = names[:1] == ("steering",)
+        table = np.asarray(data["actions" if commands else "states"], np.float64)
     except UNREADABLE as error:
         raise LamdemoError(
             f"{file.name}, the actions of {Path(clip.clip).name}, cannot be read; mend it or its row in {INDEX}."

@@ -30,6 +30,7 @@ from safetensors.numpy import save
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import write_safely
+from lamdemo.core.tensors import stored_tensors
 from lamdemo.models import checkpoint_hash, read_config
 from lamdemo.models.checkpoint import WEIGHTS_NAME
 
@@ -41,6 +42,7 @@ STILL = 0.05  # share of the sample's root mean square norm up to which a latent
 FLOOR = 0.1  # share of the largest standard deviation that each channel is divided by at least
 WARN = 0.1  # share of far steps that is worth a warning; one in a hundred is far by definition
 
+_MOST = 20_000  # latents of a sample: all distances are looked at once
 _ROWS = 512  # of the sample's distances at once: 8 MB for 4096 latents
 _SAME = 1e-5  # squared distance over squared norms that is rounding, not distance
 
@@ -138,6 +140,8 @@ class TrainingLatents:
             return None
         config, _ = read_config(folder)
         try:
+            if stored_tensors(path)["latents"].shape[0] > _MOST:
+                raise ValueError("too many")
             with safe_open(path, framework="numpy") as file:
                 about = file.metadata() or {}
                 latents = file.get_tensor("latents")

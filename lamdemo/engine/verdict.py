@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import read_json, write_safely
 from lamdemo.core.latent_actions import LatentActions
 from lamdemo.engine.inference import Inference
 from lamdemo.engine.rollout import TransferStep
@@ -293,7 +293,7 @@ class VerdictRule:
         if not path.is_file():
             return None
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
             if data["format"] != FORMAT:
                 raise ValueError("another format")
             kept = dict(data["rule"])
@@ -303,7 +303,10 @@ class VerdictRule:
                 raise ValueError("unknown indicators")
             if any(s.best == s.worst or not s.weight >= 0 for s in scales.values()):
                 raise ValueError("no scale")
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            levels = [found.right, found.passing, *(v for v in (found.good, found.failed) if v is not None)]
+            if not all(math.isfinite(v) for v in (*levels, *(n for s in scales.values() for n in (s.best, s.worst)))):
+                raise ValueError("no numbers")
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise LamdemoError(
                 f"{VERDICT_NAME} of the checkpoint {folder.name} is damaged; copy it again, or remove it."
             ) from error

@@ -15,8 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lamdemo.core.arrays import read_arrays
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import UNREADABLE, write_safely
 from lamdemo.video import write_image, write_video
 
 FPS = 4.0
@@ -98,9 +99,9 @@ class Layers:
         if not (folder / LAYERS).is_file():
             return None
         try:
-            with np.load(folder / LAYERS, allow_pickle=False) as stored:
-                layers = cls(stored["matte"], stored["hole"], "entering" in stored)
-        except (OSError, ValueError, KeyError) as error:
+            stored = read_arrays(folder / LAYERS, most=1 << 30)
+            layers = cls(stored["matte"], stored["hole"], "entering" in stored)
+        except UNREADABLE as error:
             raise LamdemoError(f"{LAYERS} of the case {folder.name} is damaged; mend or remove it.") from error
         if layers.matte.ndim != 3 or layers.matte.shape != layers.hole.shape or len(layers.matte) != frames:
             raise LamdemoError(f"{LAYERS} of the case {folder.name} does not fit its truth; mend or remove it.")

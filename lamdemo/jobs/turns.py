@@ -147,12 +147,17 @@ class Turns:
         job = Job(self, visitor, place, tuple(course), brief, stop or threading.Event())
         with self._changed:
             if not brief and sum(not other.brief for other in self._jobs) >= self.most:
-                raise Busy(f"{self.most} jobs are under way or in line already; try again in a few minutes.")
+                many = f"{self.most} jobs are under way or in line already" if self.most else "The server is going down"
+                raise Busy(f"{many}; try again in a few minutes.")
             if place and not brief:
                 self._replace(visitor, place)
             self._jobs.append(job)
             self._changed.notify_all()
         return job
+
+    def close(self) -> None:
+        """Take no further jobs that are not brief."""
+        self.most = 0
 
     def drop(self, visitor: str, place: str) -> None:
         """Compute no more of what a visitor asked for in a place: nobody waits for it."""

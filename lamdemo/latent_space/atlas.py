@@ -48,6 +48,7 @@ from scipy.spatial.distance import cdist
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import write_safely
+from lamdemo.core.tensors import stored_tensors
 from lamdemo.engine import Inference
 from lamdemo.latent_space.directions import Directions
 from lamdemo.latent_space.projection import Principal, place_between, smallest
@@ -370,8 +371,7 @@ class Atlas:
         if not path.is_file():
             raise LamdemoError(f"There is no atlas {path.name}; make one with `lamdemo atlas`.")
         try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise ValueError("too large")
+            stored_tensors(path, most=_MAX_BYTES)
             with safe_open(path, framework="numpy") as file:
                 about = json.loads((file.metadata() or {})["lamdemo"])
                 tag = about["format"]

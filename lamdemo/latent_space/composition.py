@@ -359,14 +359,10 @@ class Composition:
             LamdemoError: the file is missing or is no such file.
         """
         path = Path(path)
-        latents = LatentActions.load(path)
-        plan, arrays = None, {}
+        latents, arrays = LatentActions.of_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as data:
-                if "composition" in data.files:
-                    plan = json.loads(str(data["composition"]))
-                    arrays = {name: data[name] for name in data.files if name.startswith("term_")}
-            if plan is not None:
+            if "composition" in arrays:
+                plan = json.loads(str(arrays["composition"]))
                 return cls._planned(plan, arrays, latents.fps, latents.checkpoint)
         except LamdemoError:
             raise

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from lamdemo.core.config import config_from_dict
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import read_json, write_safely
 from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
+from lamdemo.models.stored import Damaged, Unfit, bounded_config, load_module
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -64,16 +63,16 @@ def read_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     if not path.is_file():
         raise LamdemoError(f"The checkpoint {folder.name} lacks {CONFIG_NAME}; copy the whole checkpoint folder.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise LamdemoError(f"{CONFIG_NAME} of the checkpoint {folder.name} is damaged; copy it again.") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise LamdemoError(f"{CONFIG_NAME} of {folder.name} is not of a lamdemo checkpoint; give one made by lamdemo.")
     try:
-        return config_from_dict(ModelConfig, data["model"]), data.get("about") or {}
+        return bounded_config(ModelConfig, data["model"]), data.get("about") or {}
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise LamdemoError(
-            f"{CONFIG_NAME} of the checkpoint {folder.name} does not fit this version of lamdemo ({error}); "
+            f"{CONFIG_NAME} of the checkpoint {folder.name} does not fit this version of lamdemo ({str(error)[:200]}); "
             "use the version that made it."
         ) from error
 
@@ -97,19 +96,16 @@ def load_checkpoint(
     if not path.is_file():
         raise LamdemoError(f"The checkpoint {folder.name} lacks {WEIGHTS_NAME}; copy the whole checkpoint folder.")
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        model = load_module(path, lambda _: LatentActionModel(config))
+    except Damaged as error:
         raise LamdemoError(
-            f"{WEIGHTS_NAME} of the checkpoint {folder.name} is damaged; copy it again, or fetch it again "
+            f"{WEIGHTS_NAME} of the checkpoint {folder.name} is damaged ({error}); copy it again, or fetch it again "
             "from the Hub (`hf download --force-download` and its name)."
         ) from error
-    try:
-        model = LatentActionModel(config)
-        # Strictly: a weight that is missing or left over would otherwise be silently random or ignored.
-        model.load_state_dict(tensors)
-    except (RuntimeError, ValueError, ArithmeticError) as error:
+    except Unfit as error:
         raise LamdemoError(
-            f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together; copy both again."
+            f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together ({error}); copy "
+            "both again."
         ) from error
     return ready(model, device, dtype)
 

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from lamdemo.core.config import config_from_dict
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import read_json, write_safely
 from lamdemo.models.action_conditioned import ActionConditioned, ActionConditionedConfig
 from lamdemo.models.checkpoint import WEIGHTS_NAME, checkpoint_hash, read_config, ready, weights_of
 from lamdemo.models.distilled import DistilledConfig, DistilledModel
+from lamdemo.models.stored import bounded_config, load_module
 
 FORMAT = "lamdemo-companion/1"
 # Names of the files: the distilled model, the action-conditioned one, and the one distilled from that.
@@ -61,14 +59,14 @@ def _load(
         )
     model, _ = read_config(of)
     try:
-        data = json.loads(paths[0].read_text(encoding="utf-8-sig"))
+        data = read_json(paths[0])
         if data["format"] != FORMAT or data["kind"] != ("draft" if cls is DistilledModel else "twin"):
             raise ValueError("another format")
         sizes = model.encoder.channels, model.bottleneck.channels, model.encoder.grid
-        module = cls(config_from_dict(config, data["config"]), *sizes)
+        wanted = bounded_config(config, data["config"])
         bound = (data.get("about") or {}).get("checkpoint")
-        module.load_state_dict(load_file(paths[1]))
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        module = load_module(paths[1], lambda _: cls(wanted, *sizes))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LamdemoError(f"The {name} of {folder.name} is damaged; copy both of its files again.") from error
     if bound and (of / WEIGHTS_NAME).is_file() and bound != checkpoint_hash(of):
         raise LamdemoError(

@@ -21,15 +21,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lamdemo.core.config import config_from_dict
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import read_json, write_safely
 from lamdemo.models.checkpoint import ready, weights_of
 from lamdemo.models.layers import zero_initialized
+from lamdemo.models.stored import Damaged, Unfit, bounded_config, load_module
 
 FOLDER = "controllers"
 FORMAT = "lamdemo-controller/1"
@@ -312,10 +310,10 @@ def load_controller(
     checked_name(name)
     place = Path(folder) / FOLDER
     try:
-        data = json.loads((place / f"{name}.json").read_text(encoding="utf-8-sig"))
+        data = read_json(place / f"{name}.json")
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']!r}")
-        config = config_from_dict(ControllerConfig, data["config"])
+        config = bounded_config(ControllerConfig, data["config"])
         if not isinstance(data["spec"], dict) or not isinstance(data["checkpoint"], str):
             raise ValueError("spec and checkpoint")
         data.setdefault("about", {})
@@ -325,15 +323,13 @@ def load_controller(
             "copy it again or train it anew."
         ) from error
     try:
-        tensors = load_file(place / f"{name}.safetensors")
-    except (SafetensorError, OSError, ValueError) as error:
+        weights = place / f"{name}.safetensors"
+        controller = load_module(weights, lambda _: Controller(config, channels, latent, grid, codes))
+    except Damaged as error:
         raise LamdemoError(
             f"{name}.safetensors of the controller {name} is missing or damaged; copy it again."
         ) from error
-    try:
-        controller = Controller(config, channels, latent, grid, codes)
-        controller.load_state_dict(tensors)
-    except (RuntimeError, ValueError, ArithmeticError) as error:
+    except Unfit as error:
         raise LamdemoError(
             f"The controller {name} does not fit this checkpoint; use the one it was trained for, or train it anew."
         ) from error

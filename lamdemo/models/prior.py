@@ -30,16 +30,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from lamdemo.core.config import config_from_dict
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import read_json, write_safely
 from lamdemo.models.checkpoint import WEIGHTS_NAME as MODEL_NAME
 from lamdemo.models.checkpoint import checkpoint_hash
 from lamdemo.models.layers import zero_initialized
+from lamdemo.models.stored import bounded_config, load_module
 
 CONFIG_NAME = "prior.json"
 WEIGHTS_NAME = "prior.safetensors"
@@ -418,16 +417,14 @@ def load_prior(
         if not path.is_file():
             raise LamdemoError(f"The prior of {folder.name} lacks {path.name}; copy both of its files, or remove both.")
     try:
-        data = json.loads(paths[0].read_text(encoding="utf-8-sig"))
+        data = read_json(paths[0])
         if data["format"] != FORMAT:
             raise ValueError("another format")
-        config = config_from_dict(FlowPriorConfig, data["prior"])
+        config = bounded_config(FlowPriorConfig, data["prior"])
         bound = (data.get("about") or {}).get("checkpoint")
-        tensors = load_file(paths[1])
-        prior = FlowPrior(config, tensors["codes"])
-        prior.load_state_dict(tensors)
+        prior = load_module(paths[1], lambda kept: FlowPrior(config, torch.zeros(kept["codes"].shape)))
         prior.checkpoint = str(bound or "")
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LamdemoError(f"The prior of {folder.name} is damaged; copy both of its files again.") from error
     if bound and (folder / MODEL_NAME).is_file() and bound != checkpoint_hash(folder):
         raise LamdemoError(

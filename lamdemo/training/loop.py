@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import PARTS, write_safely
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,6 +305,8 @@ class Loop(ABC, Generic[M, C]):
             LamdemoError: what lies there is of another run, or damaged.
         """
         path = folder / self.state_name
+        for left in folder.glob(PARTS):  # by a run that was killed while it saved
+            left.unlink(missing_ok=True)
         if not path.is_file():
             return False
         try:

@@ -10,18 +10,22 @@ import errno
 import os
 import signal
 import socket
+import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lamdemo.core.devices import AUTO, make_ready
 from lamdemo.core.errors import LamdemoError
+from lamdemo.ui import watch, workplace
+from lamdemo.ui.models import LOOPBACK
 
 if TYPE_CHECKING:
     import gradio as gr
 
 __all__ = ["LOOPBACK", "build_page", "launch_options", "serve"]
 
-LOOPBACK = ("", "127.0.0.1", "::1", "localhost")  # hosts that only this machine reaches
+GRACE = 8.0  # seconds that jobs under way get to write what they have when the page is ended
 
 
 def build_page(pipeline: Any = None, device: str = AUTO) -> gr.Blocks:
@@ -65,12 +69,34 @@ def serve(
     if port is None:
         port = _port(os.environ.get("GRADIO_SERVER_PORT") or "7860")
     family = _checked_address(host, port)
+    if host not in LOOPBACK:
+        # Tells the page, before it listens there, that its visitors are not at this machine.
+        os.environ.setdefault("LAMDEMO_HOST", host)
+    if os.environ.get("LAMDEMO_LOG") or host not in LOOPBACK:
+        watch.write_lines()
     if threading.current_thread() is threading.main_thread():
         # Containers are stopped this way, and only an orderly end removes the temporary files.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _end)
     name = f"[{host}]" if family == socket.AF_INET6 and ":" in host else host
     make_ready()
-    build_page(pipeline, device).launch(server_name=name, server_port=port, **(launch_options() | options))
+    with workplace.opened():
+        build_page(pipeline, device).launch(server_name=name, server_port=port, **(launch_options() | options))
+
+
+def _end(number: int, frame: object) -> None:
+    """Take nothing new, let what is computed come to a stop with what it has, then end; at once when asked again."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    if "lamdemo.ui.guard" not in sys.modules:  # the page is not there yet
+        signal.default_int_handler(number, None)
+    from lamdemo.ui import guard
+
+    def drain() -> None:
+        with suppress(Exception):
+            guard.drain(GRACE)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=drain, name="lamdemo-drain", daemon=True).start()
 
 
 def _host(named: str) -> str:
@@ -78,8 +104,6 @@ def _host(named: str) -> str:
     asked = os.environ.get("LAMDEMO_HOST", "") or ("" if named in LOOPBACK else named)
     if not asked and not os.environ.get("SPACE_ID"):
         return "127.0.0.1"
-    # Tells the page that its visitors are not at this machine.
-    os.environ.setdefault("LAMDEMO_HOST", asked)
     return asked if asked.count(".") == 3 or ":" in asked else "0.0.0.0"
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +14,7 @@ import cv2
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError
+from lamdemo.jobs.turns import aside
 from lamdemo.video import ReadLimits, VideoInfo, probe, read_clip, read_frame, read_image, write_image, write_video
 
 if TYPE_CHECKING:
@@ -23,6 +27,20 @@ BETWEEN = 2  # frames between two steps, so that four steps a second play at twe
 SOURCE_SIDE, TARGET_SIDE = 640, 1280  # longest sides in pixels
 LIMITS = ReadLimits(max_seconds=60, max_pixels=50_000_000, max_bytes=1 << 29, timeout=60)
 _THUMB = 72  # pixels down of a picture in the filmstrip
+
+
+DECODERS = 4  # files that are read at once
+_decoders = threading.BoundedSemaphore(DECODERS)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """While it is entered files are read: others may compute meanwhile, and no more than a few read at once.
+
+    A file made to take long must not hold up the line at the model. No lock may be held that another's unit wants.
+    """
+    with aside(), _decoders:
+        yield
 
 
 @dataclass(frozen=True)
@@ -119,14 +137,15 @@ def _large_enough(info: VideoInfo, what: str) -> None:
 def read_source(path: str, begin: float, fps: float, first: int, steps: int) -> np.ndarray:
     """Frames of a source at ``BETWEEN + 1`` times ``fps``, up to ``steps`` steps and no half step."""
     pace = BETWEEN + 1
-    frames = read_clip(
-        path,
-        fps=fps * pace,
-        start=begin + first / fps,
-        max_frames=steps * pace + 1,
-        max_side=SOURCE_SIDE,
-        limits=LIMITS,
-    ).frames
+    with reading():
+        frames = read_clip(
+            path,
+            fps=fps * pace,
+            start=begin + first / fps,
+            max_frames=steps * pace + 1,
+            max_side=SOURCE_SIDE,
+            limits=LIMITS,
+        ).frames
     return frames[: (len(frames) - 1) // pace * pace + 1]
 
 
@@ -143,7 +162,8 @@ def look_at_source(pipeline: TransferPipeline, path: str | None, begin: float, f
         LamdemoError: there is none, it cannot be read, or it has fewer than two frames.
     """
     path = named(path, "source")
-    info = probe(path, LIMITS)
+    with reading():
+        info = probe(path, LIMITS)
     if info.is_image:
         raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
     _large_enough(info, "source")
@@ -183,14 +203,15 @@ def look_at_target(path: str | None, moment: float, folder: Path) -> TargetView:
         LamdemoError: there is none, or it cannot be read.
     """
     path = named(path, "target")
-    info = probe(path, LIMITS)
-    _large_enough(info, "target")
-    moment = 0.0 if info.is_image else min(max(moment, 0.0), info.seconds)
-    picture = (
-        read_image(path, max_side=SOURCE_SIDE, limits=LIMITS)
-        if info.is_image
-        else read_frame(path, moment, SOURCE_SIDE, LIMITS)
-    )
+    with reading():
+        info = probe(path, LIMITS)
+        _large_enough(info, "target")
+        moment = 0.0 if info.is_image else min(max(moment, 0.0), info.seconds)
+        picture = (
+            read_image(path, max_side=SOURCE_SIDE, limits=LIMITS)
+            if info.is_image
+            else read_frame(path, moment, SOURCE_SIDE, LIMITS)
+        )
     return TargetView(
         path=path,
         seconds=0.0 if info.is_image else info.seconds,
@@ -216,21 +237,22 @@ def read_target(path: str | None, moment: float, fps: float, max_side: int = TAR
         LamdemoError: there is none, or it cannot be read.
     """
     path = named(path, "target")
-    info = probe(path, LIMITS)
-    _large_enough(info, "target")
-    if info.is_image:
-        return read_image(path, max_side=max_side, limits=LIMITS)[None]
-    moment = min(max(moment, 0.0), info.seconds)
-    last = read_frame(path, moment, max_side, LIMITS)
-    before = min(4, int(moment * fps))
-    if not before:
-        return last[None]
-    clip = read_clip(
-        path,
-        fps=fps,
-        start=moment - before / fps,
-        max_frames=before,
-        max_side=max_side,
-        limits=LIMITS,
-    )
+    with reading():
+        info = probe(path, LIMITS)
+        _large_enough(info, "target")
+        if info.is_image:
+            return read_image(path, max_side=max_side, limits=LIMITS)[None]
+        moment = min(max(moment, 0.0), info.seconds)
+        last = read_frame(path, moment, max_side, LIMITS)
+        before = min(4, int(moment * fps))
+        if not before:
+            return last[None]
+        clip = read_clip(
+            path,
+            fps=fps,
+            start=moment - before / fps,
+            max_frames=before,
+            max_side=max_side,
+            limits=LIMITS,
+        )
     return np.concatenate([clip.frames, last[None]])

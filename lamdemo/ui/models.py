@@ -9,12 +9,13 @@ import logging
 import os
 import re
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.devices import AUTO
@@ -31,9 +32,31 @@ _LARGE = 10_000_000  # bytes of a download that takes long enough to be told of
 _log = logging.getLogger(__name__)
 
 
+LOOPBACK = ("", "127.0.0.1", "::1", "[::1]", "localhost")  # hosts that only this machine reaches
+
+_served: weakref.WeakSet[Any] = weakref.WeakSet()  # Gradio's blocks, which know where they listen
+_open = threading.Event()
+
+
+def served_as(blocks: Any) -> None:
+    """Say which page is served, or will be."""
+    _served.add(blocks)
+
+
+def opened_to_others() -> None:
+    """Say that the page is reached by others, wherever it listens."""
+    _open.set()
+
+
 def is_public() -> bool:
-    """Whether the page is open to others than the person at this machine."""
-    return bool(os.environ.get("SPACE_ID") or os.environ.get("LAMDEMO_HOST"))
+    """Whether the page is open to others than the person at this machine.
+
+    That is where it listens at more than this machine's own address, is shared, or was asked for through a proxy.
+    Before it listens anywhere the environment tells what is planned.
+    """
+    if os.environ.get("SPACE_ID") or os.environ.get("LAMDEMO_HOST") or _open.is_set():
+        return True
+    return any(b.share or (getattr(b, "server_name", None) or "") not in LOOPBACK for b in _served)
 
 
 def load(name: str, device: str = AUTO) -> TransferPipeline:
@@ -189,6 +212,11 @@ class Models:
             for old in others[: max(len(self._loaded) - self._keep, 0)]:
                 del self._loaded[old]
         given.set_result(made)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the default is loaded."""
+        return self.default in self._loaded
 
     def warm(self) -> None:
         """Begin to load the default in the background, so that the first click does not wait for it."""

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
+from lamdemo.ui import guard, prepared, style, tabs, views, waiting
 from lamdemo.ui import map as space_map
-from lamdemo.ui import prepared, style, tabs, views, waiting
 from lamdemo.ui.comparison import Comparison
 from lamdemo.ui.drive.style import CSS as DRIVE_CSS
 from lamdemo.ui.drive.tab import DriveTab
-from lamdemo.ui.models import Loader, Models, choices, is_public
+from lamdemo.ui.models import Loader, Models, choices, is_public, served_as
 from lamdemo.ui.plan.style import CSS as PLAN_CSS
 from lamdemo.ui.plan.tab import PlanTab
 from lamdemo.ui.prepared import EXAMPLES
@@ -88,7 +89,8 @@ def launch_options() -> dict[str, Any]:
         "css": style.CSS + waiting.CSS + SPACE_CSS + space_map.MAP_CSS + DRIVE_CSS + PLAN_CSS,
         "head": style.HEAD + tabs.HEAD,
         "show_error": False,
-        "max_file_size": "500mb",
+        "max_file_size": guard.MOST_FILE,
+        "app_kwargs": {"middleware": [Middleware(guard.Guard)]},
         "footer_links": ["api"],
         "ssr_mode": False,
         "max_threads": waiting.THREADS,
@@ -119,7 +121,15 @@ class Page:
             self.drive.tie(self.drive_tab)
             self.plan.tie(self.plan_tab)
         self.blocks.queue(**waiting.QUEUE)
+        served_as(self.blocks)
+        guard.stand_before(self)
         models.warm()
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether the model is there and the line at it has room, for who watches the server."""
+        turns = self.sessions.turns
+        loaded, line = self.models.ready, len(turns)
+        return {"ready": loaded and line < turns.most, "model": loaded, "line": line, "sessions": len(self.sessions)}
 
     def _lay_out(self) -> None:
         gr.HTML(_HEAD, elem_id="lam-head")

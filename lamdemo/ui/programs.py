@@ -100,7 +100,7 @@ class Programs:
             session = self.page.session(request)
             order = self._order(source, target, strength, reverse, repeat)
             pipeline, stop = self.page.models.get(), session.stop(waiting.PROGRAM).is_set
-            with session.place("result") as folder:
+            with session.place("result", waiting.KEPT) as folder:
                 work = make(pipeline, order, folder, should_stop=stop)
                 done = waiting.serve(self.page.sessions, request, work, units(USUAL_STEPS))
             assert isinstance(done, Finished)
@@ -134,7 +134,7 @@ class Programs:
             session = self.page.session(request)
             order = self._order(source, target, strength, reverse, repeat)
             names, stop = (checkpoints or "").split(","), session.stop(waiting.PROGRAM).is_set
-            with session.place("compare") as folder:
+            with session.place("compare", waiting.KEPT) as folder:
                 work = make_comparison(self.page.models.get, names, order, folder, should_stop=stop)
                 expected = [Units("compared step", len(names) * USUAL_STEPS, 0.3)]
                 done = waiting.serve(self.page.sessions, request, work, expected)
@@ -157,7 +157,7 @@ class Programs:
             pipeline = self.page.pipeline((checkpoint or "").strip() or None, None)
 
             def look() -> Generator[Any, None, None]:
-                with session.place("source") as folder:
+                with session.place("source", waiting.KEPT) as folder:
                     latents = look_at_source(pipeline, source, 0.0, folder).latents
                 assert latents is not None
                 yield pipeline.out_of_distribution(latents)

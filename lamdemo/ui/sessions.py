@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.turns import Turns
+from lamdemo.ui.workplace import NO_ROOM, bytes_in, check_room
 
 if TYPE_CHECKING:
     from lamdemo.ui.drive.work import DriveSession
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lamdemo.ui.space.work import SpaceSession
 
 MAX_AGE = 3600.0  # seconds without a sign of life after which a session's files go
+MOST_SESSIONS = 128  # open pages for which something is kept; beyond, it goes of the one that is silent the longest
+MOST_BYTES = 400 << 20  # of a session's files
 
 
 @dataclass
@@ -61,23 +64,27 @@ class Session:
         return self.stops.setdefault(place, threading.Event())
 
     @contextmanager
-    def place(self, kind: str) -> Iterator[Path]:
+    def place(self, kind: str, keep: int = 1) -> Iterator[Path]:
         """A new folder for one result or view; it stays unless the block ends in an error.
 
-        Of those of its kind only the latest stays beside it, which the page shows until the new one is there.
+        Of those of its kind only the latest stays beside it, which the page shows until the new one is there; or the
+        latest ``keep``, for a program that may make several at once.
 
         Raises:
-            LamdemoError: the disk takes no more.
+            LamdemoError: the session's files or the disk take no more.
         """
         kept = sorted(self.folder.glob(f"{kind}-*"))
-        for old in kept[:-1]:
+        for old in kept[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
+        if bytes_in(self.folder) > MOST_BYTES:
+            raise LamdemoError("This page has made more files than are kept for one; save what you need and reload it.")
+        check_room(self.folder)
         self.count += 1
         new = self.folder / f"{kind}-{self.count:06d}"
         try:
             new.mkdir(parents=True)
         except OSError as error:
-            raise LamdemoError("The server has no room for new files now; try again later.") from error
+            raise LamdemoError(NO_ROOM) from error
         try:
             yield new
         except BaseException:
@@ -109,6 +116,8 @@ class Sessions:
                     self._drop(other)
             found = self._sessions.get(key or "")
             if found is None:
+                if len(self._sessions) >= MOST_SESSIONS:
+                    self._drop(min(self._sessions, key=lambda other: self._sessions[other].touched))
                 folder = self.root / secrets.token_urlsafe(16)
                 folder.mkdir(parents=True)
                 found = self._sessions[key or ""] = Session(folder)
@@ -126,6 +135,13 @@ class Sessions:
             for stop in list(session.stops.values()):
                 stop.set()
             shutil.rmtree(session.folder, ignore_errors=True)
+
+    def stop_all(self) -> None:
+        """Stop what all sessions are doing; they keep what they have."""
+        with self._lock:
+            for session in self._sessions.values():
+                for stop in list(session.stops.values()):
+                    stop.set()
 
     def __len__(self) -> int:
         return len(self._sessions)

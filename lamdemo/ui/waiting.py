@@ -16,6 +16,7 @@ import gradio as gr
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.turns import Job, Units, Waiting, in_turns, through
+from lamdemo.ui import watch
 from lamdemo.ui.notices import say
 from lamdemo.ui.sessions import Sessions
 
@@ -27,6 +28,7 @@ THREADS = 64  # of the server: more than can wait in that line, so that what nee
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 PROGRAM = "program"  # what ends a program's calls, see `Session.stop`: its leaving
+KEPT = 16  # results of one program that stay while it makes more
 
 CSS = """
 .lam-turn { min-height: 1.5em; font-size: .84rem; line-height: 1.5; color: var(--lam-soft); }
@@ -90,12 +92,13 @@ class Line:
             try:
                 job = self._enter(next(x for x in given if isinstance(x, gr.Request)), units)
             except LamdemoError as error:
+                watch.tally.add("jobs", f"{self.name}/busy")
                 say(str(error))
                 yield {self.view: gr.skip()}
                 return
             work = handler(*given) if streams else _once(handler, given)
             last: dict[Any, Any] = {}
-            with closing(in_turns(work, job, free=int(streams))) as told:
+            with watch.job(self.name), closing(in_turns(work, job, free=int(streams))) as told:
                 for news in told:
                     if isinstance(news, Waiting):
                         yield {self.view: waits(news)}
@@ -152,7 +155,8 @@ def serve(sessions: Sessions, request: gr.Request, work: Generator[Any, None, ob
         LamdemoError: too many wait, or what ``work`` raises.
     """
     stop = sessions.get(request.session_hash).stop(PROGRAM)
-    return through(work, sessions.turns.enter(request.session_hash or "", "", course, stop=stop))
+    with watch.job(PROGRAM):
+        return through(work, sessions.turns.enter(request.session_hash or "", "", course, stop=stop))
 
 
 # What the line says.

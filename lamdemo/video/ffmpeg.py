@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import subprocess
@@ -44,6 +45,7 @@ _HEAD, _TAIL = (
 )  # bytes kept of what ffmpeg says: a damaged file can make it talk for ever
 
 
+_MEMORY, _MEMORY_PER_PIXEL = 1 << 30, 64  # bytes that decoding may take, and more for each pixel of a frame
 _OLDEST = 7  # the first ffmpeg that says all that is read from its talk
 
 
@@ -126,7 +128,8 @@ class Process:
     Args:
         command: the program and its arguments.
         source: file to lay on its standard input, or None for a pipe that :meth:`write` fills.
-        budget: what it may take.
+        budget: wall time that it may take; of computing time it gets as much on each of four cores.
+        memory: bytes of address space that it may take; None for no limit.
         folder: folder it runs in.
         environment: more variables for it.
     """
@@ -137,6 +140,7 @@ class Process:
         *,
         source: IO[bytes] | None,
         budget: Budget,
+        memory: int | None = None,
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ):
@@ -153,6 +157,8 @@ class Process:
             env={**kept, "AV_LOG_FORCE_NOCOLOR": "1", **(environment or {})},
             pipesize=1 << 20,
         )
+        if source is not None:
+            _bound(self._process.pid, memory, budget.seconds)
         self.timed_out = False
         self._head, self._tail = bytearray(), bytearray()
         self._over = threading.Event()
@@ -234,6 +240,31 @@ class Process:
     def log(self) -> str:
         """What it said so far: the beginning and, where that was too long, the end."""
         return (self._head + self._tail).decode("utf-8", "replace")
+
+
+def _bound(process: int, memory: int | None, seconds: float | None) -> None:
+    """Let a process that reads write no file, and take no more than that, where the system knows such limits.
+
+    It is done from here once it runs, which takes microseconds: what a child does before it becomes another program
+    is not safe where there are threads.
+    """
+    try:
+        import resource
+
+        change = resource.prlimit
+    except (ImportError, AttributeError):  # Windows, macOS
+        return
+    limits = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory}
+    limits[resource.RLIMIT_CPU] = None if seconds is None else 4 * math.ceil(seconds) + 1
+    for limit, value in limits.items():
+        if value is not None:
+            with suppress(OSError, ValueError):  # it is over already, or under tighter limits
+                change(process, limit, (value, value))
+
+
+def memory_for(max_pixels: int) -> int:
+    """Bytes that decoding frames of so many pixels may take: what codecs keep of earlier ones, and of what is made."""
+    return _MEMORY + _MEMORY_PER_PIXEL * max_pixels
 
 
 def input_arguments(*, max_pixels: int) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lamdemo.core.errors import LamdemoError, shown_name
 from lamdemo.video.colour import Colouring, colouring
-from lamdemo.video.ffmpeg import Budget, Process, ffmpeg_command, input_arguments
+from lamdemo.video.ffmpeg import Budget, Process, ffmpeg_command, input_arguments, memory_for
 from lamdemo.video.files import opened
 from lamdemo.video.pictures import slow, too_large
 
@@ -173,7 +173,8 @@ def _look(
     ]
     tracks: dict[int, _Track] = {}
     command = ffmpeg_command(arguments, loglevel="info")
-    with opened(path) as file, Process(command, source=file, budget=budget) as process:
+    memory = memory_for(limits.max_pixels)
+    with opened(path) as file, Process(command, source=file, budget=budget, memory=memory) as process:
         while line := process.read_line():
             if packet := _PACKET.match(line):
                 if int(packet[5] or b"0", 16) & 4:  # of before or after an edit list's cut

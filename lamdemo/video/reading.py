@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError, shown_name
-from lamdemo.video.ffmpeg import Budget, Process, ffmpeg_command, input_arguments
+from lamdemo.video.ffmpeg import Budget, Process, ffmpeg_command, input_arguments, memory_for
 from lamdemo.video.files import opened
 from lamdemo.video.pictures import decode_picture, picture_format, slow, too_large
 from lamdemo.video.probing import (
@@ -128,7 +128,8 @@ def _decode(plan: _Plan, *, within: float | None = None, seek: bool = True) -> G
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
     ]
     command = ffmpeg_command(arguments)
-    with opened(source.path) as file, Process(command, source=file, budget=plan.budget) as process:
+    memory = memory_for(plan.limits.max_pixels)
+    with opened(source.path) as file, Process(command, source=file, budget=plan.budget, memory=memory) as process:
         while True:
             picture = np.empty((plan.height, plan.width, 3), np.uint8)
             # A frame that comes in part is one the process died in.

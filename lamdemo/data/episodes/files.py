@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from lamdemo.core.actions import ActionSpec
+from lamdemo.core.arrays import read_arrays
 from lamdemo.core.errors import LamdemoError, reason
 from lamdemo.core.files import UNREADABLE, write_safely
 from lamdemo.data.episodes.collection import Entry, Episodes, Table, read_pictures
@@ -122,7 +123,8 @@ def open_folder(folder: str | Path) -> Episodes:
     for path in sorted(folder.glob("*.npz")):
         if not path.with_suffix(".mp4").exists():
             raise LamdemoError(f"The video of episode {path.stem} is missing; put it back or remove {path.name} too.")
-        with _opened(path) as data:
+        with _reading(path):
+            data = read_arrays(path, ("recording", "about"))
             recording, told = str(data["recording"]), json.loads(str(data["about"]))
         entries.append(_entry(path, spec, recording, str(told.get("clip") or path.stem)))
     if not entries:
@@ -137,8 +139,9 @@ def is_folder_of_episodes(folder: Path) -> bool:
 
 def _entry(path: Path, spec: ActionSpec, recording: str, clip: str) -> Entry:
     def table() -> Table:
-        with _opened(path) as data:
-            truth = {k[len(_TRUTH) :]: data[k] for k in data.files if k.startswith(_TRUTH)}
+        with _reading(path):
+            data = read_arrays(path, finite=False)
+            truth = {k[len(_TRUTH) :]: array for k, array in data.items() if k.startswith(_TRUTH)}
             actions = np.zeros((0, spec.width), np.float32)
             if len(data["actions"]):
                 actions = spec.check(data["actions"], f"The actions of episode {path.stem}")
@@ -150,8 +153,8 @@ def _entry(path: Path, spec: ActionSpec, recording: str, clip: str) -> Entry:
     def pictures(table: Table, every: int, max_side: int | None) -> np.ndarray:
         frames = read_pictures(path.with_suffix(".mp4"), path.stem, len(table.actions) + 1, every, max_side)
         if max_side is None:
-            with _opened(path) as data:
-                height, width = (int(n) for n in data["size"])
+            with _reading(path):
+                height, width = (int(n) for n in read_arrays(path, ("size",))["size"])
             frames = frames[:, :height, :width]
         return frames
 
@@ -159,11 +162,10 @@ def _entry(path: Path, spec: ActionSpec, recording: str, clip: str) -> Entry:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An ``.npz`` for reading; whatever is wrong with it becomes one sentence."""
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever is wrong with an ``.npz`` that is read within becomes one sentence."""
     try:
-        with np.load(path, allow_pickle=False) as data:
-            yield data
+        yield
     except UNREADABLE as error:
         raise LamdemoError(
             f"{path.name} cannot be read as the numbers of an episode; remove or record it again."

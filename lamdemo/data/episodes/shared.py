@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lamdemo.core.actions import ActionSpec, Channel
+from lamdemo.core.arrays import read_arrays
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import UNREADABLE
 from lamdemo.data.episodes.collection import Entry, Episodes, Table, plain_name, read_pictures
@@ -142,8 +143,7 @@ def _humanoid(folder: Path, clip: IndexedClip, fps: float) -> Table:
 def _array(folder: Path, clip: IndexedClip, key: str) -> np.ndarray:
     file = folder / clip.actions
     try:
-        with np.load(file, allow_pickle=False) as data:
-            return np.asarray(data[key], np.float32)
+        return np.asarray(read_arrays(file, (key,), finite=False)[key], np.float32)
     except UNREADABLE as error:
         raise LamdemoError(
             f"{file.name} holds no {key}, which this part needs; mend it or its row in {INDEX}."
@@ -153,8 +153,7 @@ def _array(folder: Path, clip: IndexedClip, key: str) -> np.ndarray:
 def _joints(folder: Path, actions: str) -> ActionSpec:
     """Joints by the names in a file of the humanoid's actions."""
     try:
-        with np.load(folder / actions, allow_pickle=False) as data:
-            names = [str(n) for n in data["names"]]
+        names = [str(n) for n in read_arrays(folder / actions, ("names",))["names"]]
     except UNREADABLE as error:
         raise LamdemoError(f"{Path(actions).name} names no joints; mend it or its row in {INDEX}.") from error
     channels = []

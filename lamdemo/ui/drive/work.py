@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SIDE = 512  # longest side in pixels of a picture that is driven: a key's answer counts more than detail here
 MOST_STEPS = 240  # of one drive, a minute
+MOST_UNDONE = 24  # of its last steps: what is needed to take one back is 3 MB for each open page
 SCENES = 10_000  # first seed of the scenes that no controller was trained on
 _THUMB = 54  # height in pixels of the strip's pictures
 _PANEL = 384  # height in pixels of the video's
@@ -199,7 +200,7 @@ class Scene:
     def __init__(self, worlds: SimulatorPool, name: str, seed: int) -> None:
         self.worlds, self.name, self.seed = worlds, name, seed
         self.now: Observation
-        self._moments: list[tuple[object, Observation]] = []
+        self._moments: list[tuple[object, Observation] | None] = []
         engine, _ = worlds.engine(name, self, seed)
         self.spec, self.fps = engine.spec, engine.fps
         self.start = self.now = engine.reset(seed)
@@ -222,9 +223,11 @@ class Scene:
     def _step(self, action: np.ndarray) -> Observation:
         engine, lent = self.worlds.engine(self.name, self)
         if lent:
-            engine.restore(self._moments[-1][0])
+            engine.restore(self._moment()[0])
         self.now = engine.step(action)
         self._moments.append((engine.snapshot(), self.now))
+        if len(self._moments) > MOST_UNDONE + 2:
+            self._moments[-MOST_UNDONE - 2] = None  # only the start and the last are gone back to
         return self.now
 
     def back_to(self, steps: int) -> None:
@@ -234,7 +237,12 @@ class Scene:
     def _back_to(self, steps: int) -> None:
         engine, _ = self.worlds.engine(self.name, self)
         del self._moments[steps + 1 :]
-        self.now = engine.restore(self._moments[-1][0])
+        self.now = engine.restore(self._moment()[0])
+
+    def _moment(self) -> tuple[object, Observation]:
+        last = self._moments[-1]
+        assert last is not None  # a drive does not go back further
+        return last
 
     def moved(self) -> dict[str, float]:
         """How far the truth is now from the start, by unit."""
@@ -313,7 +321,8 @@ class DriveSession:
         """
         picture = target if target.ndim == 3 else target[-1]
         # A simulator shows the truth; elsewhere the same moments under no action stand beside it.
-        drive, reel = pipeline.drive(target, known, idle=scene is None, between=BETWEEN), Reel(folder, picture, picture)
+        drive = pipeline.drive(target, known, idle=scene is None, between=BETWEEN, history=MOST_UNDONE)
+        reel = Reel(folder, picture, picture)
         self.drive, self.reel, self.scene = drive, reel, scene
         self.checkpoint, self.known, self.start, self.first = pipeline.checkpoint, known, start, picture
         self.latents, self.likeness = [], None
@@ -356,7 +365,7 @@ class DriveSession:
         except BaseException:
             drive.undo()  # what is imagined and what is true stay at one step
             raise
-        self.latents.append(drive.latents[-1])
+        self.latents.append(drive.latents[-1].copy())  # else each keeps all before it alive
         self._compare(done.frame)
         return jpegs
 

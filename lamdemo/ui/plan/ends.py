@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.ui.inputs import LIMITS
+from lamdemo.ui.inputs import LIMITS, reading
 from lamdemo.ui.work import MOST_STEPS
 from lamdemo.video import read_clip, read_image
 
@@ -118,12 +118,14 @@ class Library:
             raise LamdemoError("There is no clip yet; choose one of the list or upload one of yours.")
         which = (key, own if key == OWN and own else "", fps)
         with self._lock:
-            if which not in self._read:
-                self._read[which] = self._open(key, fps, own)
-                while len(self._read) > self._keep:
-                    self._read.popitem(last=False)
+            found = self._read.get(which)
+        found = found or self._open(key, fps, own)  # two who ask at once read it twice: nobody waits for the other
+        with self._lock:
+            self._read[which] = found
             self._read.move_to_end(which)
-            return self._read[which]
+            while len(self._read) > self._keep:
+                self._read.popitem(last=False)
+        return found
 
     def _open(self, key: str, fps: float, own: str | None) -> Footage:
         kind, _, rest = key.partition(":")
@@ -148,7 +150,8 @@ class Library:
     def _clip(self, key: str, path: Path, fps: float) -> Footage:
         if not path.exists():
             raise LamdemoError("The clip was removed from the server after an hour; upload it again.")
-        frames = read_clip(path, fps=fps, max_frames=MOST_STEPS + 1, max_side=SIDE, limits=LIMITS).frames
+        with reading():
+            frames = read_clip(path, fps=fps, max_frames=MOST_STEPS + 1, max_side=SIDE, limits=LIMITS).frames
         if len(frames) < 2:
             raise LamdemoError(
                 f"The clip has less than one step of {1 / fps:g} seconds, and start and goal are two frames of it; "
@@ -184,7 +187,8 @@ def own_goal(path: str) -> np.ndarray:
     Raises:
         LamdemoError: it cannot be read.
     """
-    return read_image(path, max_side=SIDE, limits=LIMITS)
+    with reading():
+        return read_image(path, max_side=SIDE, limits=LIMITS)
 
 
 _TITLES = {"doom": "doom: walk in a room", "fetch": "fetch: move a gripper"}

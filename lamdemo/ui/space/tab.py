@@ -22,7 +22,7 @@ from lamdemo.ui.space.sight import Sight
 from lamdemo.ui.space.stage import Stage
 from lamdemo.ui.space.timeline import Timeline
 from lamdemo.ui.space.work import Place, Places, Played, SpaceSession, play, play_target
-from lamdemo.ui.waiting import PROGRAM, QUIET, Line, serve
+from lamdemo.ui.waiting import KEPT, PROGRAM, QUIET, Line, serve
 
 if TYPE_CHECKING:
     from lamdemo.engine import TransferPipeline
@@ -367,7 +367,7 @@ class SpaceTab:
                 raise LamdemoError("There are no actions; give a latents.npz or the text of a share link.")
             if not target:
                 raise LamdemoError("There is no target; give a picture or a clip.")
-            with session.place("space") as folder:
+            with session.place("apply", KEPT) as folder:
                 work = play(
                     pipeline,
                     made.latents(),

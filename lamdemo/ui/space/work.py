@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from lamdemo.latent_space.directions import Action
     from lamdemo.models.prior import FlowPrior
 
+MOST_PLACES = 6  # checkpoints whose maps are kept
 SIDE = 640  # longest side in pixels of a picture that is played with: speed counts more than detail here
 
 
@@ -150,7 +154,8 @@ class Places:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._places: dict[tuple[str, Path | None], Place] = {}
+        self._places: OrderedDict[tuple[str, Path | None], Place] = OrderedDict()
+        self._count = itertools.count()
         self._lock = threading.Lock()
 
     def get(self, pipeline: TransferPipeline) -> Place:
@@ -162,7 +167,11 @@ class Places:
             # The same weights can lie in two folders, with an atlas in one of them.
             key = (pipeline.checkpoint, pipeline.folder)
             if key not in self._places:
-                self._places[key] = self._read(pipeline, self.root / f"map-{len(self._places):03d}")
+                self._places[key] = self._read(pipeline, self.root / f"map-{next(self._count):03d}")
+                while len(self._places) > MOST_PLACES:
+                    _, old = self._places.popitem(last=False)
+                    shutil.rmtree(old.folder, ignore_errors=True)
+            self._places.move_to_end(key)
             return self._places[key]
 
     def plotly(self) -> Path:

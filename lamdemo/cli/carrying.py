@@ -41,6 +41,7 @@ class Settings:
         max_steps: taken from the source at most.
         fps: steps a second; None for the checkpoint's own.
         smooth: frames between two steps.
+        refinement: of the latents, see `lamdemo.engine.Inference.refined`; None for as much as serves.
         formats: of `FORMATS`, beside the MP4.
         audio: whether the source's sound is taken along.
     """
@@ -55,12 +56,13 @@ class Settings:
     max_steps: int
     fps: float | None
     smooth: int
+    refinement: int | None
     formats: tuple[str, ...]
     audio: bool
 
     def told(self, rate: float, device: str) -> dict[str, Any]:
         """The settings of a report."""
-        names = ("strength", "reverse", "repeat", "seed", "temperature", "max_steps")
+        names = ("strength", "reverse", "repeat", "seed", "temperature", "refinement", "max_steps")
         known = {name: getattr(self, name) for name in names}
         return {**known, "fps": rate, "smooth": self.smooth, "device": device}
 
@@ -95,8 +97,8 @@ def read_source(pipeline: TransferPipeline, source: Path, settings: Settings) ->
         LamdemoError: it cannot be used, or the settings do not fit it.
     """
     if source.suffix.lower() == ".npz":
-        if settings.fps is not None or settings.temperature:
-            raise LamdemoError(f"{source.name} holds actions already; leave out --fps and --temperature.")
+        if settings.fps is not None or settings.temperature or settings.refinement:
+            raise LamdemoError(f"{source.name} holds actions already; leave out --fps, --temperature and --refinement.")
         if settings.audio:
             raise LamdemoError(f"{source.name} holds actions and no sound; leave out --audio.")
         actions, available = _stored(source, settings.source_range, settings.max_steps)
@@ -115,6 +117,8 @@ def requested(source: Watched, past: np.ndarray, settings: Settings) -> Transfer
     return TransferRequest(
         *(source.shown, past, source.rate, edit, settings.smooth, most),
         *(settings.temperature, settings.seed, source.actions),
+        # What was inferred for another target is refined already.
+        refinement=settings.refinement if source.actions is None else 0,
     )
 
 

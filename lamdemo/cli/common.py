@@ -145,6 +145,15 @@ NoiseSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Of the noise t
 Temperature = Annotated[
     float, typer.Option(min=0, max=2, metavar="X", help="Share of the latents' noise to add; 0 is none.")
 ]
+Refinement = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=100,
+        metavar="N",
+        help="Steps of a search for latents that explain the source better; 0 for none, as many as serve without it.",
+    ),
+]
 
 
 def loaded(

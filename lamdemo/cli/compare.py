@@ -13,6 +13,7 @@ from lamdemo.cli.carrying import about, aim, watched
 from lamdemo.cli.common import (
     Device,
     NoiseSeed,
+    Refinement,
     Repeat,
     Reverse,
     SourceRange,
@@ -61,6 +62,7 @@ def compare(
         int,
         typer.Option(min=0, max=8, metavar="K", help="Frames to add between two steps."),
     ] = 2,
+    refinement: Refinement = None,
     device: Device = AUTO,
 ) -> None:
     """Carry one action over to one picture with several checkpoints, and measure each result alike.
@@ -107,7 +109,7 @@ def compare(
         check_pace(shown[name], config.fps, fps)
     frames, available = watched(source, fps, source_range, max_steps, smooth)
     past = aim(target, target_time, fps, max(c.world_model.context for c in configs), COMPARE_SIDE)
-    request = TransferRequest(frames, past, fps, edit, smooth, max_steps, temperature, seed)
+    request = TransferRequest(frames, past, fps, edit, smooth, max_steps, temperature, seed, refinement=refinement)
 
     def load(label: str) -> TransferPipeline:
         name = next(n for n in names if shown[n] == label)
@@ -139,6 +141,7 @@ def compare(
                 "repeat": repeat,
                 "seed": seed,
                 "temperature": temperature,
+                "refinement": refinement,
                 "max_steps": max_steps,
                 "fps": fps,
                 "smooth": smooth,

@@ -24,6 +24,7 @@ from lamdemo.cli.common import (
     Checkpoint,
     Device,
     NoiseSeed,
+    Refinement,
     Repeat,
     Reverse,
     SourceRange,
@@ -109,6 +110,7 @@ def transfer(
         typer.Option("--format", help="Write transfer.gif or transfer.webp too; may be repeated."),
     ] = None,
     audio: Annotated[Audio, typer.Option(help="Whether the source's sound is heard under the result.")] = Audio.DROP,
+    refinement: Refinement = None,
     device: Device = AUTO,
 ) -> None:
     """Carry the action in a clip over to another picture, or those of many clips to many pictures.
@@ -131,6 +133,7 @@ def transfer(
     """
     settings = Settings(
         *(source_range, target_time, strength, reverse, repeat, seed, temperature, max_steps, fps, smooth),
+        refinement=refinement,
         formats=tuple(sorted({f.value for f in format or ()})),
         audio=audio is Audio.KEEP,
     )

@@ -104,7 +104,8 @@ class Inference:
             fps: frames a second, kept with the result; the model's own by default.
             temperature: share of the posterior's noise that is added (noisy family); 0 is the mean.
             seed: of that noise.
-            refinement: see `refined`; 0 is what the inverse dynamics reads at a glance.
+            refinement: see `refined`; 0 is what the inverse dynamics reads at a glance, and the default where noise is
+                added, which the search would take out again.
 
         Raises:
             LamdemoError: there are fewer than two frames, or latents of this family cannot be refined.
@@ -114,7 +115,7 @@ class Inference:
         generator = torch.Generator(self.model.device).manual_seed(seed)
         states = self.encode(frames)
         z = self.latents(states, temperature=temperature, generator=generator)
-        z = self._refined(frames, states, z, refinement)
+        z = self._refined(frames, states, z, 0 if refinement is None and temperature else refinement)
         return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
 
     def refined(self, frames: np.ndarray, actions: LatentActions, refinement: int | None = None) -> LatentActions:

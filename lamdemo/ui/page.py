@@ -184,6 +184,11 @@ class Page:
                     label="Temperature",
                     info="0 takes the most likely actions, 1 draws them with noise",
                 )
+                self.refine = gr.Checkbox(
+                    True,
+                    label="Refine the reading",
+                    info="a short search for actions that explain the source better, where the model allows it",
+                )
                 self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, info="of that noise")
         gr.HTML(_LIMITS)
         with gr.Accordion("Who made the examples", open=False, elem_classes="lam-card"):

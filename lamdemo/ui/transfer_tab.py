@@ -207,7 +207,7 @@ class TransferTab:
         page = self.page
         return [
             *(self.begin, self.first, self.last, self.moment, self.strength, self.repeat),
-            *(page.limit, page.temperature, page.seed, page.name, page.hub),
+            *(page.limit, page.temperature, page.refine, page.seed, page.name, page.hub),
         ]
 
     @property
@@ -464,6 +464,7 @@ class TransferTab:
             limit=int(number(data[page.limit], Order.limit)),
             temperature=number(data[page.temperature], 0.0),
             seed=int(number(data[page.seed], 0)),
+            refine=bool(data[page.refine]),
         )
 
 

@@ -47,6 +47,7 @@ class Order:
         limit: steps made at most.
         temperature: share of the posterior's noise.
         seed: of that noise.
+        refine: whether latents are searched for that explain the source better.
     """
 
     source: str | None
@@ -61,6 +62,7 @@ class Order:
     limit: int = MOST_MADE
     temperature: float = 0.0
     seed: int = 0
+    refine: bool = True
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,7 @@ def make(
         temperature=order.temperature,
         seed=int(order.seed),
         actions=latents,
+        refinement=None if order.refine else 0,
     )
     done: Transferred | None = None
     for event in transfer(pipeline, request, should_stop=should_stop):
@@ -402,6 +405,7 @@ def make_comparison(
         limit=max(1, min(int(order.limit), MOST_MADE)),
         temperature=float(order.temperature),
         seed=int(order.seed),
+        refinement=None if order.refine else 0,
     )
     entries: list[Entry] = []
     for news in compare(request, names, load, should_stop=should_stop):

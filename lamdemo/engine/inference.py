@@ -136,20 +136,26 @@ class Inference:
                 f"{len(frames)} frames have {len(frames) - 1} actions between them, not {len(actions)}; give the "
                 "frames that the actions were inferred from."
             )
+        if not self._search_steps(refinement):
+            return actions
         z = torch.from_numpy(actions.z).to(self.model.device)
         z = self._refined(frames, self.encode(frames), z, refinement)
         return LatentActions(z.float().cpu().numpy(), actions.fps, actions.checkpoint)
 
     def _refined(self, frames: np.ndarray, states: Tensor, z: Tensor, steps: int | None) -> Tensor:
-        if steps is None:
-            layers = self.model.config.world_model.layers
-            steps = RefinementConfig.steps if layers and self.family != "discrete" else 0
+        steps = self._search_steps(steps)
         if not steps:
             return z
-        if self.family == "discrete":
-            raise LamdemoError("Codes cannot be moved a little, so this checkpoint's actions cannot be refined.")
         with self.computing():
             return refine(self.model, states, self._square(frames), z, RefinementConfig(steps=steps))
+
+    def _search_steps(self, asked: int | None) -> int:
+        codes = self.family == "discrete"
+        if asked is None:
+            return RefinementConfig.steps if self.model.config.world_model.layers and not codes else 0
+        if asked and codes:
+            raise LamdemoError("Codes cannot be moved a little, so this checkpoint's actions cannot be refined.")
+        return asked
 
     def check(self, actions: LatentActions) -> None:
         """See that actions belong to this checkpoint.

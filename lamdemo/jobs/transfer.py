@@ -11,6 +11,9 @@ import numpy as np
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.latent_actions import ActionEdit, LatentActions
 from lamdemo.engine import MAX_STEPS, OutOfDistribution, TransferPipeline, TransferStep, Verdict
+from lamdemo.jobs.turns import PAUSE, Pause
+
+_PART = 8  # steps that are refined before others may go first
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ class TransferRequest:
     def steps(self) -> int:
         """Steps of the result."""
         return min(self.span * self.edit.repeat, self.limit)
+
+    @property
+    def refines(self) -> bool:
+        """Whether latents are to be refined: where the frames are known, and by default not where noise was added."""
+        wanted = not self.temperature if self.refinement is None else self.refinement > 0
+        return self.frames is not None and wanted
 
     def looped(self, steps: int | None = None) -> np.ndarray:
         """Indices into ``frames``, in step with the result: the source starts over where its actions do."""
@@ -156,7 +165,7 @@ def transfer(
     keep: Callable[[TransferStep], TransferStep] = TransferStep.lightened,
     shrink: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[LatentActions | TransferStep | Carried]:
+) -> Iterator[LatentActions | TransferStep | Carried | Pause]:
     """Infer a source's actions, carry them out on a target, and judge what comes out.
 
     Args:
@@ -167,8 +176,8 @@ def transfer(
         should_stop: asked after each step; what was made until then becomes the result.
 
     Yields:
-        The actions as inferred, then each step, the target first, then what was carried out, and when that was judged,
-        what came of it: a `Transferred`.
+        A `PAUSE` wherever others may go first; the actions as inferred, then each step, the target first, then what was
+        carried out, and when that was judged, what came of it: a `Transferred`.
 
     Raises:
         LamdemoError: the source or the target cannot be used, or it was stopped before the first step.
@@ -177,17 +186,22 @@ def transfer(
     inferred = request.actions
     if inferred is None:
         inferred = pipeline.infer(
-            request.seen,
-            request.fps,
-            temperature=request.temperature,
-            seed=request.seed,
-            refinement=request.refinement,
+            request.seen, request.fps, temperature=request.temperature, seed=request.seed, refinement=0
         )
-    elif request.frames is not None:
-        inferred = pipeline.refined(request.seen, inferred, request.refinement)
+    seconds = time.monotonic() - begun
+    if request.refines:
+        parts = []
+        for at in range(0, len(inferred), _PART):
+            begun = time.monotonic()
+            part = LatentActions(inferred.z[at : at + _PART], inferred.fps, inferred.checkpoint)
+            parts.append(pipeline.refined(request.seen[at : at + _PART + 1], part, request.refinement).z)
+            seconds += time.monotonic() - begun
+            yield PAUSE
+            if should_stop():
+                break
+        inferred = LatentActions(np.concatenate(parts), inferred.fps, inferred.checkpoint)
     applied = request.edit.apply(inferred)
     applied = LatentActions(applied.z[: request.limit], applied.fps, applied.checkpoint)
-    seconds = time.monotonic() - begun
     yield inferred
     carried = yield from carry_out(
         pipeline, applied, request.target, request.between, keep=keep, shrink=shrink, should_stop=should_stop

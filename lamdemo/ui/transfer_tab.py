@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.jobs.turns import Units
+from lamdemo.jobs.turns import Pause, Units
 from lamdemo.ui import style, views
 from lamdemo.ui.inputs import MOST_SHOWN, USUAL_STEPS, SourceView, look_at_source, look_at_target
 from lamdemo.ui.memory import Kept, Memory
@@ -383,7 +383,7 @@ class TransferTab:
             self.result_line.view: "",
         }
 
-    def _transfer(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def _transfer(self, data: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any] | Pause]:
         """A transfer, from the button to the playing result."""
         session = self.page.session(request)
         before, stop = session.result, session.stop(self.result_line.name).is_set
@@ -408,6 +408,8 @@ class TransferTab:
                         yield {self.result_view: views.live(frame, news)}
                     elif isinstance(news, Finished):
                         done = news
+                    else:
+                        yield news
             session.result = views.result(done, _made_of(order))
             yield {
                 self.source_view: views.source(view, order.first, last, done),

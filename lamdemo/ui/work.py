@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError, as_text
+from lamdemo.jobs.turns import PAUSE, Pause
 from lamdemo.ui.inputs import BETWEEN, LIMITS, TARGET_SIDE, USUAL_STEPS, named, read_source, read_target, reading
 from lamdemo.video import (
     probe,
@@ -210,7 +211,7 @@ def make(
     latents: LatentActions | None = None,
     max_side: int = TARGET_SIDE,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Generator[Live | Writing | Finished, None, None]:
+) -> Generator[Live | Writing | Finished | Pause, None, None]:
     """Carry out a transfer and write its files.
 
     Args:
@@ -222,8 +223,8 @@ def make(
         should_stop: asked after each step; what was made until then becomes the result.
 
     Yields:
-        A `Live` for each frame, the target first, a `Writing` before the judging and each of the files, then the
-        `Finished`.
+        A `PAUSE` wherever others may go first, a `Live` for each frame, the target first, a `Writing` before judging
+        and before each of the files, then the `Finished`.
 
     Raises:
         LamdemoError: the source or the target cannot be used, or it was stopped before the first step.
@@ -258,6 +259,8 @@ def make(
             done = event
         elif isinstance(event, Carried):
             yield Writing("the result is judged", len(event.actions))
+        elif event is PAUSE:
+            yield PAUSE
     assert done is not None
     made, rate = len(done.actions), pipeline.fps * pace
     shown = clip[request.looped(made)]

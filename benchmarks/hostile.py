@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--out", type=Path)
     asked_for = parser.parse_args()
+    code = git_state()
     with tempfile.TemporaryDirectory(prefix="hostile-") as place, listening() as (address, asked):
         base = Path(place)
         for name in ("seeds", "work", "tmp"):
@@ -210,7 +211,7 @@ def main() -> None:
     report = {
         "command": shlex.join(["python", "-m", "benchmarks.hostile", *sys.argv[1:]]),
         "seed": asked_for.seed,
-        "git": git_state(),
+        "git": code,
         "machine": {"cpus": os.cpu_count(), "load": os.getloadavg()},
         "seconds_in_all": round(time.monotonic() - began, 1),
         **report,

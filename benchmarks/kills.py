@@ -123,10 +123,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
+    code = git_state()
     with tempfile.TemporaryDirectory(prefix="kills-") as place:
         report = run(asked.kills, asked.seed, Path(place))
     command = shlex.join(["python", "-m", "benchmarks.kills", *sys.argv[1:]])
-    report = {"command": command, "seed": asked.seed, "git": git_state(), **report}
+    report = {"command": command, "seed": asked.seed, "git": code, **report}
     if asked.out:
         asked.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report))

@@ -289,6 +289,10 @@ def test_uploads_go_when_they_are_old_and_the_oldest_where_there_are_too_many(
     workplace.clean(tmp_path)
     assert not fresh.exists() and newest.exists()
     workplace.clean(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "c"}  # just emptied, a folder may wait for a new file
+    for folder in ("a", "b"):
+        os.utime(tmp_path / folder, (time.time() - 100,) * 2)
+    workplace.clean(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"c"}
 
 
@@ -322,6 +326,13 @@ def test_a_server_that_goes_down_takes_nothing_new_and_stops_what_runs() -> None
     with pytest.raises(Busy, match="going down"):
         made.turns.enter("b")
     assert isinstance(made.turns, Turns)
+
+
+def test_paths_that_nobody_asked_for_before_are_counted_as_others() -> None:
+    tally = watch.Tally()
+    for n in range(2 * watch.MOST_LABELS):
+        tally.add("requests", f"GET {n} 404")
+    assert len(tally.counts) == watch.MOST_LABELS + 1 and tally.counts["requests", "other"] == watch.MOST_LABELS
 
 
 def test_jobs_are_counted_by_how_they_end() -> None:

@@ -40,6 +40,7 @@ def soak(
     from lamdemo.evaluation.report import git_state
     from lamdemo.ui import soak as work
 
+    code = git_state()
     found = work.soak(
         minutes, clients, checkpoint=checkpoint, seed=seed, say=lambda words: print(words, file=sys.stderr, flush=True)
     )
@@ -48,7 +49,7 @@ def soak(
         "minutes": minutes,
         "clients": clients,
         "seed": seed,
-        "git": git_state(),
+        "git": code,
         **found,
     }
     if out is None:

@@ -65,7 +65,8 @@ def opened() -> Iterator[Path]:
 def sweep(above: Path) -> None:
     """Remove the folders of programs that did not come to an orderly end."""
     for left in above.glob(f"{PREFIX}*"):
-        if left.is_symlink() or not left.is_dir() or left.stat().st_uid != os.getuid():
+        mine = getattr(os, "getuid", lambda: 0)()
+        if left.is_symlink() or not left.is_dir() or left.stat().st_uid != mine:
             continue
         lock = _locked(left / _LOCK)
         if lock is not None:
@@ -97,10 +98,11 @@ def clean(uploads: Path) -> None:
     for path in uploads.rglob("*"):
         try:
             status = path.lstat()
-            if path.is_dir():
-                path.rmdir()  # none that holds a file
-                continue
             age = now - status.st_mtime
+            if path.is_dir():
+                if age > _EVERY:  # else it may be waiting for its file
+                    path.rmdir()  # none that holds one
+                continue
             if age > (PARTS_LIVE if path.parent == uploads else UPLOADS_LIVE):
                 path.unlink()
             else:

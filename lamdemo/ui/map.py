@@ -1,6 +1,6 @@
 """The map of an atlas on the page: its files, its element, and what Python lays over it.
 
-Points are drawn by Plotly in the browser (``map.js``), since Gradio's own Plot tells nothing of clicks; `MAP_JS` is
+Points are drawn by Plotly in the browser (``assets/map``), since Gradio's own Plot tells nothing of clicks; `MAP_JS` is
 what a ``gr.HTML`` runs with the element of `map_html` in it:
 
     page = gr.HTML(
@@ -38,8 +38,11 @@ from lamdemo.latent_space.thumbnails import SHEET
 if TYPE_CHECKING:
     from lamdemo.latent_space.atlas import Atlas
 
-MAP_JS = (Path(__file__).parent / "map.js").read_text(encoding="utf-8")
-MAP_CSS = (Path(__file__).parent / "map.css").read_text(encoding="utf-8")
+_ASSETS = Path(__file__).parent / "assets" / "map"
+# In the order of use: each part adds what it does to one object, the last one begins. Gradio runs them as one function.
+_PARTS = ("colours", "tools", "data", "elements", "places", "figure", "paper", "card", "hands", "controls", "start")
+MAP_JS = "\n".join((_ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in _PARTS)
+MAP_CSS = (_ASSETS / "map.css").read_text(encoding="utf-8")
 OVERLAY_ID = "lam-map-overlay"
 FORMAT = "lamdemo-map/1"
 UNITS = {

@@ -29,7 +29,6 @@ from lamdemo.evaluation.control.held_out import BEFORE, HeldOut, Stretch, stretc
 from lamdemo.evaluation.control.open_loop import compare_plans, evaluate_open_loop
 from lamdemo.evaluation.control.planners import Budget
 from lamdemo.evaluation.control.rollouts import compare_rollouts, evaluate_rollouts, imagine
-from lamdemo.evaluation.lpips import perceptual
 from lamdemo.models import checkpoint_hash
 from lamdemo.models.action_conditioned import ActionConditioned, ActionConditionedConfig
 from lamdemo.models.companion_files import DRAFT, TWIN, save_companion
@@ -164,8 +163,7 @@ class TestRollouts:
             def latents(self, states: Tensor, commands: Tensor) -> Tensor:
                 return torch.zeros(len(states), TINY.bottleneck.channels)
 
-        look = perceptual(pipeline, Path("nowhere"))
-        found = evaluate_rollouts(pipeline, cut, {"controller": Knows(), "mlp": Blind()}, look, progress=False)
+        found = evaluate_rollouts(pipeline, cut, {"controller": Knows(), "mlp": Blind()})
         assert (found["stretches"], found["recordings"], found["steps"]) == (5, 5, 8)
         assert found["over_inferred"]["controller"]["value"] == pytest.approx(1, abs=1e-5)
         assert found["over_inferred"]["mlp"] == found["over_inferred"]["zero"]
@@ -192,8 +190,7 @@ class TestRollouts:
         cut = list(stretches(given([toy_episode(0, 40)]), 4.0, 2, 2, 0, 64))
         known = controller_of(pipeline)
         follower = SimpleNamespace(world_model=pipeline.model.world_model, history=2, latents=known.latents)
-        look = perceptual(pipeline, Path("nowhere"))
-        found = evaluate_rollouts(pipeline, cut, {"controller": follower}, look, progress=False)
+        found = evaluate_rollouts(pipeline, cut, {"controller": follower})
         assert "shuffled" not in found["perceptual"] and found["mlp_over_controller"] is None
 
 
@@ -256,7 +253,7 @@ class TestOpenLoop:
             torch.testing.assert_close(goals, torch.stack([pipeline.encode(s.frames[-1:])[0] for s in rows]))
             return np.stack([s.actions for s in rows])
 
-        about = {"mean": np.zeros(2), "spread": np.full(2, 0.05), "progress": False}
+        about = {"mean": np.zeros(2), "spread": np.full(2, 0.05)}
         found = evaluate_open_loop(pipeline, cut, TOY, {"controller": plan}, **about)
         assert sum(asked) == found["pairs"] == 12 and found["error"]["controller"] == pytest.approx(0, abs=1e-6)
         assert found["error"]["random"] > 0 and found["over_held"]["controller"]["value"] == pytest.approx(0, abs=1e-6)
@@ -387,7 +384,7 @@ class TestClosedLoop:
             "hidden": Hidden(TOY),
         }
         tasks = (toy_task(sim, seed) for seed in range(12))
-        found = evaluate_closed_loop(sim, tasks, policies, progress=False)  # type: ignore[arg-type]
+        found = evaluate_closed_loop(sim, tasks, policies)  # type: ignore[arg-type]
         assert (found["tasks"], found["steps"], found["distance_is"]) == (12, 6, "metres")
         assert found["success"]["hidden"] == {"value": 1, "low": 1, "high": 1}
         assert found["success"]["zero"]["value"] == 0 and found["success"]["controller"]["value"] == 1
@@ -444,7 +441,7 @@ class TestSuite:
     def judge(self, pipelines: Any, out: Path, **changes: Any) -> tuple[dict[str, Any], list[str]]:
         said: list[str] = []
         config = ControlConfig(max_episodes=3, open=QUICK, closed=QUICK, **changes)
-        run_control(pipelines, out, config, command="lamdemo", say=said.append, progress=False)
+        run_control(pipelines, out, config, command="lamdemo", say=said.append)
         return json.loads((out / "tiny" / "control.json").read_text())["results"], said
 
     def test_every_part_of_every_body(self, pipelines: Any, root: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_auc_counts_pairs():
 
 def test_two_checkpoints_are_judged_on_the_same_cases(tiny_checkpoint, photos, tmp_path):
     two = {n: TransferPipeline.from_pretrained(tiny_checkpoint) for n in ("one", "two")}
-    found = evaluate_entering(two, photos=photos, cases=3, figure=tmp_path / "sheet.png", progress=False)
+    found = evaluate_entering(two, photos=photos, cases=3, figure=tmp_path / "sheet.png")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["one"] == found["two"]
     methods = found["one"]["methods"]
@@ -107,4 +107,4 @@ def test_two_checkpoints_are_judged_on_the_same_cases(tiny_checkpoint, photos, t
 def test_wrong_numbers_are_refused(tiny_checkpoint, photos):
     one = {"one": TransferPipeline.from_pretrained(tiny_checkpoint)}
     with pytest.raises(LamdemoError, match="2 to 1000"):
-        evaluate_entering(one, photos=photos, cases=0, progress=False)
+        evaluate_entering(one, photos=photos, cases=0)

@@ -68,7 +68,7 @@ def test_motion_below_the_floor_is_none():
 
 def test_two_checkpoints_are_judged_on_the_same_cases(tiny_checkpoint, photos, tmp_path):
     two = {n: TransferPipeline.from_pretrained(tiny_checkpoint) for n in ("one", "two")}
-    found = evaluate_locality(two, photos=photos, cases=3, figure=tmp_path / "sheet.png", progress=False)
+    found = evaluate_locality(two, photos=photos, cases=3, figure=tmp_path / "sheet.png")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["one"] == found["two"]
     result = found["one"]
@@ -88,6 +88,6 @@ def test_a_figure_that_cannot_be_written_is_refused_at_once(tiny_checkpoint, pho
     one = {"one": TransferPipeline.from_pretrained(tiny_checkpoint)}
     for place in (tmp_path / "sheet.svg", tmp_path / "missing" / "sheet.png"):
         with pytest.raises(LamdemoError, match="sheet"):
-            evaluate_locality(one, photos=photos, cases=2, figure=place, progress=False)
+            evaluate_locality(one, photos=photos, cases=2, figure=place)
     with pytest.raises(LamdemoError, match="2 to 1000"):
-        evaluate_locality(one, photos=photos, cases=1, progress=False)
+        evaluate_locality(one, photos=photos, cases=1)

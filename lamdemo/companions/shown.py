@@ -72,13 +72,13 @@ def report_steps(target: Target, before: Sequence[Step]) -> list[Step]:
         return True
 
     def judge_prior(minutes: float | None) -> bool:
+        from lamdemo.evaluation import ClipSet
         from lamdemo.evaluation.priors import judge_priors
 
         assert sources.videos is not None
         name = target.name
-        judge_priors(
-            {name: target.pipeline()}, {name: target.folder}, sources.videos, out, target.command, split=sources.split
-        )
+        clips = ClipSet(sources.videos, sources.split)
+        judge_priors({name: target.pipeline()}, {name: target.folder}, clips, out, target.command)
         return True
 
     def no_data(part: str) -> str:

@@ -65,11 +65,15 @@ class Picture(NamedTuple):
 
     Attributes:
         path: the file.
-        category: what it shows, coarsely ("people", "animals" ...); empty where the folder has no index.
+        category: what it shows, coarsely ("people", "animals" ...).
+        source: what it comes from.
+        words: what it shows. These three are empty where the folder has no index.
     """
 
     path: Path
     category: str
+    source: str
+    words: str
 
 
 def held_out(source: str) -> bool:
@@ -113,5 +117,5 @@ def pictures_in(
         if sizes[source] > _COLLECTION:
             source = row.get("words") or path.name
         if part == "all" or held_out(source) == (part == "test"):
-            pictures.append(Picture(path, row.get("category") or ""))
+            pictures.append(Picture(path, *(row.get(k) or "" for k in ("category", "source", "words"))))
     return pictures

@@ -71,7 +71,6 @@ def decode_folder(
     config: CacheConfig,
     *,
     names: list[str] | None = None,
-    progress: bool = True,
 ) -> tuple[list[Recording], list[str]]:
     """Decode all videos below a folder into a cache, once; later calls read the cache.
 
@@ -83,7 +82,6 @@ def decode_folder(
         cache: folder for the decoded frames; is made.
         config: how to decode.
         names: relative paths to take; all by default.
-        progress: show a progress bar on a terminal.
 
     Returns:
         The recordings, and one sentence for each video that could not be read.
@@ -125,9 +123,7 @@ def decode_folder(
         return Recording(name, np.load(frames_file, mmap_mode="r"), about["fps"])
 
     with ThreadPoolExecutor(2) as pool:
-        found = list(
-            tqdm(pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None if progress else True)
-        )
+        found = list(tqdm(pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None))
     recordings = [r for r in found if r is not None and len(r.frames) >= 2]
     if not recordings:
         raise LamdemoError(f"The folder {folder.name} holds no video that can be read; give one with clips in it.")

@@ -31,22 +31,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.data.scenes import (
-    Cast,
-    Kind,
-    Photographs,
-    SceneConfig,
-    Script,
-    combine,
-    draw_cast,
-    write_script,
-)
+from lamdemo.data.scenes import Cast, Kind, Photographs, SceneConfig, Script, combine, draw_cast, rendered, write_script
 from lamdemo.engine import LatentActions, TransferPipeline
 from lamdemo.engine.rollout import Rollout
 from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.pictures import MOTION_WIDTH, end_point_errors, motion, move_by_flows
 from lamdemo.evaluation.prefetch import prefetch
-from lamdemo.evaluation.scenes import moving_share, rendered
+from lamdemo.evaluation.scenes import moving_share
 from lamdemo.evaluation.statistics import mean_over, ratio_of_means
 from lamdemo.latent_space.composition import add, interpolate, reverse
 
@@ -176,7 +167,6 @@ def evaluate_sums(
     bank: Photographs,
     cases: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     """Judge sums, reversals, halves and strengths of actions, by checkpoint.
 
@@ -199,7 +189,7 @@ def evaluate_sums(
     loaded = prefetch(lambda i: draw_sum(seed, i, bank), range(cases), most=3, workers=1)
     # Optical flow is taken of one clip while another is made.
     with ThreadPoolExecutor(1) as pool:
-        for _, case in tqdm(loaded, total=cases, desc="arithmetic", disable=None if progress else True):
+        for _, case in tqdm(loaded, total=cases, desc="arithmetic", disable=None):
             given = latents(case)
             truths = motion(case.truth), motion(case.half)
             copied = move_by_flows(case.target, motion(case.sources[0]) + motion(case.sources[1]))

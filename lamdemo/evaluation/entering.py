@@ -37,11 +37,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.data.scenes import Photographs, SceneConfig, Script, draw_cast, write_script
+from lamdemo.data.scenes import Photographs, SceneConfig, Script, draw_cast, rendered, write_script
 from lamdemo.engine import LatentActions, TransferPipeline
 from lamdemo.evaluation.encoding import infer_all, same_encoders, transferred
 from lamdemo.evaluation.pictures import MOTION_WIDTH, features, motion, move_by_flows
-from lamdemo.evaluation.scenes import photographs, rendered, thing_mask, without_things
+from lamdemo.evaluation.scenes import photographs, thing_mask, without_things
 from lamdemo.evaluation.sheets import GREEN, checked_figure, heated, outlined, write_sheet
 from lamdemo.evaluation.statistics import auc_interval, mean_over, ratio_of_means
 
@@ -305,7 +305,6 @@ def evaluate_entering(
     cases: int = 24,
     seed: int = 0,
     figure: Path | None = None,
-    progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Measure whether what enters a source enters the target, for several checkpoints.
 
@@ -315,7 +314,6 @@ def evaluate_entering(
         cases: how many things enter.
         seed: of everything.
         figure: where to write a sheet of the first cases, a PNG; a looping GIF of its name comes beside it.
-        progress: show a progress bar on a terminal.
 
     Returns:
         By checkpoint, plain numbers ready for JSON: ``headline``; ``methods`` (``model``, ``zero``,
@@ -344,7 +342,7 @@ def evaluate_entering(
     # Each case is also given what entered in the one before it; the first what entered in the last.
     last = draw(cases - 1).source
     given = _Given(infer_all(pipelines, groups, last), motion(last))
-    for i in tqdm(range(cases), desc="entering", disable=None if progress else True):
+    for i in tqdm(range(cases), desc="entering", disable=None):
         case = draw(i)
         regions.append(Region.of(case))
         given, shown, seen = _judge(pipelines, groups, case, given)

@@ -26,27 +26,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lamdemo.core.statistics import energy_distance
-from lamdemo.data.splits import Part, Split
 from lamdemo.engine import TransferPipeline
-from lamdemo.evaluation.clips import (
-    STEPS,
-    Window,
-    check_recordings,
-    chosen_clips,
-    describe_windows,
-    read_windows,
-    windows_of,
-)
-from lamdemo.evaluation.encoding import same_encoders
+from lamdemo.evaluation.clips import STEPS, ClipSet, Window, judge_windows
 from lamdemo.evaluation.statistics import balanced
 from lamdemo.evaluation.videos import state_error
 from lamdemo.models.bottleneck import DiscreteBottleneck, NoisyBottleneck
@@ -82,26 +70,12 @@ class _Inferred:
     codes: Tensor | None
 
 
-def evaluate_latents(
-    pipelines: Mapping[str, TransferPipeline],
-    videos: str | Path,
-    *,
-    split: Split | str | Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, dict[str, Any]]:
+def evaluate_latents(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) -> dict[str, dict[str, Any]]:
     """Measure what the latents of real clips carry.
 
     Args:
         pipelines: to judge, by name; those with the same encoder share what depends on it alone.
-        videos: folder of clips; its first level of folders is reported part by part.
-        split: which clips are for what; all of them are taken without it.
-        part: of the split: "train", "validation", "test" or "all".
-        max_clips: at most so many clips, taken in turns from the folders.
-        seed: of the choice of clips and windows, and of everything drawn.
-        progress: show a progress bar on a terminal.
+        clips: to judge on.
 
     Returns:
         For each name plain numbers, ready for JSON: ``all`` and ``parts`` (by folder), each with
@@ -122,29 +96,11 @@ def evaluate_latents(
     Raises:
         LamdemoError: there is no such clip, or clips of one recording only.
     """
-    folder = Path(videos)
-    part, clips = chosen_clips(folder, split, part, max_clips, seed)  # type: ignore[assignment]
-    quiet = None if progress else True
-    results: dict[str, dict[str, Any]] = {}
-    for names in same_encoders(pipelines):
-        first = pipelines[names[0]]
-        windows, skipped = windows_of(clips, first.fps, seed)
-        seen: list[Window] = []
-        states = []
-        for window, frames in read_windows(folder, windows, first, skipped, progress=progress):
-            seen.append(window)
-            # The frame before the window is there for another evaluation, which takes the same windows.
-            states.append(first.encode(frames[1:]).float().cpu())
-        check_recordings(folder, seen, first.fps)
-        about = {
-            "evaluation": "latents",
-            "settings": {"part": part, "fps": first.fps, "max_clips": max_clips, "seed": seed, "samples": SAMPLES},
-            "clips": describe_windows(folder, seen, skipped),
-        }
-        encoded = torch.stack(states)
-        for name in tqdm(names, desc="judging latents", disable=quiet):
-            results[name] = {**about, **_judge(pipelines[name], seen, encoded, seed)}
-    return {name: results[name] for name in pipelines}
+
+    def judge(name: str, states: Tensor, windows: list[Window]) -> dict[str, Any]:
+        return _judge(pipelines[name], windows, states, clips.seed)
+
+    return judge_windows(pipelines, clips, "latents", judge, samples=SAMPLES)
 
 
 def _judge(pipeline: TransferPipeline, windows: Sequence[Window], states: Tensor, seed: int) -> dict[str, Any]:

@@ -32,7 +32,9 @@ from lamdemo.data.scenes import (
     Photographs,
     SceneConfig,
     Script,
+    camera_velocity,
     draw_cast,
+    rendered,
     write_script,
 )
 from lamdemo.data.splits import Part, Split
@@ -41,7 +43,7 @@ from lamdemo.evaluation.clips import recording_of
 from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.pictures import MOTION_WIDTH, at_motion_width, motion
 from lamdemo.evaluation.prefetch import prefetch
-from lamdemo.evaluation.scenes import camera_velocity, moving_share, rendered
+from lamdemo.evaluation.scenes import moving_share
 from lamdemo.evaluation.statistics import mean_over
 from lamdemo.video import find_videos, probe, read_clip
 
@@ -237,7 +239,6 @@ def scene_neighbours(
     bank: Photographs,
     scenes: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     """Judge neighbours on procedural scenes, each a recording of its own; by checkpoint.
 
@@ -256,9 +257,7 @@ def scene_neighbours(
         return script, frames, coarse_flow(frames), rows
 
     loaded = prefetch(draw, range(scenes), most=4, workers=1)
-    for i, (script, frames, flow, rows) in tqdm(
-        loaded, total=scenes, desc="neighbours in scenes", disable=None if progress else True
-    ):
+    for i, (script, frames, flow, rows) in tqdm(loaded, total=scenes, desc="neighbours in scenes", disable=None):
         left_out += SCENE_STEPS - len(rows)
         if len(rows):
             steps.add(pipelines, groups, frames, flow, rows, f"{i:04d}")
@@ -367,7 +366,6 @@ def steering_neighbours(
     part: Part | Literal["all"],
     max_clips: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     """Judge the steering's sign at the nearest neighbour, by checkpoint.
 
@@ -396,9 +394,7 @@ def steering_neighbours(
     steering: list[np.ndarray] = []
     which: list[str] = []
     loaded = prefetch(lambda item: _read_turns(videos, item[1], fps, side), planned, most=4)
-    for (p, clip), read in tqdm(
-        loaded, total=len(planned), desc="neighbours in turns", disable=None if progress else True
-    ):
+    for (p, clip), read in tqdm(loaded, total=len(planned), desc="neighbours in turns", disable=None):
         if read is None:
             continue
         frames, turned = read

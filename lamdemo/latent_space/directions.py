@@ -230,13 +230,13 @@ class Directions:
         return cls(tuple(made))
 
 
-def play_set(directions: Directions, book: NameBook | None = None) -> dict[str, Action]:
+def play_set(directions: Directions) -> dict[str, Action]:
     """The best action for each key that is pressed to play, of `PLAY`: what the camera does.
 
     A probe where there is one; else the direction whose flow looks most like the motion, if it does. A motion that
     no direction shows is left out.
     """
-    actions = directions.actions(book)
+    actions = directions.actions()
     chosen = {}
     for name, (motion, sign) in PLAY.items():
         best, most = None, _ALIKE

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.known_actions import INDEX, IndexedClip, find_known_actions, read_known_actions
@@ -31,14 +30,14 @@ from lamdemo.data.scenes import (
     Photographs,
     SceneConfig,
     Script,
+    camera_velocity,
     draw_cast,
-    render,
+    rendered,
     true_motion,
     write_script,
 )
 from lamdemo.data.videos import named_photographs
 from lamdemo.engine import TransferPipeline
-from lamdemo.engine.rollout import to_frames
 from lamdemo.latent_space.atlas import Recording
 from lamdemo.latent_space.thumbnails import THUMB, thumbnail
 from lamdemo.video import probe, read_clip
@@ -310,29 +309,20 @@ def _scene(
     config: AtlasConfig,
 ) -> Part:
     """The steps of a scene."""
-    # Drawn at twice the size: texture that moves must not glitter.
-    clip = F.avg_pool2d(render([script], [cast], photographs, 2 * _SIDE)[0], 2)
-    frames = to_frames(clip)
+    frames = rendered(script, cast, photographs, _SIDE)
     z = pipeline.infer(frames).z.astype(np.float16)
     step = np.flatnonzero(visible).astype(np.int32)
     # A scene is square and its photographs are not: stretched, they look on average as they were taken.
     thumbs = [thumbnail(f, config.thumb, stretch=True) for f in frames[step[0] : step[-1] + 2]]
-    known = {n: v[step].astype(np.float32) for n, v in camera_motion(script.camera).items()}
+    known = {n: v[step].astype(np.float32) for n, v in camera_motion(script).items()}
     return Part(recording, str(script.kind), z[step], step, np.stack(thumbs), known)
 
 
-def camera_motion(camera: np.ndarray) -> dict[str, np.ndarray]:
+def camera_motion(script: Script) -> dict[str, np.ndarray]:
     """How a scene's camera moves in each step, as `Atlas.known` has it, float64 ``[S]`` each.
 
-    A script's camera says which place of the world each place of the screen shows. So a larger scale is a wider
-    view, and a positive angle turns the camera clockwise, since y points down.
-
-    Args:
-        camera: ``[S + 1, 4]``: x, y (in widths of the view at scale 1), log scale, roll, as in `Script`.
+    A camera says which place of the world each place of the screen shows. So a larger scale is a wider view, and a
+    positive angle turns the camera clockwise, since y points down.
     """
-    change = np.diff(camera, axis=0)
-    # In the camera's own axes and in widths of what it sees at that moment.
-    turn, scale = camera[:-1, 3], np.exp(camera[:-1, 2])
-    right = (change[:, 0] * np.cos(turn) + change[:, 1] * np.sin(turn)) / scale
-    down = (change[:, 1] * np.cos(turn) - change[:, 0] * np.sin(turn)) / scale
-    return dict(zip(CAMERA, (right, down, -change[:, 2], change[:, 3]), strict=True))
+    right, down, scale, turn = camera_velocity(script).T[:4]
+    return dict(zip(CAMERA, (right, down, -scale, turn), strict=True))

@@ -262,7 +262,6 @@ def bootstrap_energy(
     inferred: np.ndarray,
     groups: Sequence[Hashable],
     *,
-    draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Energy distances of several sets from inferred latents, and their bootstrap over recordings.
@@ -271,8 +270,7 @@ def bootstrap_energy(
         sets: each ``[n, Z]`` or ``[n, K, Z]``: K samples for each inferred latent, which are of its recording.
         inferred: ``[n, Z]``.
         groups: ``[n]``, recordings; each draw takes the same ones for all sets.
-        draws: of recordings, with replacement.
-        seed: of these.
+        seed: of drawing recordings, with replacement.
 
     Returns:
         The distances ``[sets]`` and the draws ``[draws, sets]``.
@@ -284,7 +282,7 @@ def bootstrap_energy(
     count = int(key.max(initial=-1)) + 1
     if count < 2 or len(key) != len(inferred):
         raise ValueError("inferred latents need a recording each, and two recordings at least")
-    weights = draw_clusters(count, draws, seed).astype(float)
+    weights = draw_clusters(count, DRAWS, seed).astype(float)
     every = np.ones((1, count))
     values, drawn = [], []
     for one in sets:

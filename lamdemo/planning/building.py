@@ -176,4 +176,4 @@ def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | Non
     bottleneck, device = pipeline.model.bottleneck, pipeline.model.device
     codes = bottleneck.codes.detach().float() if isinstance(bottleneck, DiscreteBottleneck) else None
     space = LatentSpace.fit(latents, dims, codes=codes)
-    return LatentSpace(space.mean.to(device), space.basis.to(device), space.std.to(device), codes)
+    return LatentSpace(space.basis.to(device), space.std.to(device), codes)

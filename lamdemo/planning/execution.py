@@ -232,19 +232,17 @@ def decode_plan(known: KnownController, states: Tensor, latents: Tensor, before:
 
 
 @torch.no_grad()
-def nearest_commands(
-    known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray, *, seed: int = 0
-) -> np.ndarray:
+def nearest_commands(known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray) -> np.ndarray:
     """The commands ``[B, A]`` whose latents, by the controller, lie nearest to the wanted ones.
 
-    A small cross-entropy search over commands alone: no world model is asked, so that it takes milliseconds.
+    A small cross-entropy search over commands alone: no world model is asked, so that it takes milliseconds. Each row
+    gets the same noise, whatever is beside it.
 
     Args:
         known: the controller.
         states: ``[B, N, D]``.
         latents: ``[B, Z]``, wanted.
         before: ``[B, R, A]``, commands before this one, the newest last.
-        seed: of the search; each row gets the same noise, whatever is beside it.
     """
     controller, spec = known.controller, known.spec
     weight = next(controller.parameters())
@@ -257,7 +255,7 @@ def nearest_commands(
     wanted = latents.to(weight.device).float()
     found = np.zeros((len(states), spec.width), np.float32)
     for b in range(len(states)):
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(0)
         mean, std = controller.mean.float().cpu(), controller.std.float().cpu()
         best, least = mean, np.inf
         past = torch.from_numpy(lead[b]).expand(NEAREST_SAMPLES, -1, -1)

@@ -291,8 +291,8 @@ def over_copied_flow(reports: Reports) -> Figure | None:
     return figure_of(ratio_of_means(np.array(model), np.array(flow), names, seed=int(seed)))
 
 
-def probed(reports: Reports, target: str, kind: str = "linear") -> tuple[Figure, str] | None:
-    """R² of a probe on z of a command or a pose change, and on what.
+def probed(reports: Reports, target: str) -> tuple[Figure, str] | None:
+    """R² of a linear probe on z of a command or a pose change, and on what.
 
     Returns:
         Of the first setting of `SETTINGS` that was judged, in the first set of clips that knows the target; with
@@ -300,7 +300,7 @@ def probed(reports: Reports, target: str, kind: str = "linear") -> tuple[Figure,
     """
     for setting in SETTINGS:
         for name in sorted(keys_of(reports.dig("probes/clips"))):
-            found = reports.figure(f"probes/clips/{name}/{setting}/targets/{target}/z/{kind}")
+            found = reports.figure(f"probes/clips/{name}/{setting}/targets/{target}/z/linear")
             if found is not None:
                 return found, f"{name}, {setting}"
     return None

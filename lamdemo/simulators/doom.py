@@ -16,15 +16,14 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
 
 from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.simulators.doom_maps import DoomMap, build
-from lamdemo.simulators.simulator import FPS, Observation, Truth, checked_action, checked_seed
+from lamdemo.simulators.simulator import FPS, Closing, Observation, Truth, checked_action, checked_seed
 
 SPEC = ActionSpec(
     "doom",
@@ -61,7 +60,7 @@ class _Moment:
     blocked: float
 
 
-class Doom:
+class Doom(Closing):
     """The simulator ``doom``; see :class:`lamdemo.simulators.simulator.Simulator`.
 
     Truth: ``position`` ``[2]`` in map units (x east, y north), ``heading`` ``[1]`` in degrees counter-clockwise from
@@ -202,14 +201,6 @@ class Doom:
         """End the engine."""
         self._game = None
         self._end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _scene(self) -> DoomMap:

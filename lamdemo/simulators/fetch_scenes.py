@@ -291,8 +291,9 @@ def _colour(rng: np.random.Generator, saturation: tuple[float, float], value: tu
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(float)
 
 
-def _texture(rng: np.random.Generator, colour: np.ndarray, side: int = 256) -> np.ndarray:
-    """A pattern around a colour: plain, checks, stripes, tiles, cloth, clouds or wood; uint8 ``[side, side, 3]``."""
+def _texture(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
+    """A pattern around a colour: plain, checks, stripes, tiles, cloth, clouds or wood; uint8 ``[256, 256, 3]``."""
+    side = 256
     kind = int(rng.integers(7))
     depth = rng.uniform(0.12, 0.45)
     other = np.clip(colour * (1 - depth) + depth * _colour(rng, (0.0, 0.5), (0.1, 1.0)), 0, 1)

@@ -82,9 +82,9 @@ def part_of(seed: int) -> str:
     return next((part for part, own in SEEDS.items() if seed in own), "test")
 
 
-def noise(spec: ActionSpec, rng: np.random.Generator, config: NoiseConfig | None = None) -> Actor:
+def noise(spec: ActionSpec, rng: np.random.Generator) -> Actor:
     """Random behaviour: draws over the whole range of each channel, held for a few steps, going over smoothly."""
-    config = config or NoiseConfig()
+    config = NoiseConfig()
     low, high, zero = (np.asarray(v, np.float64) for v in (spec.low, spec.high, spec.zero))
     wanted, now, left = zero.copy(), zero.copy(), 0
 

@@ -171,7 +171,6 @@ def train_controller(
     name: str = "controller",
     state: Path | None = None,
     stop_after: float | None = None,
-    progress: bool = True,
 ) -> KnownController | None:
     """Train a controller.
 
@@ -184,7 +183,6 @@ def train_controller(
         name: of the controller.
         state: file that holds the way so far, every minute or so, and is removed at the end.
         stop_after: stop after so many minutes, to be called again.
-        progress: show a progress bar on a terminal.
 
     Returns:
         The controller with the weights' average, and figures in its ``about``; None where it was stopped before.
@@ -218,7 +216,7 @@ def train_controller(
     if state is not None:
         trainer.state_name, folder = state.name, state.parent
         trainer.resume(folder)
-    if not trainer.run(folder, minutes=stop_after, title=name, progress=progress):
+    if not trainer.run(folder, minutes=stop_after, title=name):
         return None
     trainer.finish().requires_grad_(False)
     given = steps.commands.astype(np.float64)

@@ -41,6 +41,7 @@ from lamdemo.training.material import SceneSources, training_material
 from lamdemo.training.trainer import Trainer
 
 RECIPE_NAME = "recipe.json"
+_ROUNDS = 8  # of k-means
 _DONE = "done"  # marks a part that was trained to its end
 
 
@@ -140,13 +141,13 @@ def _unlimited_latents(trainer: Trainer, batches: PreparedBatches) -> Tensor:
     return torch.cat(found)
 
 
-def spread_codes(codes: int, latents: Tensor, seed: int, rounds: int = 8) -> Tensor:
+def spread_codes(codes: int, latents: Tensor, seed: int) -> Tensor:
     """Centres ``[codes, Z]`` of latents ``[M, Z]``: k-means from latents drawn at random; the first is zero."""
     generator = torch.Generator(latents.device).manual_seed(seed)
     order = torch.randperm(len(latents), generator=generator, device=latents.device)
     centres = latents[order[torch.arange(codes, device=latents.device) % len(latents)]].clone()
     centres[0] = 0
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         nearest = torch.cat([torch.cdist(part, centres).argmin(-1) for part in latents.split(2048)])
         hits = nearest.bincount(minlength=codes)
         sums = torch.zeros_like(centres).index_add_(0, nearest, latents)

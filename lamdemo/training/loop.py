@@ -228,7 +228,6 @@ class Loop(ABC, Generic[M, C]):
         most: int | None = None,
         title: str = "training",
         report: Callable[[str], None] | None = None,
-        progress: bool = True,
     ) -> bool:
         """Train to the end, saving on the way.
 
@@ -238,7 +237,6 @@ class Loop(ABC, Generic[M, C]):
             most: stop after so many steps altogether.
             title: of the progress bar.
             report: gets a line of logs every 50 steps.
-            progress: show a progress bar on a terminal.
 
         Returns:
             Whether the schedule's end was reached.
@@ -246,7 +244,7 @@ class Loop(ABC, Generic[M, C]):
         total = self.schedule.steps if most is None else min(most, self.schedule.steps)
         began = saved = time.monotonic()
         smooth: dict[str, float] = {}
-        with tqdm(total=total, initial=self.step, desc=title, disable=None if progress else True) as bar:
+        with tqdm(total=total, initial=self.step, desc=title, disable=None) as bar:
             while self.step < total:
                 try:
                     logs = self.train_step()

@@ -21,11 +21,6 @@ def photometric_errors(predicted: Tensor, truth: Tensor) -> Tensor:
     return error
 
 
-def photometric_error(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean of `photometric_errors`, a scalar."""
-    return photometric_errors(predicted, truth).mean()
-
-
 def _edge_aware_roughness(flow: Tensor, pictures: Tensor) -> Tensor:
     """Mean absolute first difference of ``flow [B, 2, h, w]``, damped where ``pictures`` have edges."""
     small = F.interpolate(pictures, flow.shape[-2:], mode="area")

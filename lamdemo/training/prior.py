@@ -100,8 +100,6 @@ def collect_pairs(
     recordings: Sequence[Recording],
     folder: Path,
     config: PairsConfig | None = None,
-    *,
-    progress: bool = True,
 ) -> dict[str, Pairs]:
     """Infer the latents of clips and scenes with several checkpoints, and keep the pooled states beside them.
 
@@ -110,7 +108,6 @@ def collect_pairs(
         recordings: to learn from; only such as the model was trained with.
         folder: gets one file a part; parts that are there already are taken as they are.
         config: which pairs.
-        progress: show a progress bar on a terminal.
 
     Returns:
         For each name its pairs; the states are the same tensor.
@@ -138,7 +135,7 @@ def collect_pairs(
             if config.scenes
             else torch.zeros(0)
         )
-        for n in tqdm(missing, desc="inferring latents", disable=None if progress else True):
+        for n in tqdm(missing, desc="inferring latents", disable=None):
             tensors = _part(pipelines, sampler, photographs, config, n)
             write_safely(folder / f"{n:04d}.safetensors", save(tensors, metadata={"about": json.dumps(about)}))
     parts = []

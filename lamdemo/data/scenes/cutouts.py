@@ -16,6 +16,7 @@ from lamdemo.data.splits import pictures_in
 
 PATCH = 128  # side of a cut-out's largest patch, in pixels
 _SMALLEST = 16  # and of its smallest
+_LONGEST = 384  # side of a photograph, in pixels
 _MARGIN = 2  # rows of nothing around a cut-out, so that its edge fades
 _HARMONICS = 5
 # What may walk is at least so tall for its width; where nothing says what it is, it should look like a person.
@@ -87,7 +88,6 @@ def read_bank(
     *,
     frames: Sequence[np.ndarray] = (),
     part: Literal["train", "test", "all"] = "all",
-    max_side: int = 384,
 ) -> SceneBank:
     """Read cut-outs and photographs from folders, however nested.
 
@@ -97,7 +97,6 @@ def read_bank(
         photographs: folders of photographs.
         frames: further places, uint8 RGB ``[H, W, 3]`` each, such as frames of clips; they are of every part.
         part: which pictures to take (see `lamdemo.data.splits.pictures_in`).
-        max_side: photographs are scaled down to this longest side.
 
     Raises:
         LamdemoError: there is no cut-out, or no photograph.
@@ -127,7 +126,7 @@ def read_bank(
         for picture in pictures_in(folder, (".jpg", ".jpeg", ".png", ".webp"), part):
             place = cv2.imread(str(picture.path), cv2.IMREAD_COLOR)
             if place is not None:
-                places.append(_no_larger(place[..., ::-1], max_side))
+                places.append(_no_larger(place[..., ::-1]))
     if not places:
         raise LamdemoError("There is no photograph to lay things over; give a folder with JPEG pictures of places.")
     return SceneBank(
@@ -139,8 +138,8 @@ def read_bank(
     )
 
 
-def _no_larger(picture: np.ndarray, max_side: int) -> np.ndarray:
-    scale = min(max_side / max(picture.shape[:2]), 1)
+def _no_larger(picture: np.ndarray) -> np.ndarray:
+    scale = min(_LONGEST / max(picture.shape[:2]), 1)
     size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
     return cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
 

@@ -357,6 +357,12 @@ def render(
     return picture.transpose(1, 2)
 
 
+def rendered(script: Script, cast: Cast, photographs: Photographs, size: int) -> np.ndarray:
+    """Frames uint8 ``[T, size, size, 3]``, drawn at twice the size: texture that moves must not glitter."""
+    clip = F.avg_pool2d(render([script], [cast], photographs, 2 * size)[0], 2)
+    return (clip.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
 class TrueMotion(NamedTuple):
     """How the places of scenes moved, known from how they were made.
 
@@ -417,6 +423,20 @@ def true_motion(
         return F.avg_pool2d(values, fine).reshape(b, t - 1, c, side, side)
 
     return TrueMotion(cells(was - here[:, :2]), cells(acting[..., None]), cells(known[..., None]))
+
+
+def camera_velocity(script: Script) -> np.ndarray:
+    """Camera's and thing's velocity in a script: ``[S, 6]``, columns pan x, y, zoom, roll, move x, y.
+
+    Pan and move are in picture widths a step, zoom is the logarithm of the scale, roll is in radians. The
+    pan is as the camera sees it: in its own axes and in its own scale. A thing that does not act is zero.
+    """
+    steps = np.diff(script.camera, axis=0)
+    angle, scale = script.camera[:-1, 3], np.exp(script.camera[:-1, 2])
+    x = (np.cos(angle) * steps[:, 0] + np.sin(angle) * steps[:, 1]) / scale
+    y = (-np.sin(angle) * steps[:, 0] + np.cos(angle) * steps[:, 1]) / scale
+    move = np.diff(script.things[0, :, :2], axis=0) if len(script.things) else np.zeros((len(steps), 2))
+    return np.column_stack([x, y, steps[:, 2], steps[:, 3], move])
 
 
 def draw_pairs(

@@ -54,13 +54,12 @@ class PlanningConfig:
     seed: int = 0
 
 
-def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, progress: bool = True) -> dict[str, Any]:
+def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dict[str, Any]:
     """Plan and measure.
 
     Args:
         pipeline: of the checkpoint.
         config: what to plan.
-        progress: show a bar on a terminal.
 
     Returns:
         ``evaluation`` ("closedloop" or "openloop"), ``settings``, ``headline`` (of the method against no action,
@@ -113,10 +112,10 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
     maker = maker_of(pipeline, body, budget, config.horizon, config.episodes, config.split)
     methods = [method, *(["twin"] if body.twin is not None else [])]
     if found is not None:
-        section = open_section(pipeline, body, found, maker, methods, config.tasks, config.seed, progress)
+        section = open_section(pipeline, body, found, maker, methods, config.tasks, config.seed)
     else:
         scenes: Part = "test" if config.part == "all" else config.part
-        section = closed_section(body, maker, methods, scenes, config.tasks, config.seed, progress)
+        section = closed_section(body, maker, methods, scenes, config.tasks, config.seed)
     bases = ("over_zero", "over_mean", "over_random", "over_twin")
     headline = {base: section[base].get(method) for base in bases if base in section}
     if "success" in section:

@@ -8,7 +8,6 @@ processes may judge different bodies into one report.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +27,7 @@ from lamdemo.evaluation.control.held_out import SIZE, HeldOut, Stretch, held_out
 from lamdemo.evaluation.control.open_loop import HORIZON, evaluate_open_loop
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget, Maker
 from lamdemo.evaluation.control.rollouts import STEPS, evaluate_rollouts
-from lamdemo.evaluation.lpips import perceptual
-from lamdemo.evaluation.report import code_hash, plain, write_report
+from lamdemo.evaluation.report import code_hash, plain, split_hash, write_report
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.checkpoint import fingerprint
 from lamdemo.models.companion_files import load_action_conditioned, load_distilled
@@ -105,7 +103,6 @@ def run_control(
     *,
     command: str | Sequence[str],
     say: Callable[[str], None] = lambda words: None,
-    progress: bool = True,
 ) -> list[Path]:
     """Judge checkpoints and write ``<name>/control.json`` for each.
 
@@ -115,7 +112,6 @@ def run_control(
         config: what to judge on.
         command: the command line, for the reports.
         say: is told what is kept, done or left out, and why.
-        progress: show progress bars on a terminal.
 
     Returns:
         The reports. Their ``results`` hold ``settings``, ``headline`` and for each part each body's section: what
@@ -134,7 +130,7 @@ def run_control(
         for body_name in _bodies(pipeline, config):
             try:
                 body = _body(pipeline, body_name, config)
-                _judge(pipeline, body, config, results, path, command, say, progress)
+                _judge(pipeline, body, config, results, path, command, say)
             except LamdemoError as error:
                 failed.append(f"{body_name}: {error}")
                 say(f"{body_name}: not judged, {error}")
@@ -247,7 +243,6 @@ def _judge(
     path: Path,
     command: str | Sequence[str],
     say: Callable[[str], None],
-    progress: bool,
 ) -> None:
     """Make the sections of one body that are wanted and missing, and write the report after each."""
     from lamdemo import simulators
@@ -267,9 +262,9 @@ def _judge(
             maker = maker_of(pipeline, body, config.closed, HORIZON, config.root, config.split)
             scenes: Part = "test" if config.part == "all" else config.part
             count = min(config.max_episodes or TASKS, TASKS)
-            section = closed_section(body, maker, maker.methods, scenes, count, config.seed, progress)
+            section = closed_section(body, maker, maker.methods, scenes, count, config.seed)
         else:
-            section = _on_stretches(part, pipeline, body, config, say, progress)
+            section = _on_stretches(part, pipeline, body, config, say)
             if not section:
                 continue
         section |= {
@@ -286,7 +281,7 @@ def _judge(
 
 
 def _on_stretches(
-    part: str, pipeline: TransferPipeline, body: Body, config: ControlConfig, say: Callable[[str], None], progress: bool
+    part: str, pipeline: TransferPipeline, body: Body, config: ControlConfig, say: Callable[[str], None]
 ) -> dict[str, Any]:
     count = min(config.max_episodes or STRETCHES, STRETCHES)
     found = held_out(body.name, config.root, split=config.split, part=config.part, count=count)
@@ -295,14 +290,14 @@ def _on_stretches(
         return {}
     if part == "openloop":
         maker = maker_of(pipeline, body, config.open, HORIZON, config.root, config.split)
-        return open_section(pipeline, body, found, maker, maker.methods, count, config.seed, progress)
+        return open_section(pipeline, body, found, maker, maker.methods, count, config.seed)
     cut = _cut(pipeline, body, found, STEPS, count, config.seed)
     adapters: dict[str, Any] = {"controller": ControllerAdapter(pipeline, body.known)}
     if body.ablation is not None:
         adapters["mlp"] = ControllerAdapter(pipeline, body.ablation)
     if body.twin is not None:
         adapters["twin"] = TwinAdapter(body.twin, body.name)
-    section = evaluate_rollouts(pipeline, cut, adapters, perceptual(pipeline), seed=config.seed, progress=progress)
+    section = evaluate_rollouts(pipeline, cut, adapters, seed=config.seed)
     return section | {"data": found.about}
 
 
@@ -330,7 +325,6 @@ def open_section(
     methods: Sequence[str],
     count: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, Any]:
     """Plans of some of a maker's methods on held-out episodes; see `evaluate_open_loop`.
 
@@ -347,7 +341,6 @@ def open_section(
         mean=mean,
         spread=spread,
         seed=seed,
-        progress=progress,
     )
     return section | {"data": found.about}
 
@@ -377,7 +370,7 @@ def commands_of(known: KnownController) -> tuple[Any, Any]:
 
 
 def closed_section(
-    body: Body, maker: Maker, methods: Sequence[str], part: Part, count: int, seed: int, progress: bool
+    body: Body, maker: Maker, methods: Sequence[str], part: Part, count: int, seed: int
 ) -> dict[str, Any]:
     """Plans of some of a maker's methods carried out in the body's simulator; see `evaluate_closed_loop`.
 
@@ -400,7 +393,7 @@ def closed_section(
             policies[method] = Planned(maker.planner(method), spec, controller=decoder, rest=maker.budget.rest)
         policies |= {"random": RandomPolicy(spec, *commands_of(body.known)), "zero": Zero(spec), "hidden": Hidden(spec)}
         tasks = (make_task(sim, n) for n in numbers)
-        section = evaluate_closed_loop(sim, tasks, policies, seed=seed, progress=progress)
+        section = evaluate_closed_loop(sim, tasks, policies, seed=seed)
     return section | {"data": {"simulator": body.name, "part": part, "seeds": [numbers[0], numbers[-1]]}}
 
 
@@ -423,16 +416,9 @@ def _made_from(pipeline: TransferPipeline, body: Body, config: ControlConfig, pa
         draft = None if pipeline.folder is None else load_distilled(pipeline.folder)
         key["draft"] = None if draft is None else fingerprint(draft)
     if part != "closedloop":
-        key["split"] = None if config.split is None else _hash_of(config.split)
+        key["split"] = None if config.split is None else split_hash(config.split)[:16]
         key["root"] = None if config.root is None else config.root.resolve().name
     return key
-
-
-def _hash_of(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise LamdemoError(f"{path.name} cannot be read; give a file with a split.") from error
 
 
 def _begun(path: Path, pipeline: TransferPipeline) -> dict[str, Any]:
@@ -456,7 +442,7 @@ def _write(
     data = {
         "root": None if config.root is None else config.root.resolve().name,
         "part": config.part,
-        "split": None if config.split is None else {"file": config.split.name, "sha256": _hash_of(config.split)},
+        "split": None if config.split is None else {"file": config.split.name, "sha256": split_hash(config.split)[:16]},
         "max_episodes": config.max_episodes,
     }
     whole = {

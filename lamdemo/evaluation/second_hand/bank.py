@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,16 +66,9 @@ def entries(folders: Sequence[Path], part: Literal["train", "test", "all"]) -> l
     """
     found = []
     for folder in folders:
-        pictures = pictures_in(folder, _ENDINGS, part)
-        told: dict[str, dict[str, str]] = {}
-        if (folder / "INDEX.tsv").is_file():
-            with (folder / "INDEX.tsv").open(encoding="utf-8", errors="replace", newline="") as lines:
-                told = {r["file"]: r for r in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)}
-        for picture in pictures:
-            file = picture.path.relative_to(folder).as_posix()
-            row = told.get(file, {})
-            source, words = row.get("source") or file, row.get("words") or picture.path.stem
-            found.append(Entry(picture.path, f"{folder.name}/{file}", source, picture.category, words))
+        for path, category, source, words in pictures_in(folder, _ENDINGS, part):
+            file = path.relative_to(folder).as_posix()
+            found.append(Entry(path, f"{folder.name}/{file}", source or file, category, words or path.stem))
     return found
 
 

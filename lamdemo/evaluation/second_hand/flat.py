@@ -146,10 +146,9 @@ def _level(cutout: Cutout, pixels: float) -> int:
     return enough[-1] if enough else 0
 
 
-def outline(
-    cutout: Cutout, pose: np.ndarray, mirrored: bool, size: tuple[int, int], grid: tuple[int, int] = (72, 72)
-) -> np.ndarray:
-    """Alpha of a cut-out in the whole picture, on a coarse grid: float32 ``[*grid]``."""
+def outline(cutout: Cutout, pose: np.ndarray, mirrored: bool, size: tuple[int, int]) -> np.ndarray:
+    """Alpha of a cut-out in the whole picture, on a coarse grid: float32 ``[72, 72]``."""
+    grid = (72, 72)
     level = len(cutout.levels) - 1
     shrink = np.diag([grid[1] / size[1], grid[0] / size[0], 1.0])
     box = _drawn(cutout.levels[level], shrink @ _to_picture(cutout, level, pose, mirrored, size), grid)

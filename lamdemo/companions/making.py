@@ -37,25 +37,15 @@ from lamdemo.video import find_videos
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Where a companion is made, and where it goes.
+    """Where a companion is made, and where it goes."""
 
-    Attributes:
-        pipeline: of the checkpoint.
-        folder: of the checkpoint.
-        out: gets the companion, and what is needed to go on.
-        install: put a finished companion beside the checkpoint too.
-        cache: for states and decoded frames; ``out/cache`` without it.
-        stop_after: stop training after so many minutes, to be called again.
-        say: is told what was made.
-    """
-
-    pipeline: TransferPipeline
-    folder: Path
-    out: Path
-    install: bool = False
-    cache: Path | None = None
-    stop_after: float | None = None
-    say: Callable[[str], None] = print
+    pipeline: TransferPipeline  # of the checkpoint
+    folder: Path  # of the checkpoint
+    out: Path  # gets the companion, and what is needed to go on
+    install: bool = False  # put a finished companion beside the checkpoint too
+    cache: Path | None = None  # for states and decoded frames; `out/cache` without it
+    stop_after: float | None = None  # stop training after so many minutes, to be called again
+    say: Callable[[str], None] = print  # is told what was made
 
     @property
     def kept(self) -> Path:

@@ -21,15 +21,10 @@ _COLLECTION = 100  # a source with more pictures than this is divided
 
 @dataclass(frozen=True)
 class Split:
-    """Which clips are for what, by patterns of their paths inside the folder of videos.
+    """Which clips are for what, by patterns of their paths inside the folder of videos."""
 
-    Attributes:
-        validation: patterns (as in the shell) of clips to choose settings on.
-        test: patterns of clips to report on.
-    """
-
-    validation: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()  # patterns (as in the shell) of clips to choose settings on
+    test: tuple[str, ...] = ()  # patterns of clips to report on
 
     @classmethod
     def read(cls, path: str | Path) -> Split:
@@ -61,19 +56,12 @@ class Split:
 
 
 class Picture(NamedTuple):
-    """A still picture of a folder.
+    """A still picture of a folder."""
 
-    Attributes:
-        path: the file.
-        category: what it shows, coarsely ("people", "animals" ...).
-        source: what it comes from.
-        words: what it shows. These three are empty where the folder has no index.
-    """
-
-    path: Path
-    category: str
-    source: str
-    words: str
+    path: Path  # the file
+    category: str  # what it shows, coarsely ("people", "animals" ...)
+    source: str  # what it comes from
+    words: str  # what it shows. These three are empty where the folder has no index
 
 
 def held_out(source: str) -> bool:

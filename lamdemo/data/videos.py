@@ -22,37 +22,23 @@ from lamdemo.video import find_videos, probe, read_clip, read_image
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """How videos are decoded.
+    """How videos are decoded."""
 
-    Attributes:
-        height: frames are scaled down to at most this many rows, aspect kept.
-        fps: frames a second are thinned to at most this.
-        seconds: at most this much of each file is taken, from its start.
-    """
-
-    height: int = 160
-    fps: float = 8.0
-    seconds: float = 30.0
+    height: int = 160  # frames are scaled down to at most this many rows, aspect kept
+    fps: float = 8.0  # frames a second are thinned to at most this
+    seconds: float = 30.0  # at most this much of each file is taken, from its start
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How clips are varied; one draw holds for all frames of a clip.
+    """How clips are varied; one draw holds for all frames of a clip."""
 
-    Attributes:
-        area: smallest share of the picture that a crop keeps.
-        aspect: largest change of aspect, as a factor.
-        flip: chance of mirroring.
-        reverse: chance of running backwards.
-        colour: largest change of brightness, contrast and each channel's gain.
-        durations: seconds that one step may span; the nearest whole number of frames is taken.
-    """
-
-    area: float = 0.5
-    aspect: float = 1.25
-    flip: float = 0.5
-    reverse: float = 0.5
-    colour: float = 0.15
+    area: float = 0.5  # smallest share of the picture that a crop keeps
+    aspect: float = 1.25  # largest change of aspect, as a factor
+    flip: float = 0.5  # chance of mirroring
+    reverse: float = 0.5  # chance of running backwards
+    colour: float = 0.15  # largest change of brightness, contrast and each channel's gain
+    # Seconds that one step may span; the nearest whole number of frames is taken.
     durations: tuple[float, ...] = (0.125, 0.25, 0.25, 0.375)
 
 

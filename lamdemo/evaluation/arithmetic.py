@@ -59,21 +59,14 @@ _CASES = 12  # of the seed
 
 @dataclass(frozen=True)
 class Sum:
-    """Two actions and both at once.
+    """Two actions and both at once."""
 
-    Attributes:
-        index: number of the case.
-        kinds: of A and B.
-        sources: A, B and both at once, each in a scene of its own: uint8 ``[T, H, W, 3]``.
-        truth: both at once in the target scene; its first frame is the target.
-        half: both at once, each by half, from the same frame on.
-    """
-
-    index: int
-    kinds: tuple[Kind, Kind]
+    index: int  # number of the case
+    kinds: tuple[Kind, Kind]  # of A and B
+    # A, B and both at once, each in a scene of its own: uint8 [T, H, W, 3].
     sources: tuple[np.ndarray, np.ndarray, np.ndarray]
-    truth: np.ndarray
-    half: np.ndarray
+    truth: np.ndarray  # both at once in the target scene; its first frame is the target
+    half: np.ndarray  # both at once, each by half, from the same frame on
 
     @property
     def name(self) -> str:

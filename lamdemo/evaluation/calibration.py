@@ -40,19 +40,12 @@ _EDGE = 0.05  # share of the cases beyond each end of a scale
 
 @dataclass(frozen=True)
 class Measured:
-    """A case with a known truth.
+    """A case with a known truth."""
 
-    Attributes:
-        name: of the case.
-        kind: of its action.
-        error: motion error over that of a still picture.
-        indicators: what the rule sees.
-    """
-
-    name: str
-    kind: str
-    error: float
-    indicators: Indicators
+    name: str  # of the case
+    kind: str  # of its action
+    error: float  # motion error over that of a still picture
+    indicators: Indicators  # what the rule sees
 
 
 def measure_cases(pipeline: TransferPipeline, pairs: str | Path) -> list[Measured]:

@@ -68,17 +68,11 @@ def find_cases(folder: str | Path) -> list[Case]:
 
 @dataclass(frozen=True)
 class Layers:
-    """Layers of a truth, at half of its size.
+    """Layers of a truth, at half of its size."""
 
-    Attributes:
-        matte: uint8 ``[T, h, w]``, how much of each place the acting thing covers, 0 to 255.
-        hole: uint8 ``[T, h, w]``, 1 where the acting thing was in the first frame and what is behind it shows now.
-        enters: the acting thing is not there at first and comes in.
-    """
-
-    matte: np.ndarray
-    hole: np.ndarray
-    enters: bool
+    matte: np.ndarray  # uint8 [T, h, w], how much of each place the acting thing covers, 0 to 255
+    hole: np.ndarray  # uint8 [T, h, w], 1 where the acting thing was in the first frame and what is behind it shows now
+    enters: bool  # the acting thing is not there at first and comes in
 
     @classmethod
     def of(cls, matte: np.ndarray, hole: np.ndarray, *, enters: bool) -> Layers:

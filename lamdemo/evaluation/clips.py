@@ -31,21 +31,14 @@ _SAME_RECORDING = re.compile(r"(_s\d+|_cam\d+)+$")
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Which clips of a folder are judged.
+    """Which clips of a folder are judged."""
 
-    Attributes:
-        folder: of clips; its first level of folders is reported part by part.
-        split: which clips are for what, or a TOML file that says so; all of them are taken without it.
-        part: of the split; "all" without one, whatever is given.
-        max_clips: at most so many clips, taken in turns from the folders.
-        seed: of the choice of clips and windows, of whatever else is drawn, and of the bootstrap.
-    """
-
-    folder: Path
+    folder: Path  # of clips; its first level of folders is reported part by part
+    # Which clips are for what, or a TOML file that says so; all of them are taken without it.
     split: Split | Path | None = None
-    part: Part | Literal["all"] = "test"
-    max_clips: int | None = None
-    seed: int = 0
+    part: Part | Literal["all"] = "test"  # of the split; "all" without one, whatever is given
+    max_clips: int | None = None  # at most so many clips, taken in turns from the folders
+    seed: int = 0  # of the choice of clips and windows, of whatever else is drawn, and of the bootstrap
 
     def __post_init__(self) -> None:
         if self.split is None:
@@ -82,19 +75,12 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a clip.
+    """A stretch of a clip."""
 
-    Attributes:
-        name: the clip's path inside the folder.
-        recording: what it counts as in the bootstrap, see `recording_of`.
-        group: the clip's first folder.
-        start: in seconds.
-    """
-
-    name: str
-    recording: str
-    group: str
-    start: float
+    name: str  # the clip's path inside the folder
+    recording: str  # what it counts as in the bootstrap, see `recording_of`
+    group: str  # the clip's first folder
+    start: float  # in seconds
 
 
 def recording_of(name: str) -> str:

@@ -61,19 +61,12 @@ _TRIES = 200
 
 @dataclass(frozen=True)
 class EnteringCase:
-    """A thing enters.
+    """A thing enters."""
 
-    Attributes:
-        source: uint8 ``[T, H, W, 3]``.
-        truth: the same in the target scene; its first frame is the target.
-        pan: uint8 ``[T, H, W, 3]``, the source's background under a moving camera.
-        mask: bool ``[T, H, W]``, where the thing is in the truth.
-    """
-
-    source: np.ndarray
-    truth: np.ndarray
-    pan: np.ndarray
-    mask: np.ndarray
+    source: np.ndarray  # uint8 [T, H, W, 3]
+    truth: np.ndarray  # the same in the target scene; its first frame is the target
+    pan: np.ndarray  # uint8 [T, H, W, 3], the source's background under a moving camera
+    mask: np.ndarray  # bool [T, H, W], where the thing is in the truth
 
     @property
     def entry(self) -> int:
@@ -132,19 +125,12 @@ def perceptual_change(frames: Tensor, target: Tensor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Region:
-    """Where in the target the truth's thing is.
+    """Where in the target the truth's thing is."""
 
-    Attributes:
-        mask: bool ``[S, _GRID, _GRID]`` after each step; its whole way until it has entered.
-        path: bool ``[_GRID, _GRID]``, its whole way.
-        place: x and y of its centroid after the last step, from 0 to 1.
-        entry: the first step (counted from 1) after which it has entered.
-    """
-
-    mask: np.ndarray
-    path: np.ndarray
-    place: tuple[float, float]
-    entry: int
+    mask: np.ndarray  # bool [S, _GRID, _GRID] after each step; its whole way until it has entered
+    path: np.ndarray  # bool [_GRID, _GRID], its whole way
+    place: tuple[float, float]  # x and y of its centroid after the last step, from 0 to 1
+    entry: int  # the first step (counted from 1) after which it has entered
 
     @classmethod
     def of(cls, case: EnteringCase) -> Region:

@@ -64,26 +64,16 @@ _PREFETCHED = 8
 
 @dataclass
 class Examples:
-    """Steps whose action is known.
+    """Steps whose action is known."""
 
-    Attributes:
-        columns: names of the actions' columns, A of them.
-        targets: what is reported, by name: some of the columns, judged together.
-        known: by lag, ``[n, A]``.
-        recordings: ``[n]``, names.
-        parts: ``[n]``, the part of the split each step is of.
-        kinds: ``[n]``, kind of scene; empty strings for real clips.
-        latents: by checkpoint, ``[n, Z]``.
-        grams: by encoder (number of its group) and name, ``[n, n]``.
-    """
-
-    columns: tuple[str, ...]
-    targets: dict[str, tuple[str, ...]]
-    known: dict[str, np.ndarray]
-    recordings: np.ndarray
-    parts: np.ndarray
-    kinds: np.ndarray
-    latents: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: tuple[str, ...]  # names of the actions' columns, A of them
+    targets: dict[str, tuple[str, ...]]  # what is reported, by name: some of the columns, judged together
+    known: dict[str, np.ndarray]  # by lag, [n, A]
+    recordings: np.ndarray  # [n], names
+    parts: np.ndarray  # [n], the part of the split each step is of
+    kinds: np.ndarray  # [n], kind of scene; empty strings for real clips
+    latents: dict[str, np.ndarray] = field(default_factory=dict)  # by checkpoint, [n, Z]
+    # By encoder (number of its group) and name, [n, n].
     grams: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 

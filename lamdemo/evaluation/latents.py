@@ -55,19 +55,12 @@ _SEEN_VARIANCE = 1e-10  # of the largest: below it latents do not vary
 
 @dataclass
 class _Inferred:
-    """Latents of all steps of windows, ``n = windows * S`` rows.
+    """Latents of all steps of windows, ``n = windows * S`` rows."""
 
-    Attributes:
-        z: ``[n, Z]`` as used: means, or codes.
-        drawn: ``[n, Z]`` as the world model saw them in training: with the posterior's noise (noisy family).
-        kl: ``[n, Z]`` nats of each channel; noisy family only.
-        codes: ``[n]`` which code; discrete family only.
-    """
-
-    z: Tensor
-    drawn: Tensor
-    kl: Tensor | None
-    codes: Tensor | None
+    z: Tensor  # [n, Z] as used: means, or codes
+    drawn: Tensor  # [n, Z] as the world model saw them in training: with the posterior's noise (noisy family)
+    kl: Tensor | None  # [n, Z] nats of each channel; noisy family only
+    codes: Tensor | None  # [n] which code; discrete family only
 
 
 def evaluate_latents(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) -> dict[str, dict[str, Any]]:
@@ -224,19 +217,12 @@ def _dimensions(pipeline: TransferPipeline, inferred: _Inferred, rows: Tensor) -
 
 @dataclass(frozen=True)
 class GaussianChannel:
-    """The cheapest Gaussian description of latents for a distortion ``d^T G d``.
+    """The cheapest Gaussian description of latents for a distortion ``d^T G d``."""
 
-    Attributes:
-        spectrum: ``mu`` of each component ``[K]``, the distortion if it is not told at all, falling.
-        mean: of the latents ``[Z]``.
-        into: ``[Z, K]``, latents less their mean to components of unit variance.
-        back: ``[K, Z]``, its inverse where latents vary.
-    """
-
-    spectrum: Tensor
-    mean: Tensor
-    into: Tensor
-    back: Tensor
+    spectrum: Tensor  # `mu` of each component [K], the distortion if it is not told at all, falling
+    mean: Tensor  # of the latents [Z]
+    into: Tensor  # [Z, K], latents less their mean to components of unit variance
+    back: Tensor  # [K, Z], its inverse where latents vary
 
     @classmethod
     def fit(cls, latents: Tensor, sensitivity: Tensor) -> GaussianChannel:

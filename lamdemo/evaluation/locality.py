@@ -45,25 +45,15 @@ _APART = 0.22  # from the middle to each thing, in picture widths
 
 @dataclass(frozen=True)
 class LocalityCase:
-    """One action to transfer.
+    """One action to transfer."""
 
-    Attributes:
-        layout: number of the two scenes, of which there are two cases.
-        turn: which of the two things moves, 0 or 1.
-        source: uint8 ``[T, H, W, 3]``.
-        truth: the same action in the target scene; its first frame is the target.
-        plain: uint8 ``[H, W, 3]``, the target scene's background alone.
-        moved: bool ``[T, H, W]``, mask in the truth of the thing that moves.
-        other: the same of the thing that does not.
-    """
-
-    layout: int
-    turn: int
-    source: np.ndarray
-    truth: np.ndarray
-    plain: np.ndarray
-    moved: np.ndarray
-    other: np.ndarray
+    layout: int  # number of the two scenes, of which there are two cases
+    turn: int  # which of the two things moves, 0 or 1
+    source: np.ndarray  # uint8 [T, H, W, 3]
+    truth: np.ndarray  # the same action in the target scene; its first frame is the target
+    plain: np.ndarray  # uint8 [H, W, 3], the target scene's background alone
+    moved: np.ndarray  # bool [T, H, W], mask in the truth of the thing that moves
+    other: np.ndarray  # the same of the thing that does not
 
 
 def _two_things(rng: np.random.Generator, photographs: int) -> Cast:

@@ -128,16 +128,11 @@ def nearest_of(apart: np.ndarray, recordings: np.ndarray, rows: np.ndarray) -> n
 
 @dataclass
 class Steps:
-    """Steps to compare.
+    """Steps to compare."""
 
-    Attributes:
-        recordings: ``[n]``, names.
-        latents: by checkpoint ``[n, Z]``.
-        raw: by number of the encoder's group and method ``[n, F]``, what needs no model of actions.
-    """
-
-    recordings: list[str] = field(default_factory=list)
-    latents: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    recordings: list[str] = field(default_factory=list)  # [n], names
+    latents: dict[str, list[np.ndarray]] = field(default_factory=dict)  # by checkpoint [n, Z]
+    # By number of the encoder's group and method [n, F], what needs no model of actions.
     raw: list[dict[str, list[np.ndarray]]] = field(default_factory=list)
 
     def add(
@@ -182,19 +177,12 @@ def coarse_flow(frames: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the steps of scenes.
+    """What is known of the steps of scenes."""
 
-    Attributes:
-        kind: ``[n]``, as in `ACTIONS`.
-        camera: ``[n]``, what the camera does: of `CAMERA`, or "".
-        thing: bool ``[n]``, whether something moves, comes or goes.
-        velocity: ``[n, 4]``: pan x, pan y, zoom, roll, as the camera sees them.
-    """
-
-    kind: np.ndarray
-    camera: np.ndarray
-    thing: np.ndarray
-    velocity: np.ndarray
+    kind: np.ndarray  # [n], as in `ACTIONS`
+    camera: np.ndarray  # [n], what the camera does: of `CAMERA`, or ""
+    thing: np.ndarray  # bool [n], whether something moves, comes or goes
+    velocity: np.ndarray  # [n, 4]: pan x, pan y, zoom, roll, as the camera sees them
 
     def group(self) -> np.ndarray:
         """The kinds that one step can show: "pan", "zoom", "roll", "something moves"; and "both"."""

@@ -38,20 +38,13 @@ def _scale_of(x: np.ndarray) -> tuple[np.ndarray, float]:
 
 @dataclass(frozen=True)
 class FittedRidge:
-    """A linear map with a strength of its own for each target.
+    """A linear map with a strength of its own for each target."""
 
-    Attributes:
-        centre, scale: of the inputs, ``[F]`` and one number.
-        ridge: the map of scaled inputs.
-        strengths: ``[A]``.
-        validated: ``[A]``, R² of the chosen strength in cross-validation over recordings.
-    """
-
-    centre: np.ndarray
-    scale: float
-    ridge: Ridge
-    strengths: np.ndarray
-    validated: np.ndarray
+    centre: np.ndarray  # of the inputs, [F]
+    scale: float  # of the inputs
+    ridge: Ridge  # the map of scaled inputs
+    strengths: np.ndarray  # [A]
+    validated: np.ndarray  # [A], R² of the chosen strength in cross-validation over recordings
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Targets ``[n, A]`` of inputs ``[n, F]``."""

@@ -29,50 +29,30 @@ SCENES = 24  # of each kind that locality and entering are judged on
 
 @dataclass(frozen=True)
 class SuiteConfig:
-    """What to judge on.
+    """What to judge on."""
 
-    Attributes:
-        videos: folder of clips; parts that need it are left out without it.
-        pairs: folder of cases that `write_cases` made; without it `CASES` are made for the occasion.
-        split: TOML file of which clips are for what.
-        part: of the split.
-        photos: folder of photographs for procedural scenes; the bundled ones, never in training, by default.
-        max_clips: clips or cases at most, of each part.
-        seed: of what is drawn at random.
-        only: these parts; all without it.
-        again: judge anew what is finished already.
-    """
-
-    videos: Path | None = None
-    pairs: Path | None = None
-    split: Path | None = None
-    part: Part | Literal["all"] = "test"
+    videos: Path | None = None  # folder of clips; parts that need it are left out without it
+    pairs: Path | None = None  # folder of cases that `write_cases` made; without it `CASES` are made for the occasion
+    split: Path | None = None  # TOML file of which clips are for what
+    part: Part | Literal["all"] = "test"  # of the split
+    # Folder of photographs for procedural scenes; the bundled ones, never in training, by default.
     photos: Path | None = None
-    max_clips: int | None = None
-    seed: int = 0
-    only: tuple[str, ...] = ()
-    again: bool = False
+    max_clips: int | None = None  # clips or cases at most, of each part
+    seed: int = 0  # of what is drawn at random
+    only: tuple[str, ...] = ()  # these parts; all without it
+    again: bool = False  # judge anew what is finished already
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One of the evaluations.
+    """One of the evaluations."""
 
-    Attributes:
-        module: of `lamdemo.evaluation` in which it is.
-        function: its name there.
-        arguments: keyword arguments for it.
-        data: what it is judged on, for the report.
-        place: the data, given as its second argument; none where it takes none.
-        figure: a picture of all checkpoints that it draws; its file's name, or "".
-    """
-
-    module: str
-    function: str
-    arguments: Mapping[str, Any]
-    data: Mapping[str, Any]
-    place: tuple[Path | ClipSet | None, ...] = ()
-    figure: str = ""
+    module: str  # of `lamdemo.evaluation` in which it is
+    function: str  # its name there
+    arguments: Mapping[str, Any]  # keyword arguments for it
+    data: Mapping[str, Any]  # what it is judged on, for the report
+    place: tuple[Path | ClipSet | None, ...] = ()  # the data, given as its second argument; none where it takes none
+    figure: str = ""  # a picture of all checkpoints that it draws; its file's name, or ""
 
 
 def checkpoint_names(checkpoints: Sequence[str]) -> dict[str, str]:

@@ -58,33 +58,19 @@ _UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZi
 
 @dataclass(frozen=True)
 class AtlasConfig:
-    """How an atlas is made.
+    """How an atlas is made."""
 
-    Attributes:
-        fps: steps a second of clips; the model's own without it.
-        steps: of each recording at most, from its beginning.
-        recordings: clips at most, spread evenly over the folder; all without it.
-        scenes: how many procedural scenes.
-        scene_steps: of each scene.
-        seed: of the scenes and the UMAP layouts.
-        umap: make UMAP maps too, where umap-learn is installed.
-        near: neighbours that UMAP looks at, each latent itself among them.
-        min_dist: least distance on a UMAP map.
-        thumb: width and height of thumbnails, in pixels.
-        quality: of their JPEG.
-    """
-
-    fps: float | None = None
-    steps: int = 256
-    recordings: int | None = None
-    scenes: int = 520
-    scene_steps: int = 8
-    seed: int = 0
-    umap: bool = True
-    near: int = 30
-    min_dist: float = 0.2
-    thumb: tuple[int, int] = THUMB
-    quality: int = 75
+    fps: float | None = None  # steps a second of clips; the model's own without it
+    steps: int = 256  # of each recording at most, from its beginning
+    recordings: int | None = None  # clips at most, spread evenly over the folder; all without it
+    scenes: int = 520  # how many procedural scenes
+    scene_steps: int = 8  # of each scene
+    seed: int = 0  # of the scenes and the UMAP layouts
+    umap: bool = True  # make UMAP maps too, where umap-learn is installed
+    near: int = 30  # neighbours that UMAP looks at, each latent itself among them
+    min_dist: float = 0.2  # least distance on a UMAP map
+    thumb: tuple[int, int] = THUMB  # width and height of thumbnails, in pixels
+    quality: int = 75  # of their JPEG
 
     def __post_init__(self) -> None:
         fps_fits = self.fps is None or 0.1 <= self.fps <= 120

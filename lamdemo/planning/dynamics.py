@@ -26,17 +26,11 @@ from lamdemo.models.world_model import Prediction, WorldModel
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where candidates start from.
+    """Where candidates start from."""
 
-    Attributes:
-        state: ``[B, n, d]``, as the dynamics has states.
-        history: ``[B, C - 1, A]``, the commands before, oldest first.
-        seen: ``[B, N, D]``, the full state.
-    """
-
-    state: Tensor
-    history: Tensor
-    seen: Tensor
+    state: Tensor  # [B, n, d], as the dynamics has states
+    history: Tensor  # [B, C - 1, A], the commands before, oldest first
+    seen: Tensor  # [B, N, D], the full state
 
     def each(self) -> Iterator[Start]:
         """The start of each problem, ``B = 1``."""
@@ -74,15 +68,10 @@ class Dynamics(Protocol):
 
 
 class Conditioner(ABC):
-    """Turns actions into what a world model is conditioned on.
+    """Turns actions into what a world model is conditioned on."""
 
-    Attributes:
-        history: C, how many commands it sees: this step's and those before it.
-        looks: whether it looks at the state.
-    """
-
-    history = 1
-    looks = False
+    history = 1  # C, how many commands it sees: this step's and those before it
+    looks = False  # whether it looks at the state
 
     def memory(self, states: Tensor) -> Tensor:
         """What it keeps of full states ``[B, N, D]``, ``[B, ...]``."""
@@ -136,21 +125,13 @@ class ByLatents(Conditioner):
 
 @dataclass(frozen=True, eq=False)
 class Imagination:
-    """A world model and the states it works on.
+    """A world model and the states it works on."""
 
-    Attributes:
-        world_model: predicts them.
-        project: full states ``[..., N, D]`` to them, ``[..., n, d]``.
-        lift: and back, as well as that goes.
-        chunk: candidates that are imagined at once; so many that what they need stays in the processor's cache.
-        coarse: the draft, if it is one.
-    """
-
-    world_model: WorldModel
-    project: Callable[[Tensor], Tensor]
-    lift: Callable[[Tensor], Tensor]
-    chunk: int
-    coarse: DistilledModel | None = None
+    world_model: WorldModel  # predicts them
+    project: Callable[[Tensor], Tensor]  # full states [..., N, D] to them, [..., n, d]
+    lift: Callable[[Tensor], Tensor]  # and back, as well as that goes
+    chunk: int  # candidates that are imagined at once; so many that what they need stays in the processor's cache
+    coarse: DistilledModel | None = None  # the draft, if it is one
 
     @classmethod
     def full(cls, world_model: WorldModel, chunk: int = 16) -> Imagination:

@@ -53,21 +53,13 @@ class Plans(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What happened when a policy pursued a goal.
+    """What happened when a policy pursued a goal."""
 
-    Attributes:
-        frames: uint8 ``[S + 1, H, W, 3]``, the start first.
-        truths: what was true at each of them.
-        actions: float32 ``[S, A]``.
-        distances: to the goal at each frame, see `Simulator.distance`.
-        reached: whether that counts as being there, at each frame.
-    """
-
-    frames: np.ndarray
-    truths: list[dict[str, np.ndarray]]
-    actions: np.ndarray
-    distances: list[dict[str, float]]
-    reached: list[bool]
+    frames: np.ndarray  # uint8 [S + 1, H, W, 3], the start first
+    truths: list[dict[str, np.ndarray]]  # what was true at each of them
+    actions: np.ndarray  # float32 [S, A]
+    distances: list[dict[str, float]]  # to the goal at each frame, see `Simulator.distance`
+    reached: list[bool]  # whether that counts as being there, at each frame
 
 
 Callback = Callable[[int, Any, "Policy"], bool | None]

@@ -29,23 +29,14 @@ _SMALLEST_UNIT = 0.01  # of the goal's own size: start and goal may be the same 
 
 @dataclass(frozen=True)
 class CostWeights:
-    """What makes up the cost. Distances are in units of the distance from start to goal, so 1 is "no nearer".
+    """What makes up the cost. Distances are in units of the distance from start to goal, so 1 is "no nearer"."""
 
-    Attributes:
-        goal: weight of the distance to the goal at the plan's end (`GoalDistance`).
-        along: weight of its mean over the plan's steps.
-        prior: weight of `PriorPenalty`.
-        kind: of that penalty.
-        path: weight of `PathLength`.
-        p: of the distance's norm; 2 is the paper's.
-    """
-
-    goal: float = 1.0
-    along: float = 0.0
-    prior: float = 0.0
-    kind: Literal["gaussian", "shell"] = "shell"
-    path: float = 0.0
-    p: float = 2.0
+    goal: float = 1.0  # weight of the distance to the goal at the plan's end (`GoalDistance`)
+    along: float = 0.0  # weight of its mean over the plan's steps
+    prior: float = 0.0  # weight of `PriorPenalty`
+    kind: Literal["gaussian", "shell"] = "shell"  # of that penalty
+    path: float = 0.0  # weight of `PathLength`
+    p: float = 2.0  # of the distance's norm; 2 is the paper's
 
 
 class Planner:

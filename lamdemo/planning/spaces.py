@@ -51,17 +51,11 @@ class Space(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class KnownSpace:
-    """Known actions: ``a = clip(mean + scale * u, low, high)``.
+    """Known actions: ``a = clip(mean + scale * u, low, high)``."""
 
-    Attributes:
-        spec: what the numbers are, and between what bounds.
-        mean: ``[A]``, of recorded actions.
-        scale: ``[A]``, their standard deviation.
-    """
-
-    spec: ActionSpec
-    mean: Tensor
-    scale: Tensor
+    spec: ActionSpec  # what the numbers are, and between what bounds
+    mean: Tensor  # [A], of recorded actions
+    scale: Tensor  # [A], their standard deviation
 
     def __post_init__(self) -> None:
         if self.mean.shape != (self.spec.width,) or self.scale.shape != (self.spec.width,):
@@ -104,16 +98,11 @@ class LatentSpace:
 
     ``z = (std * u) @ basis``. A plan so found needs no labels at all; nothing but a prior then keeps it where
     latents live (`lamdemo.planning.costs.PriorPenalty`).
-
-    Attributes:
-        basis: ``[R, Z]``, orthonormal rows.
-        std: ``[R]``, along them.
-        codes: ``[codes, Z]`` of a discrete model; latents then become the nearest of them, and gradients pass as if
-            they did not.
     """
 
-    basis: Tensor
-    std: Tensor
+    basis: Tensor  # [R, Z], orthonormal rows
+    std: Tensor  # [R], along them
+    # [codes, Z] of a discrete model; latents then become the nearest of them, and gradients pass as if they did not.
     codes: Tensor | None = None
 
     @classmethod

@@ -38,32 +38,20 @@ class Scripted(Protocol):
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Random behaviour.
+    """Random behaviour."""
 
-    Attributes:
-        hold: the fewest and the most steps for which one draw holds.
-        alone: chance that a draw moves one channel only, so that each channel's effect is seen by itself.
-        still: chance that a channel of a draw is zero.
-        jitter: standard deviation of what is added at each step, in half ranges of the channel.
-    """
-
-    hold: tuple[int, int] = (1, 5)
-    alone: float = 0.25
-    still: float = 0.15
-    jitter: float = 0.06
+    hold: tuple[int, int] = (1, 5)  # the fewest and the most steps for which one draw holds
+    alone: float = 0.25  # chance that a draw moves one channel only, so that each channel's effect is seen by itself
+    still: float = 0.15  # chance that a channel of a draw is zero
+    jitter: float = 0.06  # standard deviation of what is added at each step, in half ranges of the channel
 
 
 @dataclass(frozen=True)
 class MixedConfig:
-    """Mixed behaviour.
+    """Mixed behaviour."""
 
-    Attributes:
-        length: the fewest and the most steps of one kind at a time.
-        random: chance that a stretch is random.
-    """
-
-    length: tuple[int, int] = (5, 12)
-    random: float = 0.5
+    length: tuple[int, int] = (5, 12)  # the fewest and the most steps of one kind at a time
+    random: float = 0.5  # chance that a stretch is random
 
 
 def seeds(part: str) -> range:

@@ -28,34 +28,21 @@ _PAIRS = 32  # steps whose latents are inferred at once
 
 
 class Part(NamedTuple):
-    """One episode as a controller learns from it.
+    """One episode as a controller learns from it."""
 
-    Attributes:
-        states: float16 ``[T, N, D]``, most often mapped from a file.
-        latents: float32 ``[S, Z]``, inferred.
-        actions: float32 ``[S, A]``.
-        recording: which recording it is of.
-        made: it was flipped or reversed, and never recorded so.
-    """
-
-    states: np.ndarray
-    latents: np.ndarray
-    actions: np.ndarray
-    recording: str
-    made: bool = False
+    states: np.ndarray  # float16 [T, N, D], most often mapped from a file
+    latents: np.ndarray  # float32 [S, Z], inferred
+    actions: np.ndarray  # float32 [S, A]
+    recording: str  # which recording it is of
+    made: bool = False  # it was flipped or reversed, and never recorded so
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Steps of many episodes.
+    """Steps of many episodes."""
 
-    Attributes:
-        spec: of their commands.
-        parts: an episode each; flipped and reversed ones are parts of their own.
-    """
-
-    spec: ActionSpec
-    parts: tuple[Part, ...]
+    spec: ActionSpec  # of their commands
+    parts: tuple[Part, ...]  # an episode each; flipped and reversed ones are parts of their own
 
     def __len__(self) -> int:
         """Steps in all, M."""
@@ -172,21 +159,13 @@ def cached_features(pipeline: TransferPipeline, frames: np.ndarray, cache: Path)
 
 @dataclass(frozen=True, eq=False)
 class CachedEpisode:
-    """An episode as a checkpoint sees it, at the model's rate.
+    """An episode as a checkpoint sees it, at the model's rate."""
 
-    Attributes:
-        recording: what it is of; splits go by it.
-        states: float16 ``[T, N, D]``, most often mapped from a file.
-        latents: float32 ``[S, Z]``, inferred; means of stochastic families.
-        actions: float32 ``[S, A]``, known.
-        pictures: uint8 ``[T, 4h, 4w, 3]``.
-    """
-
-    recording: str
-    states: np.ndarray
-    latents: Tensor
-    actions: Tensor
-    pictures: np.ndarray
+    recording: str  # what it is of; splits go by it
+    states: np.ndarray  # float16 [T, N, D], most often mapped from a file
+    latents: Tensor  # float32 [S, Z], inferred; means of stochastic families
+    actions: Tensor  # float32 [S, A], known
+    pictures: np.ndarray  # uint8 [T, 4h, 4w, 3]
 
 
 def cache_episodes(

@@ -28,32 +28,20 @@ _ROWS = 256  # steps that are judged at once
 
 @dataclass(frozen=True)
 class ControllerTrainingConfig:
-    """How a controller is trained.
+    """How a controller is trained."""
 
-    Attributes:
-        steps: of the optimizer.
-        batch: steps of episodes in each.
-        learning_rate: at its highest; falls along a cosine.
-        warmup: share of the steps in which it rises.
-        weight_decay: of AdamW, on matrices.
-        clip: largest norm of the gradient.
-        noise: largest standard deviation of the noise on states, in units of the whitened state, since in use most
-            states are predictions.
-        average: of the weights that are kept, the share that each step leaves.
-        seed: of all that is drawn at random.
-        save_minutes: time between two saves of the way so far.
-    """
-
-    steps: int = 3000
-    batch: int = 64
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.05
-    clip: float = 1.0
+    steps: int = 3000  # of the optimizer
+    batch: int = 64  # steps of episodes in each
+    learning_rate: float = 1e-3  # at its highest; falls along a cosine
+    warmup: float = 0.05  # share of the steps in which it rises
+    weight_decay: float = 0.05  # of AdamW, on matrices
+    clip: float = 1.0  # largest norm of the gradient
+    # Largest standard deviation of the noise on states, in units of the whitened state, since in use most states are
+    # predictions.
     noise: float = 0.2
-    average: float = 0.997
-    seed: int = 0
-    save_minutes: float = 1.0
+    average: float = 0.997  # of the weights that are kept, the share that each step leaves
+    seed: int = 0  # of all that is drawn at random
+    save_minutes: float = 1.0  # time between two saves of the way so far
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or not 0 <= self.average < 1:

@@ -47,25 +47,15 @@ _DONE = "done"  # marks a part that was trained to its end
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """A family's recipe.
+    """A family's recipe."""
 
-    Attributes:
-        stem: the recipe of what all members start from.
-        members: bottleneck of each member, by its name.
-        branch: how members are trained.
-        default: the member that is trained further.
-        finish: how it is trained further.
-        finish_frames: frames of each clip then: longer clips, so that predictions are fed back for longer.
-        finish_feedback: share of clips whose past is predicted then.
-    """
-
-    stem: TrainConfig = field(default_factory=TrainConfig)
-    members: dict[str, BottleneckConfig] = field(default_factory=dict)
-    branch: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=300))
-    default: str = "noisy"
-    finish: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=500))
-    finish_frames: int = 8
-    finish_feedback: float = 0.5
+    stem: TrainConfig = field(default_factory=TrainConfig)  # the recipe of what all members start from
+    members: dict[str, BottleneckConfig] = field(default_factory=dict)  # bottleneck of each member, by its name
+    branch: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=300))  # how members are trained
+    default: str = "noisy"  # the member that is trained further
+    finish: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=500))  # how it is trained further
+    finish_frames: int = 8  # frames of each clip then: longer clips, so that predictions are fed back for longer
+    finish_feedback: float = 0.5  # share of clips whose past is predicted then
 
     def __post_init__(self) -> None:
         if self.default not in self.members:

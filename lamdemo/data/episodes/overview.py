@@ -28,29 +28,17 @@ _COLOURS = (
 
 @dataclass(frozen=True, eq=False)
 class ActionFigures:
-    """The actions of all episodes together, at the rate they were recorded.
+    """The actions of all episodes together, at the rate they were recorded."""
 
-    Attributes:
-        steps: how many.
-        rates: the frames a second that occur, in order.
-        seconds: time in all.
-        mean: float64 ``[A]``.
-        std: float64 ``[A]``.
-        least: lowest values, float64 ``[A]``.
-        most: highest values, float64 ``[A]``.
-        outside: share of the values that are out of their channel's range, float64 ``[A]``.
-        truth: names of what is known of the true state.
-    """
-
-    steps: int
-    rates: tuple[float, ...]
-    seconds: float
-    mean: np.ndarray
-    std: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
-    outside: np.ndarray
-    truth: tuple[str, ...]
+    steps: int  # how many
+    rates: tuple[float, ...]  # the frames a second that occur, in order
+    seconds: float  # time in all
+    mean: np.ndarray  # float64 [A]
+    std: np.ndarray  # float64 [A]
+    least: np.ndarray  # lowest values, float64 [A]
+    most: np.ndarray  # highest values, float64 [A]
+    outside: np.ndarray  # share of the values that are out of their channel's range, float64 [A]
+    truth: tuple[str, ...]  # names of what is known of the true state
 
 
 def figures(episodes: Episodes) -> ActionFigures:

@@ -24,17 +24,11 @@ _TALL = {"people": 0.9, "animals": 0.6, "": 1.5}
 
 
 class Cutout(NamedTuple):
-    """One thing.
+    """One thing."""
 
-    Attributes:
-        levels: premultiplied RGBA patches, uint8 ``[P, P, 4]``, each half as large as the one before.
-        middle: centre of its area in the patch, x and y from -1 to 1.
-        half: half its width and half its height, in half patches; the larger one is close to 1.
-    """
-
-    levels: tuple[np.ndarray, ...]
-    middle: np.ndarray
-    half: np.ndarray
+    levels: tuple[np.ndarray, ...]  # premultiplied RGBA patches, uint8 [P, P, 4], each half as large as the one before
+    middle: np.ndarray  # centre of its area in the patch, x and y from -1 to 1
+    half: np.ndarray  # half its width and half its height, in half patches; the larger one is close to 1
 
 
 @dataclass(frozen=True)
@@ -42,22 +36,15 @@ class SceneBank:
     """Cut-outs and photographs.
 
     The arrays are plain NumPy memory, so worker processes that are forked after reading share them.
-
-    Attributes:
-        levels: patches of all cut-outs, premultiplied RGBA, uint8 ``[N, P, P, 4]`` with P = 128, 64, 32, 16.
-        middles: ``[N, 2]``, and
-        halves: ``[N, 2]``, as in `Cutout`.
-        walkers: indices of those that may walk: upright people and animals.
-        photographs: places, uint8 RGB ``[H, W, 3]`` each, of any sizes.
-        blobs: chance that a thing is no cut-out but an outline filled with a piece of a photograph.
     """
 
+    # Patches of all cut-outs, premultiplied RGBA, uint8 [N, P, P, 4] with P = 128, 64, 32, 16.
     levels: tuple[np.ndarray, ...]
-    middles: np.ndarray
-    halves: np.ndarray
-    walkers: np.ndarray
-    photographs: tuple[np.ndarray, ...]
-    blobs: float = 0.12
+    middles: np.ndarray  # [N, 2], as in `Cutout`
+    halves: np.ndarray  # likewise
+    walkers: np.ndarray  # indices of those that may walk: upright people and animals
+    photographs: tuple[np.ndarray, ...]  # places, uint8 RGB [H, W, 3] each, of any sizes
+    blobs: float = 0.12  # chance that a thing is no cut-out but an outline filled with a piece of a photograph
 
     def __len__(self) -> int:
         return len(self.middles)

@@ -23,29 +23,19 @@ from lamdemo.planning.planner import CostWeights, Planner
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a plan is searched for; the same for every method that is compared.
+    """How long a plan is searched for; the same for every method that is compared."""
 
-    Attributes:
-        samples: candidates an iteration; the solver's own number where it is None.
-        elites: of them the best, from which the next are drawn; as above.
-        iterations: how often; as above.
-        refine: of the draft's best, those that the full world model judges again.
-        solver: which one searches.
-        draft: search with drafts of the world models, where there are some.
-        along: share of the cost that is the mean distance over the plan's steps; the rest is its end's, the paper's.
-        prior: weight of the prior of known commands: half the mean square of their standard coordinates. What the
-            pictures do not tell stays at the mean command.
-        rest: do nothing where a plan does not promise this share of the cost less than that, see `Planned`.
-    """
-
-    samples: int | None = None
-    elites: int | None = None
-    iterations: int | None = None
-    refine: int = 32
-    solver: str = "cem"
-    draft: bool = True
+    samples: int | None = None  # candidates an iteration; the solver's own number where it is None
+    elites: int | None = None  # of them the best, from which the next are drawn; as above
+    iterations: int | None = None  # how often; as above
+    refine: int = 32  # of the draft's best, those that the full world model judges again
+    solver: str = "cem"  # which one searches
+    draft: bool = True  # search with drafts of the world models, where there are some
+    # Share of the cost that is the mean distance over the plan's steps; the rest is its end's, the paper's.
     along: float = 0.0
-    rest: float = 0.0
+    rest: float = 0.0  # do nothing where a plan does not promise this share of the cost less than that, see `Planned`
+    # Weight of the prior of known commands: half the mean square of their standard coordinates. What the pictures do
+    # not tell stays at the mean command.
     prior: float = 0.0
 
     def settings(self) -> dict[str, Any]:

@@ -19,39 +19,23 @@ from lamdemo.planning import SOLVERS
 
 @dataclass(frozen=True)
 class PlanningConfig:
-    """What to plan, where and how long.
+    """What to plan, where and how long."""
 
-    Attributes:
-        env: a simulator; or None.
-        episodes: a folder of recorded episodes; or None.
-        controller: of the checkpoint; the simulator's name, or that of the episodes' actions, without it.
-        space: what is searched.
-        solver: what searches.
-        samples: candidates an iteration; the evaluation's own without it.
-        iterations: how often; the evaluation's own without it.
-        draft: search with the draft.
-        horizon: steps of a plan.
-        tasks: how many goals.
-        split: TOML file of which episodes are for what; all are taken without it.
-        part: of the split, or of the simulator's scenes.
-        twin: folder of the twin; the checkpoint's own without it.
-        seed: of plans.
-    """
-
-    env: str | None = None
-    episodes: Path | None = None
+    env: str | None = None  # a simulator; or None
+    episodes: Path | None = None  # a folder of recorded episodes; or None
+    # Of the checkpoint; the simulator's name, or that of the episodes' actions, without it.
     controller: str | None = None
-    space: Literal["known", "latent"] = "known"
-    solver: str = "cem"
-    samples: int | None = None
-    iterations: int | None = None
-    draft: bool = True
-    horizon: int = 3
-    tasks: int = 50
-    split: Path | None = None
-    part: Part | Literal["all"] = "test"
-    twin: Path | None = None
-    seed: int = 0
+    space: Literal["known", "latent"] = "known"  # what is searched
+    solver: str = "cem"  # what searches
+    samples: int | None = None  # candidates an iteration; the evaluation's own without it
+    iterations: int | None = None  # how often; the evaluation's own without it
+    draft: bool = True  # search with the draft
+    horizon: int = 3  # steps of a plan
+    tasks: int = 50  # how many goals
+    split: Path | None = None  # TOML file of which episodes are for what; all are taken without it
+    part: Part | Literal["all"] = "test"  # of the split, or of the simulator's scenes
+    twin: Path | None = None  # folder of the twin; the checkpoint's own without it
+    seed: int = 0  # of plans
 
 
 def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dict[str, Any]:

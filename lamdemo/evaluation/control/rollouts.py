@@ -44,15 +44,10 @@ _BATCH = 6  # stretches that are imagined and drawn at once
 
 
 class ActionAdapter(Protocol):
-    """What turns a command into something that a world model is given.
+    """What turns a command into something that a world model is given."""
 
-    Attributes:
-        world_model: that takes it.
-        history: C, commands that it sees.
-    """
-
-    world_model: WorldModel
-    history: int
+    world_model: WorldModel  # that takes it
+    history: int  # C, commands that it sees
 
     def latents(self, states: Tensor, commands: Tensor) -> Tensor:
         """``[B, Z]`` of states ``[B, N, D]`` and commands ``[B, C, A]``."""

@@ -45,55 +45,33 @@ _ABLATION = "-mlp"  # ends the name of a controller that sees no state
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """What to judge on, and with what.
+    """What to judge on, and with what."""
 
-    Attributes:
-        root: folder of the shared data (with an index), or one with a folder of episodes for each body; without it
-            only simulators are judged.
-        split: TOML file of which recordings are for what.
-        part: of the split, and of the simulators' seeds.
-        max_episodes: stretches, or tasks, at most of each body.
-        seed: of what is drawn at random.
-        only: these parts; all without it.
-        bodies: these bodies; all that the checkpoint has a controller for without it.
-        again: judge anew what is finished already.
-        twin: folder with the twin; the checkpoint's own without it.
-        ablations: folder with the controllers that see no state, where the checkpoint brings none.
-        open: how long a plan is searched for in open loop.
-        closed: the same in closed loop, where one is made at every step.
-    """
-
+    # Folder of the shared data (with an index), or one with a folder of episodes for each body; without it only
+    # simulators are judged.
     root: Path | None = None
-    split: Path | None = None
-    part: Part | Literal["all"] = "test"
-    max_episodes: int | None = None
-    seed: int = 0
-    only: tuple[str, ...] = ()
-    bodies: tuple[str, ...] = ()
-    again: bool = False
-    twin: Path | None = None
-    ablations: Path | None = None
-    open: Budget = OPEN
-    closed: Budget = CLOSED
+    split: Path | None = None  # TOML file of which recordings are for what
+    part: Part | Literal["all"] = "test"  # of the split, and of the simulators' seeds
+    max_episodes: int | None = None  # stretches, or tasks, at most of each body
+    seed: int = 0  # of what is drawn at random
+    only: tuple[str, ...] = ()  # these parts; all without it
+    bodies: tuple[str, ...] = ()  # these bodies; all that the checkpoint has a controller for without it
+    again: bool = False  # judge anew what is finished already
+    twin: Path | None = None  # folder with the twin; the checkpoint's own without it
+    ablations: Path | None = None  # folder with the controllers that see no state, where the checkpoint brings none
+    open: Budget = OPEN  # how long a plan is searched for in open loop
+    closed: Budget = CLOSED  # the same in closed loop, where one is made at every step
 
 
 @dataclass(frozen=True)
 class Body:
-    """What one body is judged with.
+    """What one body is judged with."""
 
-    Attributes:
-        name: "car", ...
-        known: its controller.
-        ablation: the same that sees no state; None where there is none.
-        twin: that knows its actions; None where there is none.
-        twin_draft: the twin's draft; None where there is none.
-    """
-
-    name: str
-    known: KnownController
-    ablation: KnownController | None
-    twin: ActionConditioned | None
-    twin_draft: DistilledModel | None
+    name: str  # "car", ...
+    known: KnownController  # its controller
+    ablation: KnownController | None  # the same that sees no state; None where there is none
+    twin: ActionConditioned | None  # that knows its actions; None where there is none
+    twin_draft: DistilledModel | None  # the twin's draft; None where there is none
 
 
 def run_control(

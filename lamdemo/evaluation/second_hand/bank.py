@@ -23,21 +23,13 @@ _RIM = 2  # empty pixels around a cut-out, so that its edge is sampled softly
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture of a bank.
+    """A picture of a bank."""
 
-    Attributes:
-        path: of the file.
-        name: its folder's name and its path in it.
-        source: what it comes from; pictures of one source are all held out or none is.
-        category: "people", "animals", ...; "" where it is not known.
-        words: what it shows.
-    """
-
-    path: Path
-    name: str
-    source: str
-    category: str
-    words: str
+    path: Path  # of the file
+    name: str  # its folder's name and its path in it
+    source: str  # what it comes from; pictures of one source are all held out or none is
+    category: str  # "people", "animals", ...; "" where it is not known
+    words: str  # what it shows
 
     @property
     def drawn(self) -> bool:

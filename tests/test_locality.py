@@ -1,7 +1,6 @@
 """Locality: which of two things moves."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +10,7 @@ from lamdemo.data.scenes import Photographs
 from lamdemo.data.videos import photographs_in
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.locality import _Places, draw_layout, evaluate_locality, shares, where_it_moves
-from lamdemo.video import read_image, write_image
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        coarse = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
-        write_image(folder / f"{i}.png", np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
-    return folder
+from lamdemo.video import read_image
 
 
 @pytest.fixture(scope="module")

@@ -38,16 +38,6 @@ from lamdemo.video import write_image, write_video
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        coarse = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
-        write_image(folder / f"{i}.png", np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def bank(photos: Path) -> Photographs:
     return Photographs(photographs_in(photos, (192, 256)))
 

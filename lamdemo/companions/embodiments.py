@@ -1,4 +1,4 @@
-"""How the controllers that come with a checkpoint are trained: what was chosen for each body on held-out recordings."""
+"""How a checkpoint's controllers are trained: what was chosen for each embodiment on held-out recordings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ablation:
-    """How a body's controller that sees no state is trained, for comparison."""
+    """How an embodiment's controller that sees no state is trained, for comparison."""
 
     steps: int = 2500  # of training
     dropout: float = 0.1  # share that is left out
@@ -16,7 +16,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Embodiment:
-    """How a body's controller is trained."""
+    """How an embodiment's controller is trained."""
 
     name: str  # of its actions
     width: int = 128  # of the controller's tokens

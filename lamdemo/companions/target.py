@@ -22,13 +22,13 @@ ABLATIONS = "ablations"
 
 @dataclass(frozen=True)
 class Amounts:
-    """How long companions of every body together are made; see `lamdemo.companions.embodiments` for controllers."""
+    """How long what all embodiments share is made; see `lamdemo.companions.embodiments` for controllers."""
 
     batches: int = 150  # of training that latents are sampled on
     clips: int = 3000  # that a prior learns from
     prior: int = 2500  # steps of its training
-    twin: int = 800  # steps of training the action-conditioned model
-    draft: int = 1300  # steps of distilling one
+    baseline: int = 800  # steps of training the action-conditioned model
+    distilled: int = 1300  # steps of distilling one
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ class Plan(Imagined):
     """What to do to get from a start to a goal, and what is expected to happen."""
 
     idle_cost: float  # of doing nothing, by the full world model
-    draft_cost: float | None  # of the plan by the draft that the search used; None where it used none
-    # Lowest cost so far after each iteration of the search, float32 [I]; the draft's, where one is used.
+    distilled_cost: float | None  # of the plan by the distilled model that searched; None without one
+    # Lowest cost so far after each iteration of the search, float32 [I]; the distilled model's, where one searched.
     costs: np.ndarray
     elite_costs: np.ndarray  # mean cost of each iteration's elites, float32 [I]
     seed: int  # of the search

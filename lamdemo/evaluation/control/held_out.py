@@ -51,9 +51,9 @@ class Stretch:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Episodes of one body, held out."""
+    """Episodes of one embodiment, held out."""
 
-    name: str  # of the body, such as "car"
+    name: str  # of the embodiment, such as "car"
     spec: ActionSpec  # of its actions
     recordings: tuple[str, ...]  # of each episode
     read: Callable[[int, float], Episode]  # gives an episode by its place, at about a rate
@@ -69,11 +69,11 @@ def held_out(
     part: Part | Literal["all"],
     count: int,
 ) -> HeldOut | None:
-    """Held-out episodes of a body.
+    """Held-out episodes of an embodiment.
 
     Args:
         name: "car", "arm", a simulator's, or that of a folder in ``root``.
-        root: a folder of shared data (with an index), or one that holds a folder of episodes for each body.
+        root: a folder of shared data (with an index), or one that holds a folder of episodes for each embodiment.
         split: TOML file of which recordings are for what; needed for recordings unless ``part`` is "all".
         part: of the split, or of a simulator's seeds.
         count: episodes that a simulator records.

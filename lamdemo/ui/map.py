@@ -182,53 +182,33 @@ def map_html(data_url: str, plotly_url: str, label: str = "Map of latent actions
 
 @dataclass(frozen=True, eq=False)
 class MapPath:
-    """The steps of a clip as a line through the map.
+    """The steps of a clip as a line through the map."""
 
-    Attributes:
-        coordinates: ``[S, 2|3]`` by projection, as `Atlas.place` gives them.
-        seconds: when each step begins, ``[S]``.
-        sizes: norms, ``[S]``.
-        name: of the clip.
-        thumbs: data URLs of pictures, one for each frame, ``S + 1``; none where there are no pictures.
-    """
-
-    coordinates: Mapping[str, np.ndarray]
-    seconds: Sequence[float] | np.ndarray
-    sizes: Sequence[float] | np.ndarray
-    name: str = "Your clip"
-    thumbs: Sequence[str] = ()
+    coordinates: Mapping[str, np.ndarray]  # [S, 2|3] by projection, as `Atlas.place` gives them
+    seconds: Sequence[float] | np.ndarray  # when each step begins, [S]
+    sizes: Sequence[float] | np.ndarray  # norms, [S]
+    name: str = "Your clip"  # of the clip
+    thumbs: Sequence[str] = ()  # data URLs of pictures, one for each frame, `S + 1`; none where there are no pictures
 
 
 @dataclass(frozen=True, eq=False)
 class MapSamples:
-    """Some latents on the map that are not of the atlas.
+    """Some latents on the map that are not of the atlas."""
 
-    Attributes:
-        label: what they are, as the legend says.
-        coordinates: ``[C, 2|3]`` by projection.
-        sizes: norms, ``[C]``; may be left out.
-        symbol: "diamond", "triangle", "square" or "ring"; by default the group's turn.
-    """
-
-    label: str
-    coordinates: Mapping[str, np.ndarray]
-    sizes: Sequence[float] | np.ndarray = ()
-    symbol: str | None = None
+    label: str  # what they are, as the legend says
+    coordinates: Mapping[str, np.ndarray]  # [C, 2|3] by projection
+    sizes: Sequence[float] | np.ndarray = ()  # norms, [C]; may be left out
+    symbol: str | None = None  # "diamond", "triangle", "square" or "ring"; by default the group's turn
 
 
 @dataclass(frozen=True, eq=False)
 class MapChosen:
-    """What stands out on the map.
+    """What stands out on the map."""
 
-    Attributes:
-        indices: steps of the atlas, which get a ring each: neighbours, examples.
-        star: one place ``[2|3]`` by projection: the mean of a lasso, a composed action.
-        label: words beside the star.
-    """
-
-    indices: Sequence[int] | np.ndarray = ()
+    indices: Sequence[int] | np.ndarray = ()  # steps of the atlas, which get a ring each: neighbours, examples
+    # One place [2|3] by projection: the mean of a lasso, a composed action.
     star: Mapping[str, np.ndarray] | None = None
-    label: str = ""
+    label: str = ""  # words beside the star
 
 
 def overlay_html(

@@ -79,8 +79,7 @@ def build_planner(
         controller: of the known actions, by name or itself; not needed in latent space.
         space: "known" searches known actions, "latent" the latent actions themselves.
         solver: one of `SOLVERS`.
-        distilled: search with the checkpoint's distilled model (True), without (False), or as there is one (None); or a
-            distilled model.
+        distilled: search with the checkpoint's distilled model (True), without (False), as there is one (None), or it.
         baseline: let the action-conditioned baseline imagine: the checkpoint's, or one that is given. It is searched
             in the same coordinates as with the controller.
         horizon: H.

@@ -16,14 +16,15 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import cv2
 import numpy as np
 
 from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.simulators.doom_maps import DoomMap, build
-from lamdemo.simulators.simulator import FPS, Closing, Observation, Truth, checked_action, checked_seed
+from lamdemo.simulators.simulator import FPS, Observation, Truth, checked_action, checked_seed
 
 SPEC = ActionSpec(
     "doom",
@@ -54,7 +55,7 @@ class _Moment:
     blocked: float
 
 
-class Doom(Closing):
+class Doom:
     """The simulator ``doom``; see :class:`lamdemo.simulators.simulator.Simulator`.
 
     Truth: ``position`` ``[2]`` in map units (x east, y north), ``heading`` ``[1]`` in degrees counter-clockwise from
@@ -195,6 +196,14 @@ class Doom(Closing):
         """End the engine."""
         self._game = None
         self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def _scene(self) -> DoomMap:

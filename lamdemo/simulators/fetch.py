@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
 from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.simulators.fetch_scenes import ABOVE, FetchConfig, Scene
 from lamdemo.simulators.fetch_view import View, engine
-from lamdemo.simulators.simulator import FPS, Closing, Observation, Truth, checked_action, checked_seed
+from lamdemo.simulators.simulator import FPS, Observation, Truth, checked_action, checked_seed
 
 STEP = 0.05
 """The longest way along one axis in a step, in metres."""
@@ -50,7 +52,7 @@ class _Snapshot:
     blocked: float
 
 
-class Fetch(Closing):
+class Fetch:
     """The robot's arm over a table (:class:`~lamdemo.simulators.simulator.Simulator`).
 
     A step lasts 0.25 s of simulated time, at the end of which the gripper is where the action says, to a millimetre
@@ -163,6 +165,14 @@ class Fetch(Closing):
         if self._view is not None:
             self._view.close()
             self._view = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _build(self, seed: int) -> None:
         self._mujoco = engine()

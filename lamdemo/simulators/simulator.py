@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
@@ -77,20 +78,9 @@ class Simulator(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *error: object) -> None: ...
-
-
-class Closing:
-    """What ``with`` asks of a simulator: it is closed at the end."""
-
-    def close(self) -> None:
-        """See `Simulator`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -323,11 +323,6 @@ def mean_flow(pipeline: TransferPipeline, z: np.ndarray, config: ReferenceConfig
     return references(pipeline, config).flow(z)
 
 
-def name_action(pipeline: TransferPipeline, z: np.ndarray, config: ReferenceConfig | None = None) -> tuple[str, float]:
-    """Name any latent ``z [Z]`` by the mean flow it causes; see `name_flow` for what is returned."""
-    return name_flow(mean_flow(pipeline, z, config))
-
-
 # Names that people give.
 
 _FORMAT = "lamdemo-names/1"

@@ -15,7 +15,6 @@ from lamdemo.engine import TransferPipeline, TransferStep
 from lamdemo.latent_space.naming import reference_pictures
 
 _TAILS = 2.0  # percent of the values on either side that are drawn in full colour
-_STRENGTH = 0.75  # opacity of the hottest place
 _NOTHING = 1e-6  # heat that is rounding
 
 
@@ -132,7 +131,7 @@ def action_heat(pipeline: TransferPipeline, target: np.ndarray, z: np.ndarray) -
     return step_heat(pipeline.begin(target, idle=True, history=0).step(z))
 
 
-def overlay(picture: np.ndarray, heat: np.ndarray, *, top: float | None = None) -> np.ndarray:
+def overlay(picture: np.ndarray, heat: np.ndarray, *, top: float | None = None, strength: float = 0.75) -> np.ndarray:
     """Lay a heat map over a picture.
 
     From dark blue to yellow (cividis, made to look the same to colour-blind eyes), the more opaque the hotter,
@@ -142,6 +141,7 @@ def overlay(picture: np.ndarray, heat: np.ndarray, *, top: float | None = None) 
         picture: uint8 ``[H, W, 3]``.
         heat: float32 ``[h, w]``, 0 or more.
         top: heat drawn as the hottest; the largest there is without it.
+        strength: opacity of the hottest, 0 to 1.
 
     Returns:
         uint8 ``[H, W, 3]``; the picture itself where nothing acts anywhere.
@@ -153,5 +153,5 @@ def overlay(picture: np.ndarray, heat: np.ndarray, *, top: float | None = None) 
     fine = cv2.resize(np.asarray(heat, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     share = (fine / top).clip(0, 1)
     colour = cv2.applyColorMap((share * 255).round().astype(np.uint8), cv2.COLORMAP_CIVIDIS)[..., ::-1]
-    cover = _STRENGTH * share[..., None]
+    cover = strength * share[..., None]
     return (picture * (1 - cover) + colour * cover).round().astype(np.uint8)

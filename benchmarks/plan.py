@@ -2,10 +2,10 @@
 
     python -m benchmarks.plan [--checkpoint noisy] [--controller car] [--threads 2] [--runs 3] [--full]
 
-Plans from one made-up picture to another through a controller and the draft, the 32 best judged by the full world
-model, and prints JSON: seconds on the clock and of the processor, the same in steps of the full world model (a figure
-that travels between machines), where they go, and whether the seed repeats the plan. Where the checkpoint lacks the
-draft or the controller, untrained ones of the usual sizes stand in, which take as long.
+Plans from one made-up picture to another through a controller and the distilled model, the 32 best judged by the full
+world model, and prints JSON: seconds on the clock and of the processor, the same in steps of the full world model (a
+figure that travels between machines), where they go, and whether the seed repeats the plan. Where the checkpoint lacks
+the distilled model or the controller, untrained ones of the usual sizes stand in, which take as long.
 """
 
 from __future__ import annotations
@@ -73,29 +73,29 @@ def main() -> None:
     goal = np.roll(picture, -16, 1)
     known, own_controller = stand_in(pipeline, arguments.controller)
     assert pipeline.folder is not None
-    draft = load_distilled(pipeline.folder)
-    own_draft = draft is not None
-    if draft is None:
+    distilled = load_distilled(pipeline.folder)
+    own = distilled is not None
+    if distilled is None:
         config = model.config
-        draft = DistilledModel(
+        distilled = DistilledModel(
             DistilledConfig(), config.encoder.channels, config.bottleneck.channels, config.encoder.grid
         ).eval()
-        draft.fit(pipeline.encode(np.stack([picture, goal])).repeat(4, 1, 1))
+        distilled.fit(pipeline.encode(np.stack([picture, goal])).repeat(4, 1, 1))
 
     # The unit: a step of the full world model for one of many candidates, in the precision that searches have.
-    unit = build_planner(pipeline, controller=known, draft=draft)
+    unit = build_planner(pipeline, controller=known, distilled=distilled)
     objective = unit.objective(unit.judge, unit.problem(picture, goal))
     u = torch.randn(1, 32, 3, unit.space.width)
     with torch.no_grad():
         step = timed(lambda: objective(u), arguments.runs)["of the processor"] / (32 * 3)
     found: dict[str, Any] = {}
     settings: dict[str, dict[str, Any]] = {
-        "draft, controller looks at each state": {"draft": draft},
-        "draft, controller looks at the start": {"draft": draft, "look": "start"},
-        "draft, latent space": {"draft": draft, "space": "latent"},
+        "draft, controller looks at each state": {"distilled": distilled},
+        "draft, controller looks at the start": {"distilled": distilled, "look": "start"},
+        "draft, latent space": {"distilled": distilled, "space": "latent"},
     }
     if arguments.full:
-        settings["full world model"] = {"draft": False}
+        settings["full world model"] = {"distilled": False}
     for name, asked in settings.items():
         planner = build_planner(pipeline, controller=known, **asked)
         problem = planner.problem(picture, goal)
@@ -106,8 +106,8 @@ def main() -> None:
             "in steps of the full world model": round(took["of the processor"] / step),
             "same seed, same plan": all(np.array_equal(plans[0].u, p.u) for p in plans[1:]),
         }
-        if planner.draft is not None:
-            search, judge = planner.objective(planner.draft, problem), planner.objective(planner.judge, problem)
+        if planner.distilled is not None:
+            search, judge = planner.objective(planner.distilled, problem), planner.objective(planner.judge, problem)
             u = torch.randn(1, 300, 3, planner.space.width)
             with torch.no_grad():
                 found[name]["one iteration"] = timed(lambda f=search, c=u: f(c), arguments.runs)  # type: ignore[misc]
@@ -116,7 +116,7 @@ def main() -> None:
         "command": shlex.join(["python", "-m", "benchmarks.plan", *sys.argv[1:]]),
         "git": git_state(),
         "checkpoint": arguments.checkpoint,
-        "its own draft": own_draft,
+        "its own draft": own,
         "its own controller": own_controller,
         "steps imagined": STEPS,
         "threads": torch.get_num_threads(),

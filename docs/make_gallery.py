@@ -30,12 +30,12 @@ sys.path.insert(0, str(ROOT))  # run as a file, Python looks beside this file on
 
 from lamdemo.core.errors import LamdemoError  # noqa: E402
 from lamdemo.core.files import write_safely  # noqa: E402
-from lamdemo.data.scenes import Cast, Photographs, Script  # noqa: E402
+from lamdemo.data.scenes import Cast, Photographs, Script, rendered  # noqa: E402
 from lamdemo.engine import ActionEdit, TransferPipeline, TransferResult  # noqa: E402
 from lamdemo.evaluation.locality import DILATION, where_it_moves  # noqa: E402
 from lamdemo.evaluation.pictures import MOTION_WIDTH, end_point_errors, motion  # noqa: E402
 from lamdemo.evaluation.report import git_state  # noqa: E402
-from lamdemo.evaluation.scenes import rendered, thing_mask  # noqa: E402
+from lamdemo.evaluation.scenes import thing_mask  # noqa: E402
 from lamdemo.evaluation.sheets import GREEN, RED, heated, outlined  # noqa: E402
 from lamdemo.jobs.compare import flows, measure_result  # noqa: E402
 from lamdemo.models import checkpoint_hash, read_config  # noqa: E402

@@ -78,3 +78,14 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = np.stack([255 - 3 * x, 40 + 2 * y, 60 + 0 * x], -1).clip(0, 255).astype(np.uint8)
     picture[20:40, 30:50] = (240, 240, 240)
     return write_image(tmp_path_factory.mktemp("photos") / "scene.png", picture)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of six pictures in coarse squares, for scenes."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        coarse = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+        write_image(folder / f"{i}.png", np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
+    return folder

@@ -454,7 +454,7 @@ def seen_flow(script: Script, photos: Path) -> np.ndarray:
 @pytest.mark.parametrize("axis,amount", [(0, 0.03), (1, 0.03), (2, -0.06), (3, 0.08)])
 def test_names_of_camera_motions_say_what_one_sees(photos: Path, axis: int, amount: float) -> None:
     script = camera_script({axis: amount})
-    known = camera_motion(script.camera)
+    known = camera_motion(script)
     assert tuple(known) == CAMERA
     assert known[CAMERA[axis]] == pytest.approx(abs(amount))
     assert sum(np.abs(v).sum() for v in known.values()) == pytest.approx(abs(amount))
@@ -473,7 +473,7 @@ def test_names_of_camera_motions_say_what_one_sees(photos: Path, axis: int, amou
 def test_a_pan_is_measured_along_the_picture_of_a_turned_camera(photos: Path) -> None:
     # A quarter turned, at half the scale: what is "down" in the world is "right" in the picture, twice as far.
     script = camera_script({1: 0.01}, (0, 0, np.log(0.5), np.pi / 2))
-    known = camera_motion(script.camera)
+    known = camera_motion(script)
     assert known["pan right"] == pytest.approx(0.02) and known["pan down"] == pytest.approx(0, abs=1e-9)
     flow = seen_flow(script, photos)[16:-16, 16:-16]
     assert np.median(flow[..., 0]) == pytest.approx(-0.02 * 128, abs=0.6)

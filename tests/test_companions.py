@@ -181,7 +181,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def target(folder: Path, out: Path, **sources: object) -> Target:
-    amounts = Amounts(batches=2, twin=3, draft=3)
+    amounts = Amounts(batches=2, baseline=3, distilled=3)
     return Target(folder, out, Sources(**sources), amounts, say=lambda words: None)  # type: ignore[arg-type]
 
 
@@ -207,11 +207,11 @@ class TestCheckpoint:
         own = checkpoint_hash(mine)
         assert all(checkpoint_of(mine / f) == own for f in ("latents.safetensors", "twin.json", "twin-draft.json"))
         assert TrainingLatents.read(mine) is not None
-        twin = load_action_conditioned(mine)
-        assert twin is not None and twin.names == ("doom",)
+        baseline = load_action_conditioned(mine)
+        assert baseline is not None and baseline.names == ("doom",)
         # The draft names its twin, and the file's fingerprint is that of the module that it holds.
         named = json.loads((mine / "twin-draft.json").read_text())["about"]["twin"]
-        assert named == fingerprint(twin) == fingerprint_of(mine / "twin.safetensors")
+        assert named == fingerprint(baseline) == fingerprint_of(mine / "twin.safetensors")
 
         # A second call trains nothing.
         monkeypatch.setattr(BaselineTrainer, "train_step", lambda self: pytest.fail("trained again"))

@@ -29,10 +29,9 @@ from lamdemo.evaluation.control.held_out import BEFORE, HeldOut, Stretch, stretc
 from lamdemo.evaluation.control.open_loop import compare_plans, evaluate_open_loop
 from lamdemo.evaluation.control.planners import Budget
 from lamdemo.evaluation.control.rollouts import compare_rollouts, evaluate_rollouts, imagine
-from lamdemo.evaluation.lpips import perceptual
 from lamdemo.models import checkpoint_hash
 from lamdemo.models.action_conditioned import ActionConditioned, ActionConditionedConfig
-from lamdemo.models.companion_files import DRAFT, TWIN, save_companion
+from lamdemo.models.companion_files import BASELINE, DISTILLED, save_companion
 from lamdemo.models.controller import Controller, ControllerConfig, save_controller
 from lamdemo.models.distilled import DistilledConfig, DistilledModel
 from lamdemo.planning.execution import (
@@ -164,8 +163,7 @@ class TestRollouts:
             def latents(self, states: Tensor, commands: Tensor) -> Tensor:
                 return torch.zeros(len(states), TINY.bottleneck.channels)
 
-        look = perceptual(pipeline, Path("nowhere"))
-        found = evaluate_rollouts(pipeline, cut, {"controller": Knows(), "mlp": Blind()}, look, progress=False)
+        found = evaluate_rollouts(pipeline, cut, {"controller": Knows(), "mlp": Blind()})
         assert (found["stretches"], found["recordings"], found["steps"]) == (5, 5, 8)
         assert found["over_inferred"]["controller"]["value"] == pytest.approx(1, abs=1e-5)
         assert found["over_inferred"]["mlp"] == found["over_inferred"]["zero"]
@@ -192,8 +190,7 @@ class TestRollouts:
         cut = list(stretches(given([toy_episode(0, 40)]), 4.0, 2, 2, 0, 64))
         known = controller_of(pipeline)
         follower = SimpleNamespace(world_model=pipeline.model.world_model, history=2, latents=known.latents)
-        look = perceptual(pipeline, Path("nowhere"))
-        found = evaluate_rollouts(pipeline, cut, {"controller": follower}, look, progress=False)
+        found = evaluate_rollouts(pipeline, cut, {"controller": follower})
         assert "shuffled" not in found["perceptual"] and found["mlp_over_controller"] is None
 
 
@@ -256,7 +253,7 @@ class TestOpenLoop:
             torch.testing.assert_close(goals, torch.stack([pipeline.encode(s.frames[-1:])[0] for s in rows]))
             return np.stack([s.actions for s in rows])
 
-        about = {"mean": np.zeros(2), "spread": np.full(2, 0.05), "progress": False}
+        about = {"mean": np.zeros(2), "spread": np.full(2, 0.05)}
         found = evaluate_open_loop(pipeline, cut, TOY, {"controller": plan}, **about)
         assert sum(asked) == found["pairs"] == 12 and found["error"]["controller"] == pytest.approx(0, abs=1e-6)
         assert found["error"]["random"] > 0 and found["over_held"]["controller"]["value"] == pytest.approx(0, abs=1e-6)
@@ -387,7 +384,7 @@ class TestClosedLoop:
             "hidden": Hidden(TOY),
         }
         tasks = (toy_task(sim, seed) for seed in range(12))
-        found = evaluate_closed_loop(sim, tasks, policies, progress=False)  # type: ignore[arg-type]
+        found = evaluate_closed_loop(sim, tasks, policies)  # type: ignore[arg-type]
         assert (found["tasks"], found["steps"], found["distance_is"]) == (12, 6, "metres")
         assert found["success"]["hidden"] == {"value": 1, "low": 1, "high": 1}
         assert found["success"]["zero"]["value"] == 0 and found["success"]["controller"]["value"] == 1
@@ -422,7 +419,7 @@ def with_control(checkpoint: Path, folder: Path) -> Path:
         save_controller(controller_of(pipeline, kind=kind).controller, folder, name, spec=spec, **about)
     config = ActionConditionedConfig({"toy": 2}, hidden=8, world_model=TINY.world_model)
     save_companion(
-        ActionConditioned(config, TINY.encoder.channels, TINY.bottleneck.channels, TINY.encoder.grid), folder, TWIN
+        ActionConditioned(config, TINY.encoder.channels, TINY.bottleneck.channels, TINY.encoder.grid), folder, BASELINE
     )
     return folder
 
@@ -444,10 +441,10 @@ class TestSuite:
     def judge(self, pipelines: Any, out: Path, **changes: Any) -> tuple[dict[str, Any], list[str]]:
         said: list[str] = []
         config = ControlConfig(max_episodes=3, open=QUICK, closed=QUICK, **changes)
-        run_control(pipelines, out, config, command="lamdemo", say=said.append, progress=False)
+        run_control(pipelines, out, config, command="lamdemo", say=said.append)
         return json.loads((out / "tiny" / "control.json").read_text())["results"], said
 
-    def test_every_part_of_every_body(self, pipelines: Any, root: Path, tmp_path: Path) -> None:
+    def test_every_part_of_every_embodiment(self, pipelines: Any, root: Path, tmp_path: Path) -> None:
         found, _ = self.judge(pipelines, tmp_path / "out", root=root)
         assert {p: set(found[p]) for p in ("rollouts", "openloop", "closedloop")} == {
             "rollouts": {"toy", "dot"},
@@ -476,14 +473,14 @@ class TestSuite:
 
     def test_a_run_goes_on_where_it_was_cut_short(self, pipelines: Any, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        first, _ = self.judge(pipelines, out, only=("openloop",), bodies=("toy",))
+        first, _ = self.judge(pipelines, out, only=("openloop",), embodiments=("toy",))
         assert "closedloop" not in first
-        both, said = self.judge(pipelines, out, only=("openloop", "closedloop"), bodies=("toy",))
+        both, said = self.judge(pipelines, out, only=("openloop", "closedloop"), embodiments=("toy",))
         assert both["openloop"] == first["openloop"] and "closedloop" in both
         assert any("openloop of toy kept" in words for words in said)
-        other, said = self.judge(pipelines, out, only=("openloop",), bodies=("toy",), seed=1)
+        other, said = self.judge(pipelines, out, only=("openloop",), embodiments=("toy",), seed=1)
         assert other["openloop"] != first["openloop"] and not any("kept" in words for words in said)
-        again, _ = self.judge(pipelines, tmp_path / "anew", only=("openloop",), bodies=("toy",))
+        again, _ = self.judge(pipelines, tmp_path / "anew", only=("openloop",), embodiments=("toy",))
         apart = {k: v for k, v in first["openloop"]["toy"].items() if k not in ("minutes", "date", "seconds")}
         assert apart == {k: again["openloop"]["toy"][k] for k in apart}
 
@@ -494,11 +491,11 @@ class TestSuite:
 
         def meanwhile(*arguments: Any, **named: Any) -> Any:
             monkeypatch.setattr(suite, "evaluate_rollouts", judged)
-            self.judge(pipelines, out, root=root, only=("rollouts",), bodies=("dot",))
+            self.judge(pipelines, out, root=root, only=("rollouts",), embodiments=("dot",))
             return judged(*arguments, **named)
 
         monkeypatch.setattr(suite, "evaluate_rollouts", meanwhile)
-        found, _ = self.judge(pipelines, out, only=("rollouts",), bodies=("toy",))
+        found, _ = self.judge(pipelines, out, only=("rollouts",), embodiments=("toy",))
         assert set(found["rollouts"]) == {"toy", "dot"}
 
     def test_what_cannot_be_judged_does_not_spoil_the_rest(self, pipelines: Any, root: Path, tmp_path: Path) -> None:
@@ -515,39 +512,39 @@ class TestSuite:
         place, apart = pipelines["tiny"].folder, tmp_path / "apart"
         apart.mkdir()
         for ending in ("json", "safetensors"):
-            (place / f"{TWIN}.{ending}").rename(apart / f"{TWIN}.{ending}")
-        assert suite.find_twin(pipelines["tiny"], "toy", None) == (None, None)
-        twin, draft = suite.find_twin(pipelines["tiny"], "toy", apart)
-        assert twin is not None and twin.names == ("toy",) and draft is None
-        about = json.loads((apart / f"{TWIN}.json").read_text())
+            (place / f"{BASELINE}.{ending}").rename(apart / f"{BASELINE}.{ending}")
+        assert suite.find_baseline(pipelines["tiny"], "toy", None) == (None, None)
+        baseline, distilled = suite.find_baseline(pipelines["tiny"], "toy", apart)
+        assert baseline is not None and baseline.names == ("toy",) and distilled is None
+        about = json.loads((apart / f"{BASELINE}.json").read_text())
         about["about"]["checkpoint"] = "0" * 64
-        (apart / f"{TWIN}.json").write_text(json.dumps(about))
+        (apart / f"{BASELINE}.json").write_text(json.dumps(about))
         with pytest.raises(LamdemoError, match="twin of apart was made for other weights"):
-            suite.find_twin(pipelines["tiny"], "toy", apart)
+            suite.find_baseline(pipelines["tiny"], "toy", apart)
 
     def test_another_draft_is_judged_anew(self, pipelines: Any, tmp_path: Path) -> None:
         sizes = TINY.encoder.channels, TINY.bottleneck.channels, TINY.encoder.grid
-        body = suite._body(pipelines["tiny"], "toy", ControlConfig())
+        embodiment = suite._models_of(pipelines["tiny"], "toy", ControlConfig())
         keys = []
         for seed in (None, 0, 1):
             if seed is not None:
                 torch.manual_seed(seed)
-                save_companion(DistilledModel(DistilledConfig(channels=8), *sizes), pipelines["tiny"].folder, DRAFT)
-            keys.append(suite._made_from(pipelines["tiny"], body, ControlConfig(), "openloop")["draft"])
+                save_companion(DistilledModel(DistilledConfig(channels=8), *sizes), pipelines["tiny"].folder, DISTILLED)
+            keys.append(suite._made_from(pipelines["tiny"], embodiment, ControlConfig(), "openloop")["draft"])
         assert keys[0] is None and len(set(keys)) == 3
 
     def test_what_other_code_made_is_judged_anew(self, pipelines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        body = suite._body(pipelines["tiny"], "toy", ControlConfig())
-        now = suite._made_from(pipelines["tiny"], body, ControlConfig(), "openloop")
+        embodiment = suite._models_of(pipelines["tiny"], "toy", ControlConfig())
+        now = suite._made_from(pipelines["tiny"], embodiment, ControlConfig(), "openloop")
         monkeypatch.setattr(suite, "code_hash", lambda: "of other code")
-        assert suite._made_from(pipelines["tiny"], body, ControlConfig(), "openloop") != now
+        assert suite._made_from(pipelines["tiny"], embodiment, ControlConfig(), "openloop") != now
 
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
             ({"only": ("pairs",)}, "no part 'pairs' of the suite; choose from rollouts, openloop, closedloop"),
-            ({"bodies": ("boat",)}, "has no controller 'boat'; it has dot, toy"),
-            ({"twin": Path("tests")}, "no twin in tests"),
+            ({"embodiments": ("boat",)}, "has no controller 'boat'; it has dot, toy"),
+            ({"baseline": Path("tests")}, "no twin in tests"),
         ],
     )
     def test_refusals(self, pipelines: Any, tmp_path: Path, changes: Any, words: str) -> None:

@@ -229,7 +229,6 @@ def learned(pipeline: TransferPipeline, **settings: object) -> dict[str, float]:
         made_up(range(100, 110)),
         ControllerConfig(**{"actions": 2, **SMALL, **settings}),
         QUICK,
-        progress=False,
     )
     assert known is not None
     return known.about["figures"]["validation"]
@@ -255,9 +254,7 @@ class TestTraining:
 
         def run(stop_after: float | None, state: Path | None) -> object:
             torch.rand(3)  # what else draws at random must not matter
-            return train_controller(
-                pipeline, steps, None, config, training, state=state, stop_after=stop_after, progress=False
-            )
+            return train_controller(pipeline, steps, None, config, training, state=state, stop_after=stop_after)
 
         whole = run(None, None)
         state = tmp_path / "runs" / "car.training.safetensors"
@@ -284,7 +281,6 @@ class TestTraining:
                 ControllerTrainingConfig(**{"steps": 5, "batch": 2, **settings}),
                 state=state,
                 stop_after=0.0,
-                progress=False,
             )
 
         assert run(made_up(range(3))) is None
@@ -302,7 +298,7 @@ class TestTraining:
         back = [p._replace(actions=-p.actions, made=True) for p in ahead]
         brief = replace(QUICK, steps=2)
         config = ControllerConfig(actions=2, **SMALL)
-        known = train_controller(pipeline, Steps(CAR, (*ahead, *back)), None, config, brief, progress=False)
+        known = train_controller(pipeline, Steps(CAR, (*ahead, *back)), None, config, brief)
         assert known is not None
         given = np.concatenate([p.actions for p in ahead])
         np.testing.assert_allclose(known.about["commands"]["mean"], given.mean(0), rtol=1e-5)
@@ -313,9 +309,7 @@ class TestTraining:
     def test_is_not_measured_on_other_actions(self, pipeline: TransferPipeline) -> None:
         other = replace(CAR, channels=(replace(CAR.channels[0], name="wheel"), CAR.channels[1]))
         with pytest.raises(LamdemoError, match="has other actions"):
-            train_controller(
-                pipeline, made_up(range(2)), made_up(range(5, 6), other), ControllerConfig(actions=2), progress=False
-            )
+            train_controller(pipeline, made_up(range(2)), made_up(range(5, 6), other), ControllerConfig(actions=2))
 
     def test_never_measures_on_what_it_learns_from(self, pipeline: TransferPipeline) -> None:
         with pytest.raises(LamdemoError, match="run3 is to be trained on and measured on"):
@@ -326,7 +320,7 @@ class TestTraining:
         expected = torch.rand(3)
         torch.manual_seed(5)
         training = ControllerTrainingConfig(steps=2, batch=2)
-        train_controller(pipeline, made_up(range(2)), None, ControllerConfig(2, **SMALL), training, progress=False)
+        train_controller(pipeline, made_up(range(2)), None, ControllerConfig(2, **SMALL), training)
         assert torch.equal(torch.rand(3), expected)
 
 
@@ -366,7 +360,7 @@ def episode(name: str, spec: ActionSpec = CAR, frames: int = 7, fps: float = 4.0
 class TestCollecting:
     def test_gives_the_pipelines_states_and_latents(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         one = episode("one")
-        steps = collect_steps(pipeline, [one, episode("still", frames=1)], tmp_path, progress=False)
+        steps = collect_steps(pipeline, [one, episode("still", frames=1)], tmp_path)
         (part,) = steps.parts
         assert len(steps) == 6
         states = pipeline.encode(one.frames)
@@ -377,54 +371,54 @@ class TestCollecting:
 
     def test_takes_the_models_rate(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         fast = episode("fast", frames=9, fps=8.0)
-        (part,) = collect_steps(pipeline, [fast], tmp_path, progress=False).parts
+        (part,) = collect_steps(pipeline, [fast], tmp_path).parts
         np.testing.assert_allclose(part.latents, pipeline.infer(fast.frames[::2]).z, atol=1e-4)
         np.testing.assert_allclose(part.actions, fast.actions.reshape(4, 2, 2).mean(1), atol=1e-6)
 
     def test_flipped_pictures_come_with_flipped_commands(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         one = episode("one")
-        own, flipped = collect_steps(pipeline, [one], tmp_path, mirror=True, progress=False).parts
+        own, flipped = collect_steps(pipeline, [one], tmp_path, mirror=True).parts
         np.testing.assert_array_equal(flipped.actions, own.actions * np.float32([-1, 1]))
         np.testing.assert_allclose(flipped.latents, pipeline.infer(one.frames[:, :, ::-1].copy()).z, atol=1e-4)
         assert flipped.recording == own.recording
 
     def test_unknown_mirrors_are_never_flipped(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         arm = ActionSpec("arm", (Channel("dx", "change", -1, 1), Channel("dy", "change", -1, 1, mirror=-1)))
-        assert len(collect_steps(pipeline, [episode("one", arm)], tmp_path, mirror=True, progress=False).parts) == 1
+        assert len(collect_steps(pipeline, [episode("one", arm)], tmp_path, mirror=True).parts) == 1
 
     def test_changes_go_back_by_their_negatives(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         arm = ActionSpec("arm", (Channel("dx", "change", -1, 1), Channel("dy", "change", -1, 1)))
         one = episode("one", arm)
-        own, back = collect_steps(pipeline, [one], tmp_path, reverse=True, progress=False).parts
+        own, back = collect_steps(pipeline, [one], tmp_path, reverse=True).parts
         played = pipeline.infer(one.frames[::-1].copy())
         np.testing.assert_allclose(back.latents, played.z, atol=1e-4)
         np.testing.assert_allclose(back.states, pipeline.encode(one.frames[::-1].copy()).half(), atol=2e-2)
         np.testing.assert_array_equal(back.actions, -own.actions[::-1])
         # A speed is none: what a car did at this throttle is not undone by the negative one.
-        assert len(collect_steps(pipeline, [episode("car")], tmp_path, reverse=True, progress=False).parts) == 1
+        assert len(collect_steps(pipeline, [episode("car")], tmp_path, reverse=True).parts) == 1
 
     def test_computes_each_picture_once(
         self, pipeline: TransferPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = collect_steps(pipeline, [episode("one")], tmp_path, progress=False)
+        first = collect_steps(pipeline, [episode("one")], tmp_path)
 
         def refuse(frames: np.ndarray) -> None:
             raise AssertionError("encoded again")
 
         monkeypatch.setattr(pipeline, "encode", refuse)
-        again = collect_steps(pipeline, [episode("by-another-name")], tmp_path, progress=False)
+        again = collect_steps(pipeline, [episode("by-another-name")], tmp_path)
         np.testing.assert_array_equal(again.parts[0].states, first.parts[0].states)
         np.testing.assert_array_equal(again.latents, first.latents)
         with pytest.raises(AssertionError, match="encoded again"):
-            collect_steps(pipeline, [episode("other", step=2)], tmp_path, progress=False)
+            collect_steps(pipeline, [episode("other", step=2)], tmp_path)
 
     def test_a_damaged_cache_is_made_again(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
-        first = collect_steps(pipeline, [episode("one")], tmp_path, progress=False)
+        first = collect_steps(pipeline, [episode("one")], tmp_path)
         expected = np.array(first.parts[0].states)
         del first
         for file in tmp_path.rglob("*.npy"):
             file.write_bytes(file.read_bytes()[:100])
-        again = collect_steps(pipeline, [episode("one")], tmp_path, progress=False)
+        again = collect_steps(pipeline, [episode("one")], tmp_path)
         np.testing.assert_array_equal(again.parts[0].states, expected)
         assert not list(tmp_path.rglob("*.part"))
 
@@ -437,25 +431,25 @@ class TestCollecting:
         def meanwhile(stream: object, array: np.ndarray) -> None:
             if not beside:
                 beside.append(None)
-                beside[0] = collect_steps(pipeline, [episode("one")], tmp_path, progress=False)
+                beside[0] = collect_steps(pipeline, [episode("one")], tmp_path)
             write(stream, array)
 
         monkeypatch.setattr(np, "save", meanwhile)
-        one = collect_steps(pipeline, [episode("one")], tmp_path, progress=False)
+        one = collect_steps(pipeline, [episode("one")], tmp_path)
         assert beside[0] is not None
         np.testing.assert_array_equal(one.parts[0].states, beside[0].parts[0].states)
         assert not list(tmp_path.rglob("*.part"))
 
     def test_nothing_and_two_kinds_are_refused(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         with pytest.raises(LamdemoError, match="no step to learn from"):
-            collect_steps(pipeline, [episode("still", frames=1)], tmp_path, progress=False)
+            collect_steps(pipeline, [episode("still", frames=1)], tmp_path)
 
         def both() -> Iterator[Episode]:
             yield episode("one")
             yield episode("two", ActionSpec("arm", (Channel("dx", "change", -1, 1),)))
 
         with pytest.raises(LamdemoError, match="two has other actions"):
-            collect_steps(pipeline, both(), tmp_path, progress=False)
+            collect_steps(pipeline, both(), tmp_path)
 
 
 def test_whole_way_from_episodes_to_a_drive(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -464,7 +458,7 @@ def test_whole_way_from_episodes_to_a_drive(tiny_checkpoint: Path, tmp_path: Pat
     pipeline = TransferPipeline.from_pretrained(folder)
     steps = collect_steps(pipeline, [episode(f"e{i}", frames=6 + i) for i in range(3)], tmp_path / "cache", mirror=True)
     training = ControllerTrainingConfig(steps=4, batch=4)
-    known = train_controller(pipeline, steps, None, ControllerConfig(2, **SMALL), training, name="car", progress=False)
+    known = train_controller(pipeline, steps, None, ControllerConfig(2, **SMALL), training, name="car")
     assert known is not None
     save_controller(known.controller, folder, "car", checkpoint=pipeline.checkpoint, spec=CAR.to_json())
     drive = pipeline.drive(moving_square(1)[0], "car")

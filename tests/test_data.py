@@ -168,7 +168,7 @@ CACHE = CacheConfig(height=24, fps=6.0, seconds=1.5)
 
 class TestDecodeFolder:
     def test_decodes_as_told(self, folder: Path, tmp_path: Path) -> None:
-        found, problems = decode_folder(folder, tmp_path / "cache", CACHE, progress=False)
+        found, problems = decode_folder(folder, tmp_path / "cache", CACHE)
         assert [r.name for r in found] == ["two.mp4", "wild/one.mp4"]
         two, one = found
         # 12 a second thinned to 6, a second and a half of it; 4 a second stay 4. Half as high, aspect kept.
@@ -195,10 +195,10 @@ class TestDecodeFolder:
 
         original = videos.read_clip
         monkeypatch.setattr(videos, "read_clip", noted)
-        first, _ = decode_folder(folder, tmp_path / "cache", CACHE, progress=False)
+        first, _ = decode_folder(folder, tmp_path / "cache", CACHE)
         assert sorted(read) == ["one.mp4", "two.mp4"]
         read.clear()
-        second, _ = decode_folder(folder, tmp_path / "cache", CACHE, progress=False)
+        second, _ = decode_folder(folder, tmp_path / "cache", CACHE)
         assert read == []
         for a, b in zip(first, second, strict=True):
             assert (a.name, a.fps) == (b.name, b.fps)
@@ -206,11 +206,11 @@ class TestDecodeFolder:
 
         counted(folder / "two.mp4", 8, "4", LOSSLESS, size=(96, 64))
         os.utime(folder / "two.mp4", (time.time() + 5, time.time() + 5))
-        third, _ = decode_folder(folder, tmp_path / "cache", CACHE, progress=False)
+        third, _ = decode_folder(folder, tmp_path / "cache", CACHE)
         assert read == ["two.mp4"]
         assert third[0].frames.shape == (6, 24, 16, 3)
         read.clear()
-        decode_folder(folder, tmp_path / "cache", replace(CACHE, height=16), progress=False)
+        decode_folder(folder, tmp_path / "cache", replace(CACHE, height=16))
         assert sorted(read) == ["one.mp4", "two.mp4"]
 
     def test_a_cache_that_lost_its_frames_is_made_anew(self, folder: Path, tmp_path: Path) -> None:
@@ -234,12 +234,12 @@ class TestDecodeFolder:
         elif content == "one frame":
             write_video(place / "a.mp4", moving_square(1), 8)
         with pytest.raises(LamdemoError, match="folder empty") as caught:
-            decode_folder(place, tmp_path / "cache", CACHE, progress=False)
+            decode_folder(place, tmp_path / "cache", CACHE)
         assert str(tmp_path) not in str(caught.value)
 
     def test_a_folder_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(LamdemoError, match="gone") as caught:
-            decode_folder(tmp_path / "gone", tmp_path / "cache", CACHE, progress=False)
+            decode_folder(tmp_path / "gone", tmp_path / "cache", CACHE)
         assert str(tmp_path) not in str(caught.value)
 
 

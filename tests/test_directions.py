@@ -28,7 +28,6 @@ from lamdemo.latent_space.naming import (
     camera_motion,
     forward_flow,
     mean_flow,
-    name_action,
     name_flow,
     reference_pictures,
     references,
@@ -241,7 +240,7 @@ class TestReferences:
             # In cells of four: what is here was a fifth of a cell further right.
             model.world_model.motion[-1].bias.copy_(torch.tensor([0.2, 0.0]))
         moving = TransferPipeline(model)
-        assert name_action(moving, np.zeros(Z), SMALL)[0] == "camera pans right"
+        assert name_flow(mean_flow(moving, np.zeros(Z), SMALL))[0] == "camera pans right"
         np.testing.assert_allclose(mean_flow(moving, np.zeros(Z), SMALL)[..., 0], -0.05, atol=1e-3)
 
     def test_are_kept_as_long_as_the_pipeline(self, pipeline: TransferPipeline) -> None:
@@ -257,7 +256,7 @@ class TestReferences:
     @pytest.mark.parametrize("z", [np.zeros(Z + 1), np.full(Z, np.inf), np.zeros((1, Z))])
     def test_what_is_no_action(self, pipeline: TransferPipeline, z: np.ndarray) -> None:
         with pytest.raises(LamdemoError, match=f"{Z} finite numbers"):
-            name_action(pipeline, z, SMALL)
+            mean_flow(pipeline, z, SMALL)
 
 
 # A space in which everything is known: five orthogonal axes are four motions of the camera and one of a thing.

@@ -1,7 +1,6 @@
 """Entering: does something come into the target, where and when."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +12,6 @@ from lamdemo.data.videos import photographs_in
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.entering import Region, centroid, draw_case, evaluate_entering, photometric_change
 from lamdemo.evaluation.statistics import auc_interval
-from lamdemo.video import write_image
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        coarse = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
-        write_image(folder / f"{i}.png", np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +75,7 @@ def test_auc_counts_pairs():
 
 def test_two_checkpoints_are_judged_on_the_same_cases(tiny_checkpoint, photos, tmp_path):
     two = {n: TransferPipeline.from_pretrained(tiny_checkpoint) for n in ("one", "two")}
-    found = evaluate_entering(two, photos=photos, cases=3, figure=tmp_path / "sheet.png", progress=False)
+    found = evaluate_entering(two, photos=photos, cases=3, figure=tmp_path / "sheet.png")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["one"] == found["two"]
     methods = found["one"]["methods"]
@@ -107,4 +95,4 @@ def test_two_checkpoints_are_judged_on_the_same_cases(tiny_checkpoint, photos, t
 def test_wrong_numbers_are_refused(tiny_checkpoint, photos):
     one = {"one": TransferPipeline.from_pretrained(tiny_checkpoint)}
     with pytest.raises(LamdemoError, match="2 to 1000"):
-        evaluate_entering(one, photos=photos, cases=0, progress=False)
+        evaluate_entering(one, photos=photos, cases=0)

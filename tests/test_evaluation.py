@@ -17,7 +17,7 @@ from conftest import TINY
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.splits import Split
 from lamdemo.engine import TransferPipeline
-from lamdemo.evaluation import evaluate_pairs, evaluate_videos, find_cases, write_cases, write_report
+from lamdemo.evaluation import ClipSet, evaluate_pairs, evaluate_videos, find_cases, write_cases, write_report
 from lamdemo.evaluation.clips import STEPS, Window, plan_windows, recording_of
 from lamdemo.evaluation.pictures import (
     compose,
@@ -99,7 +99,7 @@ class PerfectPipeline:
 
 @pytest.fixture(scope="module")
 def perfect(clips: Path) -> dict:
-    return evaluate_videos(PerfectPipeline(), clips, progress=False)
+    return evaluate_videos(PerfectPipeline(), ClipSet(clips))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def judged(pipeline: TransferPipeline, pairs: Path) -> dict:
-    return evaluate_pairs(pipeline, pairs, progress=False)
+    return evaluate_pairs(pipeline, pairs)
 
 
 class TestStatistics:
@@ -272,7 +272,7 @@ class TestPerfectModel:
         assert perfect["clips"]["recordings"] == 3 and perfect["clips"]["windows"] == 4
 
     def test_same_seed_same_figures(self, perfect: dict, clips: Path) -> None:
-        assert evaluate_videos(PerfectPipeline(), clips, progress=False) == perfect
+        assert evaluate_videos(PerfectPipeline(), ClipSet(clips)) == perfect
 
 
 class TestVideos:
@@ -281,7 +281,7 @@ class TestVideos:
             torch.manual_seed(0)
             model = LatentActionModel(TINY)
             model.encoder.fit_whitening(torch.rand(8, 3, 64, 64))
-        result = evaluate_videos(TransferPipeline(model), clips, progress=False)
+        result = evaluate_videos(TransferPipeline(model), ClipSet(clips))
         for table in (*result["all"]["one_step"].values(), *result["all"]["eight_step"].values()):
             for method in ("model", "zero", "shuffled"):
                 assert table["over_copy"][method]["value"] == pytest.approx(1, abs=1e-4)
@@ -302,7 +302,7 @@ class TestVideos:
         others = np.array([1, 2, 0])
         measured = _Measured(seen, others, np.array([1, 4, 7]))
         with torch.no_grad():
-            _predict(pipeline, measured, False)
+            _predict(pipeline, measured)
             world = pipeline.model.world_model
             truth = states[:, 1:]
             whole = (world(states[:, :-1], latents).states - truth).abs().mean((-1, -2))
@@ -325,21 +325,21 @@ class TestVideos:
 
     def test_split_and_limit(self, clips: Path) -> None:
         split = Split(test=("wild/*", "nav/c*"))
-        result = evaluate_videos(PerfectPipeline(), clips, split=split, max_clips=2, progress=False)
+        result = evaluate_videos(PerfectPipeline(), ClipSet(clips, split=split, max_clips=2))
         assert result["clips"]["files"] == 2 and set(result["parts"]) == {"wild", "nav"}
         with pytest.raises(LamdemoError, match="no clip for the part 'validation'"):
-            evaluate_videos(PerfectPipeline(), clips, split=split, part="validation", progress=False)
+            evaluate_videos(PerfectPipeline(), ClipSet(clips, split=split, part="validation"))
 
     def test_one_recording_is_not_enough(self, clips: Path) -> None:
         split = Split(test=("wild/a*",))
         with pytest.raises(LamdemoError, match="fewer than two recordings"):
-            evaluate_videos(PerfectPipeline(), clips, split=split, progress=False)
+            evaluate_videos(PerfectPipeline(), ClipSet(clips, split=split))
 
     def test_unreadable_clips_are_left_out(self, clips: Path, tmp_path: Path) -> None:
         for name in ("wild/b.mp4", "nav/c.mp4"):
             shutil.copy(clips / name, tmp_path)
         (tmp_path / "broken.mp4").write_bytes(b"no video")
-        result = evaluate_videos(PerfectPipeline(), tmp_path, progress=False)
+        result = evaluate_videos(PerfectPipeline(), ClipSet(tmp_path))
         assert result["clips"]["skipped"] == [{"clip": "broken.mp4", "why": "cannot be read"}]
         assert set(result["parts"]) == {"."}
 
@@ -431,23 +431,23 @@ class TestPairs:
         assert judged["all"]["methods"]["model"]["psnr"] == pytest.approx(np.mean(values), abs=1e-3)
 
     def test_a_single_case_has_no_shuffled_action(self, pipeline: TransferPipeline, pairs: Path) -> None:
-        result = evaluate_pairs(pipeline, pairs, max_clips=1, progress=False)
+        result = evaluate_pairs(pipeline, pairs, max_clips=1)
         assert "shuffled" not in result["all"]["methods"] and result["all"]["cases"] == 1
 
     def test_cases_that_do_not_fit(self, pipeline: TransferPipeline, pairs: Path, tmp_path: Path) -> None:
         with pytest.raises(LamdemoError, match="holds no case"):
-            evaluate_pairs(pipeline, tmp_path, progress=False)
+            evaluate_pairs(pipeline, tmp_path)
         case = shutil.copytree(pairs / "case0", tmp_path / "case0")
         frames = read_clip(case / "truth.mp4").frames
         write_video(case / "truth.mp4", frames[:3], 4)
         with pytest.raises(LamdemoError, match="5 frames and the truth 3"):
-            evaluate_pairs(pipeline, tmp_path, progress=False)
+            evaluate_pairs(pipeline, tmp_path)
         write_video(case / "truth.mp4", frames[:, :64], 4)
         with pytest.raises(LamdemoError, match="differ in size"):
-            evaluate_pairs(pipeline, tmp_path, progress=False)
+            evaluate_pairs(pipeline, tmp_path)
         (case / "truth.mp4").unlink()
         with pytest.raises(LamdemoError, match=r"lacks truth\.mp4"):
-            evaluate_pairs(pipeline, tmp_path, progress=False)
+            evaluate_pairs(pipeline, tmp_path)
 
 
 class TestCases:

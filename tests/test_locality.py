@@ -1,7 +1,6 @@
 """Locality: which of two things moves."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +10,7 @@ from lamdemo.data.scenes import Photographs
 from lamdemo.data.videos import photographs_in
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.locality import _Places, draw_layout, evaluate_locality, shares, where_it_moves
-from lamdemo.video import read_image, write_image
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        coarse = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
-        write_image(folder / f"{i}.png", np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
-    return folder
+from lamdemo.video import read_image
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +57,7 @@ def test_motion_below_the_floor_is_none():
 
 def test_two_checkpoints_are_judged_on_the_same_cases(tiny_checkpoint, photos, tmp_path):
     two = {n: TransferPipeline.from_pretrained(tiny_checkpoint) for n in ("one", "two")}
-    found = evaluate_locality(two, photos=photos, cases=3, figure=tmp_path / "sheet.png", progress=False)
+    found = evaluate_locality(two, photos=photos, cases=3, figure=tmp_path / "sheet.png")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["one"] == found["two"]
     result = found["one"]
@@ -88,6 +77,6 @@ def test_a_figure_that_cannot_be_written_is_refused_at_once(tiny_checkpoint, pho
     one = {"one": TransferPipeline.from_pretrained(tiny_checkpoint)}
     for place in (tmp_path / "sheet.svg", tmp_path / "missing" / "sheet.png"):
         with pytest.raises(LamdemoError, match="sheet"):
-            evaluate_locality(one, photos=photos, cases=2, figure=place, progress=False)
+            evaluate_locality(one, photos=photos, cases=2, figure=place)
     with pytest.raises(LamdemoError, match="2 to 1000"):
-        evaluate_locality(one, photos=photos, cases=1, progress=False)
+        evaluate_locality(one, photos=photos, cases=1)

@@ -249,7 +249,7 @@ def test_a_search_lets_others_go_between_parts_of_its_candidates(
 ) -> None:
     small, large = (Searcher(pipeline, Order("toy", "cem", count, 2, 1), task) for count in (8, 100))
     # Chunks are of 16 or 75 candidates, and the figures do not depend on the parts.
-    size = (large.planner.draft or large.planner.judge).chunk * torch.get_num_threads()
+    size = (large.planner.distilled or large.planner.judge).chunk * torch.get_num_threads()
     told = list(large.search(tmp_path, threading.Event()))
     pauses = [k for k, news in enumerate(told) if news is PAUSE]
     assert len(pauses) >= 2 * ((100 - 1) // size)

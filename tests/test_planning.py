@@ -85,7 +85,7 @@ def known() -> KnownController:
 
 
 @pytest.fixture(scope="module")
-def draft(pipeline: TransferPipeline) -> DistilledModel:
+def distilled(pipeline: TransferPipeline) -> DistilledModel:
     small = WorldModelConfig(width=32, depth=1, heads=2, patch=2, map_channels=8, head_width=16)
     made = shaken(DistilledModel(DistilledConfig(pool=2, channels=12, world_model=small), D, Z, GRID))
     made.fit(pipeline.encode(FRAMES))
@@ -363,44 +363,50 @@ class TestDynamics:
         np.testing.assert_allclose(rolled[0, 0].numpy(), np.stack(states).reshape(3, -1), atol=2e-4)
 
     def test_chunks_and_batches_change_nothing(
-        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
+        self, pipeline: TransferPipeline, known: KnownController, distilled: DistilledModel
     ) -> None:
         states, actions = pipeline.encode(FRAMES[:2]), torch.randn(2, 7, 3, 2)
         history = torch.randn(2, 2, 2)
         by = ByController(known.controller)
-        whole = ModelDynamics(by, Imagination.draft(draft, 100), actions=2, dtype=torch.float32)
-        parts = ModelDynamics(by, Imagination.draft(draft, 3), actions=2, dtype=torch.float32)
+        whole = ModelDynamics(by, Imagination.distilled(distilled, 100), actions=2, dtype=torch.float32)
+        parts = ModelDynamics(by, Imagination.distilled(distilled, 3), actions=2, dtype=torch.float32)
         together = whole.rollout(whole.begin(states, history), actions)
         torch.testing.assert_close(parts.rollout(parts.begin(states, history), actions), together, rtol=1e-4, atol=1e-4)
         alone = whole.rollout(whole.begin(states[1:], history[1:]), actions[1:])
         torch.testing.assert_close(alone[0], together[1], rtol=1e-4, atol=1e-4)
         assert not torch.allclose(together[0], together[1])
 
-    def test_half_precision_is_near_the_full(self, pipeline: TransferPipeline, draft: DistilledModel) -> None:
+    def test_half_precision_is_near_the_full(self, pipeline: TransferPipeline, distilled: DistilledModel) -> None:
         from lamdemo.planning import ByLatents
 
         z, states = torch.randn(1, 8, 3, Z), pipeline.encode(FRAMES[:1])
         full, half = (
-            ModelDynamics(ByLatents(), Imagination.draft(draft), actions=Z, dtype=t)
+            ModelDynamics(ByLatents(), Imagination.distilled(distilled), actions=Z, dtype=t)
             for t in (torch.float32, torch.bfloat16)
         )
         exact, rough = (d.rollout(d.begin(states), z) for d in (full, half))
         moved = (exact - full.goal(states)[:, None, None]).norm()
         assert 0 < (exact - rough).norm() < 0.1 * moved
 
-    def test_a_coarse_look_is_a_look_at_the_lifted_state(self, known: KnownController, draft: DistilledModel) -> None:
-        coarse = torch.randn(5, draft.side**2, draft.config.channels)
+    def test_a_coarse_look_is_a_look_at_the_lifted_state(
+        self, known: KnownController, distilled: DistilledModel
+    ) -> None:
+        coarse = torch.randn(5, distilled.side**2, distilled.config.channels)
         with torch.no_grad():
-            expected = known.controller.memory(draft.lift(coarse))
-            torch.testing.assert_close(CoarseLook(known.controller, draft)(coarse), expected, rtol=1e-4, atol=1e-4)
+            expected = known.controller.memory(distilled.lift(coarse))
+            torch.testing.assert_close(CoarseLook(known.controller, distilled)(coarse), expected, rtol=1e-4, atol=1e-4)
 
     def test_a_controller_that_looks_each_time_sees_what_changed(
-        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
+        self, pipeline: TransferPipeline, known: KnownController, distilled: DistilledModel
     ) -> None:
         states, actions = pipeline.encode(FRAMES[:1]), torch.randn(1, 4, 3, 2)
         each, once = (
             ModelDynamics(
-                ByController(known.controller), Imagination.draft(draft), actions=2, look=look, dtype=torch.float32
+                ByController(known.controller),
+                Imagination.distilled(distilled),
+                actions=2,
+                look=look,
+                dtype=torch.float32,
             )
             for look in ("each", "start")
         )
@@ -409,10 +415,10 @@ class TestDynamics:
         assert not torch.allclose(a[:, :, 1:], b[:, :, 1:], atol=1e-3)
 
     def test_gradients_are_those_of_small_changes(
-        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
+        self, pipeline: TransferPipeline, known: KnownController, distilled: DistilledModel
     ) -> None:
         dynamics = ModelDynamics(
-            ByController(known.controller), Imagination.draft(draft), actions=2, dtype=torch.float32
+            ByController(known.controller), Imagination.distilled(distilled), actions=2, dtype=torch.float32
         )
         start, goal = dynamics.begin(pipeline.encode(FRAMES[:1])), dynamics.goal(pipeline.encode(FRAMES[3:]))
         cost = GoalDistance(goal)
@@ -435,14 +441,14 @@ class TestDynamics:
 
 @pytest.fixture(scope="module")
 def planner(pipeline: TransferPipeline, known: KnownController) -> Planner:
-    return build_planner(pipeline, controller=known, draft=False, **SMALL)
+    return build_planner(pipeline, controller=known, distilled=False, **SMALL)
 
 
 class TestPlans:
     def test_reach_what_an_action_would_bring(self, pipeline: TransferPipeline, known: KnownController) -> None:
         """The goal is where a hidden plan leads by the same model, so it can be found again."""
         planner = build_planner(
-            pipeline, controller=known, draft=False, samples=60, elites=8, iterations=8, dtype=torch.float32
+            pipeline, controller=known, distilled=False, samples=60, elites=8, iterations=8, dtype=torch.float32
         )
         hidden = np.array([[0.8, 1.5], [0.8, 1.5], [0.8, 1.5]], np.float32)
         there = planner.imagine(planner.problem(FRAMES[0], FRAMES[0]), hidden).states[-1]
@@ -467,11 +473,11 @@ class TestPlans:
             planner.plan(state, FRAMES[3]).frames()
 
     def test_a_seed_gives_the_same_plan_bit_for_bit(
-        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
+        self, pipeline: TransferPipeline, known: KnownController, distilled: DistilledModel
     ) -> None:
         made = []
         for _ in range(2):
-            fresh = build_planner(pipeline, controller=known, draft=draft, **SMALL)
+            fresh = build_planner(pipeline, controller=known, distilled=distilled, **SMALL)
             made.append(fresh.plan(FRAMES[0], FRAMES[3], seed=5))
             torch.randn(17)
         assert made[0].actions is not None
@@ -481,19 +487,19 @@ class TestPlans:
         assert not np.array_equal(made[0].actions, other.actions)
 
     def test_the_full_model_decides_among_what_the_draft_found(
-        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
+        self, pipeline: TransferPipeline, known: KnownController, distilled: DistilledModel
     ) -> None:
         one, many = (
-            build_planner(pipeline, controller=known, draft=draft, refine=r, dtype=torch.float32, **SMALL).plan(
+            build_planner(pipeline, controller=known, distilled=distilled, refine=r, dtype=torch.float32, **SMALL).plan(
                 FRAMES[0], FRAMES[3]
             )
             for r in (1, 24)
         )
         assert many.cost <= one.cost
         # The draft thinks most of its own best, which alone is looked at with 1.
-        assert one.draft_cost == pytest.approx(one.costs[-1], rel=1e-3)
-        assert many.draft_cost is not None
-        assert many.draft_cost >= one.costs[-1] * 0.999
+        assert one.distilled_cost == pytest.approx(one.costs[-1], rel=1e-3)
+        assert many.distilled_cost is not None
+        assert many.distilled_cost >= one.costs[-1] * 0.999
 
     def test_commands_before_the_start_matter(self, planner: Planner) -> None:
         actions = np.zeros((3, 2), np.float32)
@@ -537,44 +543,50 @@ class TestPlans:
         assert idle.cost == pytest.approx(plan.idle_cost)
 
     def test_by_gradients_improve_on_where_they_began(
-        self, pipeline: TransferPipeline, known: KnownController, draft: DistilledModel
+        self, pipeline: TransferPipeline, known: KnownController, distilled: DistilledModel
     ) -> None:
         planner = build_planner(
-            pipeline, controller=known, draft=draft, solver="gradient", samples=4, iterations=10, dtype=torch.float32
+            pipeline,
+            controller=known,
+            distilled=distilled,
+            solver="gradient",
+            samples=4,
+            iterations=10,
+            dtype=torch.float32,
         )
         plan = planner.plan(FRAMES[0], FRAMES[3])
         assert plan.costs[-1] < plan.costs[0]
 
     def test_through_the_twin(self, pipeline: TransferPipeline, known: KnownController) -> None:
-        twin = shaken(
+        baseline = shaken(
             ActionConditioned(
                 ActionConditionedConfig({"car": 2}, history=2, hidden=16, world_model=TINY.world_model), D, Z, GRID
             ),
             4,
         )
-        planner = build_planner(pipeline, controller=known, twin=twin, **SMALL)
+        planner = build_planner(pipeline, controller=known, baseline=baseline, **SMALL)
         actions = np.array([[0.5, 1.0], [0.2, 0.0], [0.0, 0.0]], np.float32)
         imagined = planner.imagine(planner.problem(FRAMES[0], FRAMES[3]), actions)
         windows = torch.tensor([[[0, 0], [0.5, 1.0]], [[0.5, 1.0], [0.2, 0]], [[0.2, 0], [0, 0]]])
         with torch.no_grad():
-            z = twin.latents("car", windows)
-            expected = twin.world_model.rollout(pipeline.encode(FRAMES[:1])[None], z[None])
+            z = baseline.latents("car", windows)
+            expected = baseline.world_model.rollout(pipeline.encode(FRAMES[:1])[None], z[None])
         np.testing.assert_allclose(imagined.states, expected.states[0].numpy(), atol=2e-4)
         assert planner.plan(FRAMES[0], FRAMES[3]).cost > 0
         # Whatever its own labels were on average, it is searched as the controller is.
-        twin.fit({"car": torch.randn(20, 2) + 5})
-        ours, theirs = (build_planner(pipeline, controller=known, twin=t, **SMALL).space for t in (False, twin))
+        baseline.fit({"car": torch.randn(20, 2) + 5})
+        ours, theirs = (build_planner(pipeline, controller=known, baseline=t, **SMALL).space for t in (False, baseline))
         u = torch.randn(7, 2)
         assert torch.equal(ours.decode(u), theirs.decode(u))
         with pytest.raises(LamdemoError, match="The twin knows car and not boat"):
             build_planner(
                 pipeline,
                 controller=KnownController("boat", dataclasses.replace(SPEC, name="boat"), known.controller),
-                twin=twin,
+                baseline=baseline,
             )
 
     def test_a_landscape_is_the_cost_of_what_it_shows(self, pipeline: TransferPipeline, known: KnownController) -> None:
-        planner = build_planner(pipeline, controller=known, draft=False, dtype=torch.float32, **SMALL)
+        planner = build_planner(pipeline, controller=known, distilled=False, dtype=torch.float32, **SMALL)
         plan = planner.plan(FRAMES[0], FRAMES[3])
         land = planner.landscape(plan, axes=(1, 0), points=5)
         assert land.names == ("throttle", "steering")
@@ -606,9 +618,9 @@ class TestPlans:
         with pytest.raises(LamdemoError, match="no controller 'car'"):
             build_planner(pipeline)
         with pytest.raises(LamdemoError, match="no draft of its world model"):
-            build_planner(pipeline, controller=known, draft=True)
+            build_planner(pipeline, controller=known, distilled=True)
         with pytest.raises(LamdemoError, match="no twin"):
-            build_planner(pipeline, controller=known, twin=True)
+            build_planner(pipeline, controller=known, baseline=True)
         with pytest.raises(LamdemoError, match="no sample of latents"):
             build_planner(pipeline, space="latent")
 

@@ -200,7 +200,7 @@ class TestPairs:
 
     def test_every_step_comes_with_its_reverse(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
         pipeline = TransferPipeline.from_pretrained(tiny_checkpoint)
-        pairs = collect_pairs({"a": pipeline}, self.recordings(), tmp_path, self.CONFIG, progress=False)["a"]
+        pairs = collect_pairs({"a": pipeline}, self.recordings(), tmp_path, self.CONFIG)["a"]
         assert pairs.states.shape == (16, 4, TINY.encoder.channels) and pairs.latents.shape == (16, 16)
         z = pairs.latents.reshape(4, 2, 2, 16)  # clips, there and back, steps
         torch.testing.assert_close(z[:, 0], -z[:, 1])
@@ -221,21 +221,19 @@ class TestPairs:
 
     def test_parts_are_kept_and_those_of_other_settings_refused(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
         pipelines = {"a": TransferPipeline.from_pretrained(tiny_checkpoint)}
-        first = collect_pairs(pipelines, self.recordings(), tmp_path, self.CONFIG, progress=False)["a"]
+        first = collect_pairs(pipelines, self.recordings(), tmp_path, self.CONFIG)["a"]
         parts = sorted(tmp_path.iterdir())
         assert len(parts) == 2
         stamp = parts[0].stat().st_mtime_ns
         parts[1].unlink()
-        again = collect_pairs(pipelines, self.recordings(), tmp_path, self.CONFIG, progress=False)["a"]
+        again = collect_pairs(pipelines, self.recordings(), tmp_path, self.CONFIG)["a"]
         torch.testing.assert_close(again.latents, first.latents, rtol=0, atol=0)
         assert parts[0].stat().st_mtime_ns == stamp
         with pytest.raises(LamdemoError, match="other checkpoints, videos or settings"):
-            collect_pairs(
-                pipelines, self.recordings(), tmp_path, dataclasses.replace(self.CONFIG, frames=4), progress=False
-            )
+            collect_pairs(pipelines, self.recordings(), tmp_path, dataclasses.replace(self.CONFIG, frames=4))
         parts[0].write_bytes(b"x")
         with pytest.raises(LamdemoError, match="is damaged"):
-            collect_pairs(pipelines, self.recordings(), tmp_path, self.CONFIG, progress=False)
+            collect_pairs(pipelines, self.recordings(), tmp_path, self.CONFIG)
 
 
 class TestFiles:

@@ -9,7 +9,7 @@ from conftest import moving_square
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.known_actions import IndexedClip, KnownActions, find_known_actions, read_known_actions
-from lamdemo.data.scenes import Script
+from lamdemo.data.scenes import Script, camera_velocity
 from lamdemo.data.splits import Split
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation import known_steps, probes
@@ -17,7 +17,6 @@ from lamdemo.evaluation.encoding import infer_all, same_encoders
 from lamdemo.evaluation.known_steps import LAGS, clip_examples, plan_stretches
 from lamdemo.evaluation.probe_maps import components, fit_mlp, fit_ridge, r_squared
 from lamdemo.evaluation.probes import evaluate_probes
-from lamdemo.evaluation.scenes import camera_velocity
 from lamdemo.video import write_image, write_video
 
 
@@ -233,7 +232,7 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_probes_of_two_checkpoints_share_all_but_the_latents(pipeline, tiny_checkpoint, drives, photos, small):
     two = {"one": pipeline, "two": TransferPipeline.from_pretrained(tiny_checkpoint)}
     split = Split(validation=("nav/held_*",))
-    found = evaluate_probes(two, drives, split=split, part="validation", photos=photos, progress=False)
+    found = evaluate_probes(two, drives, split=split, part="validation", photos=photos)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["one"] == found["two"]
     result = found["one"]
@@ -251,13 +250,13 @@ def test_probes_of_two_checkpoints_share_all_but_the_latents(pipeline, tiny_chec
 
 
 def test_probes_need_no_videos_but_photographs(pipeline, photos, small, tmp_path):
-    found = evaluate_probes({"tiny": pipeline}, None, photos=photos, progress=False)["tiny"]
+    found = evaluate_probes({"tiny": pipeline}, None, photos=photos)["tiny"]
     assert found["clips"] == {} and found["videos"]["files"] == 0
     pan = found["scenes"]["targets"]["pan"]
     assert pan["z"]["linear"]["own_kind"]["value"] is not None
     write_image(tmp_path / "one.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(LamdemoError, match="at least four photographs"):
-        evaluate_probes({"tiny": pipeline}, None, photos=tmp_path, progress=False)
+        evaluate_probes({"tiny": pipeline}, None, photos=tmp_path)
 
 
 def test_known_windows_line_up_with_the_frames(pipeline, drives, small, monkeypatch):
@@ -275,7 +274,7 @@ def test_known_windows_line_up_with_the_frames(pipeline, drives, small, monkeypa
             super().add(frames, rows)
 
     monkeypatch.setattr(known_steps, "Encoded", Watch)
-    examples = clip_examples({"t": pipeline}, [["t"]], drives, stretches, "nav", [], False)
+    examples = clip_examples({"t": pipeline}, [["t"]], drives, stretches, "nav", [])
     moved = np.concatenate(seen)
     by_lag = {lag: np.corrcoef(moved, k[:, 0])[0, 1] for lag, k in examples.known.items()}
     assert by_lag["now"] > 0.98

@@ -543,7 +543,7 @@ class TestSuite:
             write_video(folder / f"clips/wild/{i}.mp4", panned(texture(64, 200, i), 36, 1 + i, 64, 64), 4)
         config = SuiteConfig(videos=folder / "clips", max_clips=2)
         pipelines = {"tiny": TransferPipeline.from_pretrained(tiny_checkpoint)}
-        run_suite(pipelines, folder / "reports", config, command="lamdemo", progress=False)
+        run_suite(pipelines, folder / "reports", config, command="lamdemo")
         return View(read_reports(folder / "reports"), "tiny", folder)
 
     def test_every_part_is_understood(self, written: View) -> None:

@@ -70,7 +70,7 @@ def judged(written: list[Path], tiny_checkpoint: Path, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("judged")
     for case in (f for f in written if f.name[5:] in JUDGED):
         (folder / case.name).symlink_to(case)
-    return evaluate_pairs(TransferPipeline.from_pretrained(tiny_checkpoint), folder, progress=False)
+    return evaluate_pairs(TransferPipeline.from_pretrained(tiny_checkpoint), folder)
 
 
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray, Layers | None]:
@@ -303,5 +303,5 @@ class TestJudged:
                 yield step
 
         monkeypatch.setattr(pipeline, "stream", matted)
-        found = evaluate_pairs(pipeline, tmp_path / "cases", progress=False)
+        found = evaluate_pairs(pipeline, tmp_path / "cases")
         assert found["headline"]["iou"]["value"] == pytest.approx(1)

@@ -38,16 +38,6 @@ from lamdemo.video import write_image, write_video
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        coarse = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
-        write_image(folder / f"{i}.png", np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def bank(photos: Path) -> Photographs:
     return Photographs(photographs_in(photos, (192, 256)))
 
@@ -280,7 +270,7 @@ class TestWhole:
     ) -> None:
         two = {n: TransferPipeline.from_pretrained(tiny_checkpoint) for n in ("one", "two")}
         split = Split(validation=("nav/a*",), test=("nav/b*",))
-        found = evaluate_space(two, videos, split=split, photos=photos, max_clips=2, progress=False)
+        found = evaluate_space(two, videos, split=split, photos=photos, max_clips=2)
         assert json.loads(json.dumps(found, allow_nan=False)) == found
         assert found["one"] == found["two"]
         result = found["one"]
@@ -297,9 +287,9 @@ class TestWhole:
 
     def test_without_known_steering(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         for folder in (None, tmp_path):
-            assert steering_neighbours({"m": pipeline}, [["m"]], folder, None, "test", 2, 0, False) == {"m": {}}
+            assert steering_neighbours({"m": pipeline}, [["m"]], folder, None, "test", 2, 0) == {"m": {}}
 
     def test_too_few_photographs(self, pipeline: TransferPipeline, tmp_path: Path) -> None:
         write_image(tmp_path / "one.png", np.zeros((32, 32, 3), np.uint8))
         with pytest.raises(LamdemoError, match="four photographs"):
-            evaluate_space({"m": pipeline}, None, photos=tmp_path, progress=False)
+            evaluate_space({"m": pipeline}, None, photos=tmp_path)

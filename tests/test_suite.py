@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
-from safetensors.torch import save_file
 from test_evaluation import panned, texture
 from torch import Tensor
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import TransferPipeline, sharpness
 from lamdemo.evaluation import (
+    ClipSet,
     SuiteConfig,
     evaluate_latents,
     evaluate_pairs,
@@ -36,7 +36,6 @@ from lamdemo.evaluation.latents import (
     compare_samples,
     effective_information,
 )
-from lamdemo.evaluation.lpips import FrozenFeatures, Lpips, perceptual
 from lamdemo.evaluation.pictures import FROZEN_FEATURES
 from lamdemo.evaluation.rollouts import HORIZONS, STEPS
 from lamdemo.evaluation.suite import PARTS, checkpoint_names
@@ -132,20 +131,20 @@ class TestSharing:
         self, family: dict[str, TransferPipeline], clips: Path, encoded: list[int]
     ) -> None:
         pair = {name: family[name] for name in ("sparse", "noisy")}
-        together = evaluate_videos(pair, clips, max_clips=2, progress=False)
+        together = evaluate_videos(pair, ClipSet(clips, max_clips=2))
         once = sum(encoded)
         assert list(together) == list(pair)
         encoded.clear()
         for name, pipeline in pair.items():
-            assert evaluate_videos(pipeline, clips, max_clips=2, progress=False) == together[name]
+            assert evaluate_videos(pipeline, ClipSet(clips, max_clips=2)) == together[name]
         assert sum(encoded) == 2 * once > 0
         assert together["noisy"]["headline"] != together["sparse"]["headline"]
 
     def test_pairs_are_as_if_judged_alone(self, family: dict[str, TransferPipeline], pairs: Path) -> None:
         pair = {name: family[name] for name in ("sparse", "noisy")}
-        together = evaluate_pairs(pair, pairs, progress=False)
+        together = evaluate_pairs(pair, pairs)
         for name, pipeline in pair.items():
-            alone = evaluate_pairs(pipeline, pairs, progress=False)
+            alone = evaluate_pairs(pipeline, pairs)
             assert without_times(alone) == without_times(together[name])
         assert together["noisy"]["all"]["methods"]["copy"] == together["sparse"]["all"]["methods"]["copy"]
         assert together["noisy"]["all"]["methods"]["model"] != together["sparse"]["all"]["methods"]["model"]
@@ -156,8 +155,8 @@ class TestSharing:
         encoder["basis"] *= 2  # whitening is a part of what must be alike
         other = TransferPipeline(tiny("noisy", encoder, 0))
         both = {"noisy": family["noisy"], "other": other}
-        videos = evaluate_videos(both, clips, max_clips=2, progress=False)
-        assert videos["other"] == evaluate_videos(other, clips, max_clips=2, progress=False)
+        videos = evaluate_videos(both, ClipSet(clips, max_clips=2))
+        assert videos["other"] == evaluate_videos(other, ClipSet(clips, max_clips=2))
         errors = [videos[n]["all"]["one_step"]["all"]["error"]["copy"] for n in both]
         assert errors[1] == pytest.approx(2 * errors[0], rel=1e-4)
 
@@ -166,7 +165,7 @@ class TestRollouts:
     @pytest.fixture(scope="class")
     def rolled(self, family: dict[str, TransferPipeline], clips: Path) -> dict:
         pipelines = {"noisy": family["noisy"], "sparse": family["sparse"]}
-        return evaluate_rollouts(pipelines, clips, drawn=2, progress=False)
+        return evaluate_rollouts(pipelines, ClipSet(clips), drawn=2)
 
     def test_errors_are_those_of_the_rollout(
         self, family: dict[str, TransferPipeline], rolled: dict, clips: Path
@@ -176,7 +175,7 @@ class TestRollouts:
         folder.mkdir(exist_ok=True)
         frames = panned(texture(64, 200, 5), STEPS + 1, 2, 64, 64)
         write_video(folder / "a.mp4", frames, 4)
-        got = evaluate_rollouts({"m": family["sparse"]}, folder, drawn=0, progress=False)["m"]
+        got = evaluate_rollouts({"m": family["sparse"]}, ClipSet(folder), drawn=0)["m"]
         pipeline = family["sparse"]
         states = pipeline.encode(read_clip(folder / "a.mp4", fps=4, size=(64, 64)).frames)[None]
         with torch.no_grad():
@@ -197,7 +196,7 @@ class TestRollouts:
             for at in result["all"]["state"]["intervals"].values():
                 assert list(at) == [str(h) for h in HORIZONS]
                 assert all(v["low"] <= v["value"] <= v["high"] for v in at.values())
-            assert result["perceptual_is"] in (FROZEN_FEATURES, "LPIPS")
+            assert result["perceptual_is"] == FROZEN_FEATURES
         assert rolled["noisy"]["all"]["state"]["error"]["copy"] == rolled["sparse"]["all"]["state"]["error"]["copy"]
         assert rolled["noisy"]["all"]["state"]["error"]["model"] != rolled["sparse"]["all"]["state"]["error"]["model"]
 
@@ -208,7 +207,7 @@ class TestRollouts:
         model.encoder.load_state_dict(family["noisy"].model.encoder.state_dict())
         with torch.no_grad():
             model.decoder.leave.bias[2] = -30  # nothing is painted, either
-        result = evaluate_rollouts({"new": TransferPipeline(model)}, clips, max_clips=2, drawn=1, progress=False)["new"]
+        result = evaluate_rollouts({"new": TransferPipeline(model)}, ClipSet(clips, max_clips=2), drawn=1)["new"]
         np.testing.assert_allclose(result["all"]["state"]["over_copy"]["model"], 1, atol=1e-4)
         pictures = result["all"]["pictures"]
         for h in map(str, HORIZONS):
@@ -221,7 +220,7 @@ class TestRollouts:
         folder.mkdir(exist_ok=True)
         write_video(folder / "a.mp4", panned(texture(64, 200, 6), STEPS + 1, 2, 64, 64), 4)
         pipeline = family["noisy"]
-        got = evaluate_rollouts({"m": pipeline}, folder, progress=False)["m"]["all"]["pictures"]
+        got = evaluate_rollouts({"m": pipeline}, ClipSet(folder))["m"]["all"]["pictures"]
         frames = read_clip(folder / "a.mp4", fps=4, size=(64, 64)).frames
         made = pipeline.transfer(frames, frames[0])
         for h in HORIZONS:
@@ -233,101 +232,7 @@ class TestRollouts:
     def test_clips_that_are_too_short(self, family: dict[str, TransferPipeline], tmp_path: Path) -> None:
         write_video(tmp_path / "a.mp4", panned(texture(64, 200, 6), 12, 2, 64, 64), 4)
         with pytest.raises(LamdemoError, match=r"lasts 8\.25 seconds"):
-            evaluate_rollouts(family, tmp_path, progress=False)
-
-
-class TestLpips:
-    # VGG16 (Simonyan and Zisserman, configuration D): channels of its convolutions, None where it pools.
-    VGG16 = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512)
-
-    @pytest.fixture(scope="class")
-    def network(self) -> torch.nn.Sequential:
-        """The convolutions of VGG16, whole and in torchvision's order, with random weights."""
-        layers: list[torch.nn.Module] = []
-        inputs = 3
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            for channels in self.VGG16:
-                if channels is None:
-                    layers.append(torch.nn.MaxPool2d(2))
-                    continue
-                convolution = torch.nn.Conv2d(inputs, channels, 3, padding=1)
-                torch.nn.init.kaiming_normal_(convolution.weight)
-                layers += [convolution, torch.nn.ReLU()]
-                inputs = channels
-        return torch.nn.Sequential(*layers).requires_grad_(False)
-
-    @pytest.fixture
-    def weights(self, network: torch.nn.Sequential) -> dict[str, Tensor]:
-        """Its weights and random ones of LPIPS' layers, under the names in use."""
-        generator = torch.Generator().manual_seed(0)
-        weights = {f"features.{name}": tensor for name, tensor in network.state_dict().items()}
-        for k, channels in enumerate((64, 128, 256, 512, 512)):
-            weights[f"lin{k}.model.1.weight"] = torch.rand(1, channels, 1, 1, generator=generator)
-        return weights
-
-    @pytest.fixture
-    def frames(self) -> np.ndarray:
-        return np.stack([texture(32, 32, seed) for seed in range(3)])
-
-    def test_distance(self, weights: dict[str, Tensor], frames: np.ndarray) -> None:
-        metric = Lpips(weights)
-        maps = metric.features(frames)
-        assert [m.shape[-1] for m in maps] == [32, 16, 8, 4, 2]
-        same, other = metric.distance(maps, maps), metric.distance(maps, [m.flip(0) for m in maps])
-        np.testing.assert_allclose(same, 0)
-        assert other[0] == pytest.approx(other[2]) and other[0] > 0
-
-    def test_against_the_whole_network(
-        self, network: torch.nn.Sequential, weights: dict[str, Tensor], frames: np.ndarray
-    ) -> None:
-        mean, std = torch.tensor([[-0.03, -0.088, -0.188], [0.458, 0.448, 0.45]])[:, None, :, None, None]
-        x = (torch.from_numpy(frames[:2]).permute(0, 3, 1, 2) / 255 * 2 - 1 - mean) / std
-        apart = 0.0
-        for place, layer in enumerate(network):
-            x = layer(x)
-            # The last activation of each of the five blocks, before pooling.
-            if place in (taken := (3, 8, 15, 22, 29)):
-                one, other = x / (x.norm(dim=1, keepdim=True) + 1e-10)
-                apart += float(
-                    ((one - other) ** 2 * weights[f"lin{taken.index(place)}.model.1.weight"][0]).sum(0).mean()
-                )
-        metric = Lpips(weights)
-        maps = metric.features(frames[:2])
-        got = metric.distance([m[:1] for m in maps], [m[1:] for m in maps])
-        assert got[0] == pytest.approx(apart, rel=1e-4)
-
-    def test_weights_are_found_in_the_cache(
-        self, weights: dict[str, Tensor], family: dict[str, TransferPipeline], tmp_path: Path, frames: np.ndarray
-    ) -> None:
-        pipeline = family["noisy"]
-        empty = perceptual(pipeline, tmp_path)
-        assert isinstance(empty, FrozenFeatures) and empty.name == FROZEN_FEATURES
-        assert "no weights" in empty.why
-
-        folder = tmp_path / "models--timm--vgg16.tv_in1k" / "snapshots" / "0"
-        folder.mkdir(parents=True)
-        save_file({k: v for k, v in weights.items() if k.startswith("features")}, folder / "model.safetensors")
-        half = perceptual(pipeline, tmp_path)
-        assert isinstance(half, FrozenFeatures) and "layer 0" in half.why
-
-        folder = tmp_path / "models--someone--lpips" / "snapshots" / "0"
-        folder.mkdir(parents=True)
-        torch.save({k: v for k, v in weights.items() if k.startswith("lin")}, folder / "vgg.pth")
-        whole = perceptual(pipeline, tmp_path)
-        assert whole.name == "LPIPS"
-        maps = whole.features(frames)
-        assert whole.distance(maps, [m.flip(0) for m in maps])[0] > 0
-
-        (folder / "vgg.pth").write_bytes(b"no weights")
-        damaged = perceptual(pipeline, tmp_path)
-        assert isinstance(damaged, FrozenFeatures) and "vgg.pth" in damaged.why
-
-    def test_what_could_run_is_not_loaded(self, family: dict[str, TransferPipeline], tmp_path: Path) -> None:
-        folder = tmp_path / "models--someone--lpips" / "snapshots" / "0"
-        folder.mkdir(parents=True)
-        torch.save({"lin0.model.1.weight": Path("x")}, folder / "vgg.pth")
-        assert "vgg.pth" in perceptual(family["noisy"], tmp_path).why
+            evaluate_rollouts(family, ClipSet(tmp_path))
 
 
 class Linear(torch.nn.Module):
@@ -444,7 +349,7 @@ class TestSamples:
 class TestLatents:
     @pytest.fixture(scope="class")
     def judged(self, family: dict[str, TransferPipeline], clips: Path) -> dict:
-        return evaluate_latents(family, clips, progress=False)
+        return evaluate_latents(family, ClipSet(clips))
 
     def test_families_measure_what_they_have(self, judged: dict, family: dict[str, TransferPipeline]) -> None:
         noisy, sparse, discrete = (judged[n]["all"] for n in ("noisy", "sparse", "discrete"))
@@ -469,7 +374,7 @@ class TestLatents:
         pipeline = family["noisy"]
         for name in "ab":
             write_video(tmp_path / f"{name}.mp4", panned(texture(64, 200, ord(name)), 10, 2, 64, 64), 4)
-        got = evaluate_latents({"m": pipeline}, tmp_path, progress=False)["m"]["all"]
+        got = evaluate_latents({"m": pipeline}, ClipSet(tmp_path))["m"]["all"]
         sums = []
         for name in "ab":
             states = pipeline.encode(read_clip(tmp_path / f"{name}.mp4", fps=4, size=(64, 64)).frames[1:])
@@ -487,11 +392,11 @@ class TestLatents:
     def test_same_seed_same_figures(
         self, judged: dict, family: dict[str, TransferPipeline], clips: Path, encoded: list[int]
     ) -> None:
-        alone = evaluate_latents({"sparse": family["sparse"]}, clips, progress=False)
+        alone = evaluate_latents({"sparse": family["sparse"]}, ClipSet(clips))
         once = sum(encoded)
         assert alone["sparse"] == judged["sparse"]
         encoded.clear()
-        evaluate_latents(family, clips, progress=False)
+        evaluate_latents(family, ClipSet(clips))
         assert sum(encoded) == once
 
 
@@ -530,7 +435,7 @@ class TestSuite:
         """Stands in for the evaluations: notes which part is asked of which checkpoints."""
         asked: list[tuple[str, ...]] = []
 
-        def run(part: suite_module._Part, pipelines: dict, config: SuiteConfig, progress: bool) -> dict:
+        def run(part: suite_module._Part, pipelines: dict, config: SuiteConfig) -> dict:
             asked.append((part.module, *pipelines))
             return {name: {"evaluation": part.module} for name in pipelines}
 
@@ -542,7 +447,7 @@ class TestSuite:
     ) -> None:
         out = tmp_path / "reports"
         config = SuiteConfig(videos=clips, pairs=pairs, max_clips=4, seed=3, only=("pairs", "videos"))
-        reports = run_suite(pipelines, out, config, command="lamdemo evaluate", progress=False)
+        reports = run_suite(pipelines, out, config, command="lamdemo evaluate")
         assert {p.relative_to(out).as_posix() for p in reports} == {
             f"{n}/{part}.json" for n in ("noisy", "sparse") for part in ("videos", "pairs")
         }
@@ -567,7 +472,7 @@ class TestSuite:
         def run(config: SuiteConfig) -> list[tuple[str, ...]]:
             judged.clear()
             said.clear()
-            run_suite(pipelines, tmp_path, config, command="x", say=said.append, progress=False)
+            run_suite(pipelines, tmp_path, config, command="x", say=said.append)
             return list(judged)
 
         both = ("noisy", "sparse")
@@ -595,7 +500,7 @@ class TestSuite:
             write_video(folder / f"{name}.mp4", panned(texture(64, 160, ord(name)), 11, 2, 64, 64), 4)
         config = SuiteConfig(videos=folder, only=("videos", "rollouts"))
         with pytest.raises(LamdemoError, match="rollouts: No clip of clips lasts"):
-            run_suite(pipelines, tmp_path / "out", config, command="x", progress=False)
+            run_suite(pipelines, tmp_path / "out", config, command="x")
         assert (tmp_path / "out" / "noisy" / "videos.json").is_file()
         assert not (tmp_path / "out" / "noisy" / "rollouts.json").exists()
 
@@ -603,7 +508,7 @@ class TestSuite:
         self, pipelines: dict[str, TransferPipeline], tmp_path: Path, judged: list
     ) -> None:
         said: list[str] = []
-        run_suite(pipelines, tmp_path, SuiteConfig(), command="x", say=said.append, progress=False)
+        run_suite(pipelines, tmp_path, SuiteConfig(), command="x", say=said.append)
         assert [part for part, *_ in judged] == ["pairs", "probes", "locality", "entering", "space"]
         assert [words.split(":")[0] for words in said] == ["videos", "rollouts", "latents"]
         with pytest.raises(LamdemoError, match="give --videos"):
@@ -615,7 +520,7 @@ class TestSuite:
     def test_every_part_takes_what_it_is_given(self, name: str, clips: Path, pairs: Path, tmp_path: Path) -> None:
         part = suite_module._parts(SuiteConfig(videos=clips, pairs=pairs), tmp_path)[name]
         function = getattr(import_module(f"lamdemo.evaluation.{part.module}"), part.function)
-        inspect.signature(function).bind({}, *part.place, **part.arguments, seed=0, progress=False)
+        inspect.signature(function).bind({}, *part.place, **part.arguments)
 
     def test_cases_are_made_where_none_are_given(
         self, pipelines: dict[str, TransferPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Path
@@ -629,7 +534,7 @@ class TestSuite:
 
         monkeypatch.setattr(suite_module, "write_cases", write)
         config = SuiteConfig(max_clips=2, seed=4, only=("pairs",))
-        run_suite({"noisy": pipelines["noisy"]}, tmp_path, config, command="x", progress=False)
+        run_suite({"noisy": pipelines["noisy"]}, tmp_path, config, command="x")
         report = json.loads((tmp_path / "noisy" / "pairs.json").read_text())
         assert made == [(2, 4)]
         assert report["data"]["cases"] == 2 and report["results"]["all"]["cases"] == 2

@@ -78,9 +78,9 @@ def test_a_step_sees_its_own_command_last_and_those_before_it():
 
 
 def test_a_twin_begins_as_the_checkpoints_world_model(model):
-    twin = new_twin()
-    BaselineTrainer(BaselineTrainingConfig(frames=4), model, twin, {"car": traces(), "arm": traces(width=3)})
-    mine, theirs = twin.world_model.state_dict(), model.world_model.state_dict()
+    baseline = new_twin()
+    BaselineTrainer(BaselineTrainingConfig(frames=4), model, baseline, {"car": traces(), "arm": traces(width=3)})
+    mine, theirs = baseline.world_model.state_dict(), model.world_model.state_dict()
     assert all(torch.equal(mine[n], theirs[n]) for n in theirs)
 
 
@@ -108,10 +108,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, condition):
     def start():
         torch.manual_seed(0)
         whole = LatentActionModel(TINY).eval()
-        twin = new_twin() if condition == "labels" else None
-        if twin is not None:
-            twin = ActionConditioned(dataclasses.replace(twin.config, widths={"car": 2}), *sizes())
-        return BaselineTrainer(config, whole, twin, kinds)
+        baseline = new_twin() if condition == "labels" else None
+        if baseline is not None:
+            baseline = ActionConditioned(dataclasses.replace(baseline.config, widths={"car": 2}), *sizes())
+        return BaselineTrainer(config, whole, baseline, kinds)
 
     straight = start()
     for _ in range(6):
@@ -153,9 +153,9 @@ def test_a_state_of_an_earlier_version_is_gone_on_with(tmp_path, model):
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path, model):
-    twin = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
-    BaselineTrainer(BaselineTrainingConfig(frames=4, steps=9), model, twin, {"car": traces()}).save(tmp_path)
-    other = BaselineTrainer(BaselineTrainingConfig(frames=4, steps=8), model, twin, {"car": traces()})
+    baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
+    BaselineTrainer(BaselineTrainingConfig(frames=4, steps=9), model, baseline, {"car": traces()}).save(tmp_path)
+    other = BaselineTrainer(BaselineTrainingConfig(frames=4, steps=8), model, baseline, {"car": traces()})
     with pytest.raises(LamdemoError, match="other settings"):
         other.resume(tmp_path)
 
@@ -175,22 +175,22 @@ def test_a_run_of_another_checkpoint_or_of_other_sizes_is_refused(tmp_path, mode
 
 
 def test_a_damaged_state_is_told_in_one_sentence(tmp_path, model):
-    twin = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
-    trainer = BaselineTrainer(BaselineTrainingConfig(frames=4), model, twin, {"car": traces()})
+    baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
+    trainer = BaselineTrainer(BaselineTrainingConfig(frames=4), model, baseline, {"car": traces()})
     (tmp_path / trainer.state_name).write_bytes(b"no")
     with pytest.raises(LamdemoError, match="damaged; remove it"):
         trainer.resume(tmp_path)
 
 
 def test_a_run_that_is_stopped_in_time_says_so_and_what_goes_astray_is_told(tmp_path, model):
-    twin = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
+    baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
     trainer = BaselineTrainer(
-        BaselineTrainingConfig(steps=3, clips=2, frames=4, bf16=False), model, twin, {"car": traces()}
+        BaselineTrainingConfig(steps=3, clips=2, frames=4, bf16=False), model, baseline, {"car": traces()}
     )
     assert not trainer.run(tmp_path, minutes=0, report=lambda words: None)
     assert trainer.step == 1 and (tmp_path / trainer.state_name).is_file()
     with torch.no_grad():
-        next(twin.world_model.parameters()).fill_(float("nan"))
+        next(baseline.world_model.parameters()).fill_(float("nan"))
     with pytest.raises(LamdemoError, match="astray"):
         trainer.train_step()
 
@@ -202,47 +202,47 @@ def test_what_is_too_short_to_be_judged_on_is_left_out(model):
 
 
 def test_a_label_that_never_changes_keeps_its_unit():
-    twin = new_twin()
+    baseline = new_twin()
     rows = torch.tensor([[1.0, 0.5], [3.0, 0.5]])
-    twin.fit({"car": rows})
-    assert torch.equal(twin.labels["car"].std, torch.ones(2))
-    assert torch.equal(twin.labels["car"].mean, torch.tensor([2.0, 0.5]))
+    baseline.fit({"car": rows})
+    assert torch.equal(baseline.labels["car"].std, torch.ones(2))
+    assert torch.equal(baseline.labels["car"].mean, torch.tensor([2.0, 0.5]))
 
 
 def test_episodes_that_are_too_short_are_told(model):
-    twin = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
+    baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
     with pytest.raises(LamdemoError, match="No episode of car has 9 frames"):
-        BaselineTrainer(BaselineTrainingConfig(frames=9), model, twin, {"car": traces(frames=8)})
+        BaselineTrainer(BaselineTrainingConfig(frames=9), model, baseline, {"car": traces(frames=8)})
 
 
 def test_the_drafts_map_keeps_the_principal_components_and_lifts_them_back():
     d, z, grid = sizes()
-    draft = DistilledModel(DistilledConfig(pool=2, channels=8, world_model=SMALL), d, z, grid)
+    distilled = DistilledModel(DistilledConfig(pool=2, channels=8, world_model=SMALL), d, z, grid)
     states = torch.randn(20, grid**2, d) * torch.linspace(3, 0.1, d)
-    kept = draft.fit(states)
-    coarse = draft.project(states)
+    kept = distilled.fit(states)
+    coarse = distilled.project(states)
     assert coarse.shape == (20, grid**2 // 4, 8)
-    assert torch.allclose(draft.basis @ draft.basis.T, torch.eye(8), atol=1e-4)
-    back = draft.lift(coarse)
+    assert torch.allclose(distilled.basis @ distilled.basis.T, torch.eye(8), atol=1e-4)
+    back = distilled.lift(coarse)
     # Projecting what was lifted gives the same: lifting loses nothing that projecting kept.
-    assert torch.allclose(draft.project(back), coarse, atol=1e-3)
+    assert torch.allclose(distilled.project(back), coarse, atol=1e-3)
     left = ((states - back) ** 2).sum() / ((states - states.reshape(20, -1).mean(0).reshape(grid**2, d)) ** 2).sum()
     assert 0 < kept < 1 and abs(float(1 - left) - kept) < 0.1
 
 
 def test_a_lifted_patch_is_back_at_its_place():
     d, z, grid = sizes()
-    draft = DistilledModel(DistilledConfig(pool=2, channels=4 * d, world_model=SMALL), d, z, grid)
+    distilled = DistilledModel(DistilledConfig(pool=2, channels=4 * d, world_model=SMALL), d, z, grid)
     states = torch.randn(3, grid**2, d)
-    draft.fit(torch.randn(60, grid**2, d))
-    assert torch.allclose(draft.lift(draft.project(states)), states, atol=1e-3)
+    distilled.fit(torch.randn(60, grid**2, d))
+    assert torch.allclose(distilled.lift(distilled.project(states)), states, atol=1e-3)
 
 
 def test_a_new_draft_imagines_that_nothing_changes():
     d, z, grid = sizes()
-    draft = DistilledModel(DistilledConfig(pool=2, channels=8, world_model=SMALL), d, z, grid).eval()
+    distilled = DistilledModel(DistilledConfig(pool=2, channels=8, world_model=SMALL), d, z, grid).eval()
     coarse = torch.randn(2, 1, grid**2 // 4, 8)
-    assert torch.allclose(draft(coarse, torch.randn(2, 1, z)).states, coarse, atol=1e-5)
+    assert torch.allclose(distilled(coarse, torch.randn(2, 1, z)).states, coarse, atol=1e-5)
 
 
 def test_a_draft_comes_nearer_to_its_teacher_and_goes_on_bit_for_bit(tmp_path, model):
@@ -257,8 +257,8 @@ def test_a_draft_comes_nearer_to_its_teacher_and_goes_on_bit_for_bit(tmp_path, m
 
     def start():
         torch.manual_seed(0)
-        draft = DistilledModel(DistilledConfig(pool=2, channels=24, world_model=SMALL), d, z, grid)
-        return DistillationTrainer(config, draft, teacher, [t.states for t in rows], [t.latents for t in rows])
+        distilled = DistilledModel(DistilledConfig(pool=2, channels=24, world_model=SMALL), d, z, grid)
+        return DistillationTrainer(config, distilled, teacher, [t.states for t in rows], [t.latents for t in rows])
 
     one = start()
     assert one.judge() == pytest.approx(1.0, abs=1e-4)  # a new draft imagines no change
@@ -279,8 +279,8 @@ def test_a_drafts_run_does_not_go_on_with_another_teacher(tmp_path, model):
     rows, config = traces(), DistillationConfig(steps=2, batch=2, bf16=False)
 
     def start(teacher):
-        draft = DistilledModel(DistilledConfig(pool=2, channels=24, world_model=SMALL), *sizes())
-        return DistillationTrainer(config, draft, teacher, [t.states for t in rows], [t.latents for t in rows])
+        distilled = DistilledModel(DistilledConfig(pool=2, channels=24, world_model=SMALL), *sizes())
+        return DistillationTrainer(config, distilled, teacher, [t.states for t in rows], [t.latents for t in rows])
 
     start(model.world_model).save(tmp_path)
     assert start(model.world_model).resume(tmp_path)
@@ -304,14 +304,14 @@ def test_companions_come_back_as_they_were_and_know_their_weights(tmp_path, mode
     save_checkpoint(model, folder)
     assert load_action_conditioned(folder) is None and load_distilled(folder) is None
     d, z, grid = sizes()
-    twin, draft = new_twin(), DistilledModel(DistilledConfig(pool=2, channels=8, world_model=SMALL), d, z, grid)
-    twin.fit({"car": torch.randn(9, 2) * 5})
-    save_companion(twin, folder, "twin", {"steps": 3})
-    save_companion(draft, folder, "draft")
+    baseline, distilled = new_twin(), DistilledModel(DistilledConfig(pool=2, channels=8, world_model=SMALL), d, z, grid)
+    baseline.fit({"car": torch.randn(9, 2) * 5})
+    save_companion(baseline, folder, "twin", {"steps": 3})
+    save_companion(distilled, folder, "draft")
     read, small = load_action_conditioned(folder), load_distilled(folder)
     actions = torch.randn(4, 2, 2)
-    assert torch.allclose(read.latents("car", actions), twin.eval().latents("car", actions), atol=2e-2)
-    assert torch.equal(small.basis, draft.basis)
+    assert torch.allclose(read.latents("car", actions), baseline.eval().latents("car", actions), atol=2e-2)
+    assert torch.equal(small.basis, distilled.basis)
     with torch.no_grad():
         next(model.parameters()).add_(0.1)
     save_checkpoint(model, folder)

@@ -209,8 +209,8 @@ class TestFile:
 
 def test_a_case_is_measured_against_its_truth(pipeline: TransferPipeline, tmp_path: Path) -> None:
     write_cases(tmp_path, 1, 0, steps=2, size=48, kind="pan")
-    (case,) = measure_cases(pipeline, tmp_path, progress=False)
-    (judged,) = evaluate_pairs(pipeline, tmp_path, progress=False)["cases"]
+    (case,) = measure_cases(pipeline, tmp_path)
+    (judged,) = evaluate_pairs(pipeline, tmp_path)["cases"]
     assert (case.name, case.kind) == (judged["name"], "pan")
     assert case.error == pytest.approx(judged["motion"]["model"] / judged["motion"]["copy"], rel=1e-4)
 
@@ -225,7 +225,7 @@ def test_the_command_fits_a_rule_and_transfers_tell_its_verdict(
 ) -> None:
     mine, report = Path(shutil.copytree(tiny_checkpoint, tmp_path / "mine")), tmp_path / "report.json"
     known = {"fit": synthetic(60, 0), "more": synthetic(30, 1), "few": synthetic(20, 2)}
-    monkeypatch.setattr(calibration, "measure_cases", lambda pipeline, pairs, progress: known[Path(pairs).name])
+    monkeypatch.setattr(calibration, "measure_cases", lambda pipeline, pairs: known[Path(pairs).name])
     for name in known:
         (tmp_path / name).mkdir()
 

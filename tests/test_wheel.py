@@ -97,7 +97,11 @@ def test_a_wheel_holds_the_default_checkpoint_the_examples_and_whose_they_are(wh
         held = {n.removeprefix(f"lamdemo/{folder}/"): s for n, s in names.items() if n.startswith(f"lamdemo/{folder}/")}
         assert held == files_in(ROOT / folder)
     assert {n.split("/")[2] for n in names if n.startswith("lamdemo/checkpoints/")} == {DEFAULT_CHECKPOINT}
-    assert {"lamdemo/ui/map.js", "lamdemo/ui/map.css", "lamdemo/data/scenes/bundled/INDEX.tsv"} <= set(names)
+    assert {
+        "lamdemo/ui/assets/map/map.css",
+        "lamdemo/ui/assets/map/start.js",
+        "lamdemo/data/scenes/bundled/INDEX.tsv",
+    } <= set(names)
     assert {n.split("/")[0].split("-")[0] for n in names} == {"lamdemo"}  # no tests, no docs at the top
     licences = {n.partition("/licenses/")[2] for n in names if "/licenses/" in n}
     assert {"LICENSE", "THIRD_PARTY_NOTICES.md", "lamdemo/data/scenes/bundled/ATTRIBUTION.md"} <= licences

@@ -256,12 +256,12 @@ def _evaluate_one(
         raise LamdemoError("A split is of clips; leave out --split, or give --videos in place of --pairs.")
     checked_place(out, folder=False)
 
-    from lamdemo.evaluation import evaluate_pairs, evaluate_videos, write_report
+    from lamdemo.evaluation import ClipSet, evaluate_pairs, evaluate_videos, write_report
 
     pipeline = loaded(checkpoint, device)
     result: dict[str, Any]
     if videos is not None:
-        result = evaluate_videos(pipeline, videos, split=split, part=part, max_clips=max_clips, seed=seed)
+        result = evaluate_videos(pipeline, ClipSet(videos, split, part, max_clips, seed))
     else:
         assert pairs is not None
         result = evaluate_pairs(pipeline, pairs, max_clips=max_clips, seed=seed)

@@ -98,12 +98,12 @@ def plan(
         solver=solver,
         samples=samples,
         iterations=iterations,
-        draft=draft,
+        distilled=draft,
         horizon=horizon,
         tasks=tasks,
         split=split,
         part=part,
-        twin=twin,
+        baseline=twin,
         seed=seed,
     )
     result = evaluate_planning(pipeline, config)

@@ -78,6 +78,7 @@ def prior(
 
     from lamdemo.companions.making import Work, make_priors
     from lamdemo.engine import TransferPipeline, resolve_checkpoint
+    from lamdemo.evaluation import ClipSet
     from lamdemo.evaluation.priors import judge_priors
 
     checked_place(out, folder=True)
@@ -94,10 +95,8 @@ def prior(
     try:
         if judge:
             command = command_line(ctx.obj or [])
-            judged = judge_priors(
-                pipelines, folders, videos, out, command, split=split, part=part, max_clips=max_clips, seed=seed
-            )
-            for path in judged:
+            clips_to_judge = ClipSet(videos, split, part, max_clips, seed)
+            for path in judge_priors(pipelines, folders, clips_to_judge, out, command):
                 typer.echo(path)
         else:
             works = {

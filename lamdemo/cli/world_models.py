@@ -117,7 +117,7 @@ def train_draft(
     config = DistillationConfig(steps=steps, seed=seed)
     made = [place for place in (work.kept, out, *out.absolute().parents) if not place.exists()]
     try:
-        if not make_distilled(work, episodes, split, config, videos=videos, clips=clips, twin=twin):
+        if not make_distilled(work, episodes, split, config, videos=videos, clips=clips, baseline=twin):
             typer.echo("The draft is not finished; call it again to go on.")
     finally:
         remove_if_empty(made)

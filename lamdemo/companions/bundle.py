@@ -135,16 +135,18 @@ def _acting(target: Target) -> list[Step]:
         left = [embodiment.name for embodiment in target.embodiments if embodiment.name not in target.kinds]
         return f"it needs --episodes with actions of the kind {left[0]} too" if left else ""
 
-    def distil(minutes: float | None, twin: bool = False) -> bool:
-        work = target.work("twin-draft" if twin else "draft", minutes)
-        config = DistillationConfig(steps=target.amounts.draft)
-        return make_distilled(work, kinds, sources.split, config, videos=None if twin else sources.videos, twin=twin)
+    def distil(minutes: float | None, baseline: bool = False) -> bool:
+        work = target.work("twin-draft" if baseline else "draft", minutes)
+        config = DistillationConfig(steps=target.amounts.distilled)
+        return make_distilled(
+            work, kinds, sources.split, config, videos=None if baseline else sources.videos, baseline=baseline
+        )
 
     def train_baseline(minutes: float | None) -> bool:
-        config = BaselineTrainingConfig(steps=target.amounts.twin)
+        config = BaselineTrainingConfig(steps=target.amounts.baseline)
         return make_action_conditioned(target.work("twin", minutes), kinds, sources.split, config)
 
-    def outdated_twin_draft() -> str:
+    def outdated_distilled_baseline() -> str:
         why = foreign(folder / "twin-draft.json", target.checkpoint)
         named = read_json(folder / "twin-draft.json").get("about", {}).get("twin")
         # Those of an earlier version do not name their teacher.
@@ -155,12 +157,19 @@ def _acting(target: Target) -> list[Step]:
     def no_data() -> str:
         return without_episodes() or without_videos(target)
 
-    twin_draft = partial(distil, twin=True)
+    distilled_baseline = partial(distil, baseline=True)
     return [
         *(_controller(target, embodiment, blind) for blind in (False, True) for embodiment in target.embodiments),
         _step(target, "draft", _pair(folder, "draft"), distil, no_data),
         _step(target, "twin", _pair(folder, "twin"), train_baseline, without_episodes),
-        Step("twin-draft", _pair(folder, "twin-draft"), twin_draft, outdated_twin_draft, ("twin",), without_episodes),
+        Step(
+            "twin-draft",
+            _pair(folder, "twin-draft"),
+            distilled_baseline,
+            outdated_distilled_baseline,
+            ("twin",),
+            without_episodes,
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""How the controllers that come with a checkpoint are trained: what was chosen for each body on held-out recordings."""
+"""How a checkpoint's controllers are trained: what was chosen for each embodiment on held-out recordings."""
 
 from __future__ import annotations
 
@@ -7,42 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ablation:
-    """How a body's controller that sees no state is trained, for comparison.
+    """How an embodiment's controller that sees no state is trained, for comparison."""
 
-    Attributes:
-        steps: of training.
-        dropout: share that is left out.
-        noise: see `ControllerTrainingConfig.noise`; it sees no state, so this changes nothing but the record.
-    """
-
-    steps: int = 2500
-    dropout: float = 0.1
-    noise: float = 0.2
+    steps: int = 2500  # of training
+    dropout: float = 0.1  # share that is left out
+    noise: float = 0.2  # see `ControllerTrainingConfig.noise`; it sees no state, so this changes nothing but the record
 
 
 @dataclass(frozen=True)
 class Embodiment:
-    """How a body's controller is trained.
+    """How an embodiment's controller is trained."""
 
-    Attributes:
-        name: of its actions.
-        width: of the controller's tokens.
-        history: commands that are seen at a step.
-        dropout: share that is left out.
-        noise: on states, see `ControllerTrainingConfig.noise`.
-        steps: of training.
-        blind: how the one that sees no state is trained.
-        simulator: its closed loop runs in the simulator of its name.
-    """
-
-    name: str
-    width: int = 128
-    history: int = 2
-    dropout: float = 0.3
-    noise: float = 1.0
-    steps: int = 2500
-    blind: Ablation = Ablation()
-    simulator: bool = False
+    name: str  # of its actions
+    width: int = 128  # of the controller's tokens
+    history: int = 2  # commands that are seen at a step
+    dropout: float = 0.3  # share that is left out
+    noise: float = 1.0  # on states, see `ControllerTrainingConfig.noise`
+    steps: int = 2500  # of training
+    blind: Ablation = Ablation()  # how the one that sees no state is trained
+    simulator: bool = False  # its closed loop runs in the simulator of its name
 
 
 EMBODIMENTS = {

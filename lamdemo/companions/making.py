@@ -22,7 +22,13 @@ from lamdemo.engine import TransferPipeline
 from lamdemo.latent_space.sampling import finite_codes
 from lamdemo.models.action_conditioned import ActionConditioned, ActionConditionedConfig
 from lamdemo.models.checkpoint import checkpoint_hash, fingerprint, save_checkpoint
-from lamdemo.models.companion_files import DRAFT, TWIN, TWIN_DRAFT, load_action_conditioned, save_companion
+from lamdemo.models.companion_files import (
+    BASELINE,
+    DISTILLED,
+    DISTILLED_BASELINE,
+    load_action_conditioned,
+    save_companion,
+)
 from lamdemo.models.controller import ControllerConfig, save_controller
 from lamdemo.models.distilled import DistilledConfig, DistilledModel
 from lamdemo.models.prior import FlowPriorConfig, save_prior
@@ -37,25 +43,15 @@ from lamdemo.video import find_videos
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Where a companion is made, and where it goes.
+    """Where a companion is made, and where it goes."""
 
-    Attributes:
-        pipeline: of the checkpoint.
-        folder: of the checkpoint.
-        out: gets the companion, and what is needed to go on.
-        install: put a finished companion beside the checkpoint too.
-        cache: for states and decoded frames; ``out/cache`` without it.
-        stop_after: stop training after so many minutes, to be called again.
-        say: is told what was made.
-    """
-
-    pipeline: TransferPipeline
-    folder: Path
-    out: Path
-    install: bool = False
-    cache: Path | None = None
-    stop_after: float | None = None
-    say: Callable[[str], None] = print
+    pipeline: TransferPipeline  # of the checkpoint
+    folder: Path  # of the checkpoint
+    out: Path  # gets the companion, and what is needed to go on
+    install: bool = False  # put a finished companion beside the checkpoint too
+    cache: Path | None = None  # for states and decoded frames; `out/cache` without it
+    stop_after: float | None = None  # stop training after so many minutes, to be called again
+    say: Callable[[str], None] = print  # is told what was made
 
     @property
     def kept(self) -> Path:
@@ -162,13 +158,13 @@ def make_action_conditioned(
     """
     pipeline = work.pipeline
     kinds, judged = _kinds(work, sources, split, mirror)
-    model, twin = pipeline.model, None
+    model, baseline = pipeline.model, None
     if config.condition == "labels":
         widths = {name: episodes[0].actions.shape[1] for name, episodes in kinds.items()}
-        twin = ActionConditioned(
+        baseline = ActionConditioned(
             ActionConditionedConfig(widths, history=history, world_model=model.config.world_model), *work.sizes
         )
-    trainer = BaselineTrainer(config, model, twin, kinds, model.device)
+    trainer = BaselineTrainer(config, model, baseline, kinds, model.device)
     trainer.resume(work.out)
     if not trainer.run(work.out, minutes=work.stop_after, report=work.say):
         return False
@@ -184,8 +180,8 @@ def make_action_conditioned(
     trained = trainer.finish()
     if isinstance(trained, ActionConditioned):
         for place in work.places:
-            save_companion(trained, place, TWIN, about)
-            work.say(str(place / f"{TWIN}.safetensors"))
+            save_companion(trained, place, BASELINE, about)
+            work.say(str(place / f"{BASELINE}.safetensors"))
     else:
         save_checkpoint(model, work.out / "model", about={**about, "from": checkpoint_hash(work.folder)})
         work.say(str(work.out / "model"))
@@ -202,9 +198,9 @@ def make_distilled(
     *,
     videos: Path | None = None,
     clips: int = 500,
-    twin: bool = False,
+    baseline: bool = False,
 ) -> bool:
-    """Distil a world model and write ``draft.json`` and ``.safetensors``, or with ``twin`` those of ``twin-draft``.
+    """Distil a world model and write ``draft.json`` and ``.safetensors``, or with ``baseline`` those of ``twin-draft``.
 
     Args:
         work: where.
@@ -213,17 +209,17 @@ def make_distilled(
         config: how to distil.
         videos: folder of videos to learn from too, whose actions nobody knows.
         clips: of these videos at most, five seconds each.
-        twin: distil the checkpoint's action-conditioned model.
+        baseline: distil the checkpoint's action-conditioned model.
 
     Raises:
         LamdemoError: there is no such model, an episode cannot be read, or what lies in ``out`` is of another run.
     """
-    if twin and videos is not None:
+    if baseline and videos is not None:
         raise LamdemoError("A twin knows actions by their labels only; leave the videos without any out.")
     pipeline = work.pipeline
     device = pipeline.model.device
-    teacher = load_action_conditioned(work.folder, device) if twin else None
-    if twin and teacher is None:
+    teacher = load_action_conditioned(work.folder, device) if baseline else None
+    if baseline and teacher is None:
         raise LamdemoError(f"The checkpoint {work.folder.name} brings no twin; train it first with lamdemo train-twin.")
     kinds, _ = _kinds(work, sources, split, mirror=False)
     states, latents, weights = [], [], []
@@ -250,7 +246,7 @@ def make_distilled(
     trainer.resume(work.out)
     if not trainer.run(work.out, minutes=work.stop_after, report=work.say):
         return False
-    draft = trainer.finish()
+    distilled = trainer.finish()
     over = trainer.judge()
     about = {
         "checkpoint": pipeline.checkpoint,
@@ -261,9 +257,9 @@ def make_distilled(
         "variance kept": round(trainer.variance_kept, 4),
         "error over no change": round(over, 4),
     }
-    name = TWIN_DRAFT if twin else DRAFT
+    name = DISTILLED_BASELINE if baseline else DISTILLED
     for place in work.places:
-        save_companion(draft, place, name, about)
+        save_companion(distilled, place, name, about)
         work.say(str(place / f"{name}.safetensors"))
     work.say(f"variance kept {trainer.variance_kept:.3f}, error over no change {over:.3f}")
     return True

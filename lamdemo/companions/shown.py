@@ -35,7 +35,7 @@ LIMITS: dict[str, int | None] = {
     "entering": 18,
 }
 SECOND_HAND = "secondhand"  # as `lamdemo.reporting.second_hand.PART`
-EPISODES = 50  # that known actions and plans are judged on, of each body
+EPISODES = 50  # that known actions and plans are judged on, of each embodiment
 _TOGETHER = ("locality", "entering")  # parts with a picture of all bundled checkpoints
 
 
@@ -72,13 +72,13 @@ def report_steps(target: Target, before: Sequence[Step]) -> list[Step]:
         return True
 
     def judge_prior(minutes: float | None) -> bool:
+        from lamdemo.evaluation import ClipSet
         from lamdemo.evaluation.priors import judge_priors
 
         assert sources.videos is not None
         name = target.name
-        judge_priors(
-            {name: target.pipeline()}, {name: target.folder}, sources.videos, out, target.command, split=sources.split
-        )
+        clips = ClipSet(sources.videos, sources.split)
+        judge_priors({name: target.pipeline()}, {name: target.folder}, clips, out, target.command)
         return True
 
     def no_data(part: str) -> str:
@@ -113,12 +113,13 @@ def _control(target: Target, out: Path, path: Path, needs: tuple[str, ...]) -> S
     def outdated() -> str:
         if why := foreign(path, target.checkpoint):
             return why
-        twin, draft, twin_draft = (fingerprint_of(folder / f"{n}.safetensors") for n in ("twin", "draft", "twin-draft"))
+        names = {"twin": "twin", "draft": "draft", "twin_draft": "twin-draft"}
+        others = {key: fingerprint_of(folder / f"{name}.safetensors") for key, name in names.items()}
         results = read_json(path).get("results") or {}
         for embodiment in target.embodiments:
             controller = fingerprint_of(folder / "controllers" / f"{embodiment.name}.safetensors")
             blind = fingerprint_of(folder / ABLATIONS / "controllers" / f"{embodiment.name}-mlp.safetensors")
-            now = {"controller": controller, "ablation": blind, "twin": twin, "draft": draft, "twin_draft": twin_draft}
+            now = {"controller": controller, "ablation": blind, **others}
             sections = [_table(_table(part).get(embodiment.name)) for part in results.values()]
             made_from = [_table(section["made_from"]) for section in sections if "made_from" in section]
             if not made_from:

@@ -27,24 +27,17 @@ def _nothing() -> str:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One companion.
+    """One companion."""
 
-    Attributes:
-        name: of the step; what stands before a slash is the name of its group.
-        files: what it makes.
-        make: makes it, or goes on making it, for so many minutes at most (None: to the end); whether it is finished.
-        outdated: why its files, which are there, do not belong to what there is now, half a sentence; "" where they do.
-            None where they say nothing of themselves, so that the record alone can tell.
-        needs: names of the steps that it is made with.
-        lacks: why it cannot be made here, half a sentence; "" where it can.
-    """
-
-    name: str
-    files: tuple[Path, ...]
+    name: str  # of the step; what stands before a slash is the name of its group
+    files: tuple[Path, ...]  # what it makes
+    # Makes it, or goes on making it, for so many minutes at most (None: to the end); whether it is finished.
     make: Callable[[float | None], bool]
+    # Why its files, which are there, do not belong to what there is now, half a sentence; "" where they do. None
+    # where they say nothing of themselves, so that the record alone can tell.
     outdated: Callable[[], str] | None = None
-    needs: tuple[str, ...] = ()
-    lacks: Callable[[], str] = _nothing
+    needs: tuple[str, ...] = ()  # names of the steps that it is made with
+    lacks: Callable[[], str] = _nothing  # why it cannot be made here, half a sentence; "" where it can
 
     @property
     def group(self) -> str:
@@ -54,19 +47,12 @@ class Step:
 
 @dataclass(frozen=True)
 class State:
-    """Whether a step's files are up to date.
-
-    Attributes:
-        kind: "fresh", "stale" or "missing".
-        why: half a sentence; "" for fresh ones.
-        lacks: why it cannot be made here; "" where it can, or where it need not be.
-        minutes: what it took when it was last made; None where that is not known.
-    """
+    """Whether a step's files are up to date."""
 
     kind: Literal["fresh", "stale", "missing"]
-    why: str = ""
-    lacks: str = ""
-    minutes: float | None = None
+    why: str = ""  # half a sentence; "" for fresh ones
+    lacks: str = ""  # why it cannot be made here; "" where it can, or where it need not be
+    minutes: float | None = None  # what it took when it was last made; None where that is not known
 
 
 class Companions:

@@ -22,65 +22,38 @@ ABLATIONS = "ablations"
 
 @dataclass(frozen=True)
 class Amounts:
-    """How long companions of every body together are made; see `lamdemo.companions.embodiments` for controllers.
+    """How long what all embodiments share is made; see `lamdemo.companions.embodiments` for controllers."""
 
-    Attributes:
-        batches: of training that latents are sampled on.
-        clips: that a prior learns from.
-        prior: steps of its training.
-        twin: steps of training the action-conditioned model.
-        draft: steps of distilling one.
-    """
-
-    batches: int = 150
-    clips: int = 3000
-    prior: int = 2500
-    twin: int = 800
-    draft: int = 1300
+    batches: int = 150  # of training that latents are sampled on
+    clips: int = 3000  # that a prior learns from
+    prior: int = 2500  # steps of its training
+    baseline: int = 800  # steps of training the action-conditioned model
+    distilled: int = 1300  # steps of distilling one
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What companions are made from.
+    """What companions are made from."""
 
-    Attributes:
-        videos: folder of clips.
-        split: TOML file of which clips are for training.
-        episodes: of known actions, ``DIR`` or ``DIR#PART``, one for each kind.
-        pairs: folder of cases that `lamdemo scenes` made.
-        second_hand: folder of cases that `lamdemo scenes --hand other` made, to judge on.
-        calibration: folder of other such cases, to fit the verdict on.
-    """
-
-    videos: Path | None = None
-    split: Path | None = None
-    episodes: tuple[str, ...] = ()
-    pairs: Path | None = None
-    second_hand: Path | None = None
-    calibration: Path | None = None
+    videos: Path | None = None  # folder of clips
+    split: Path | None = None  # TOML file of which clips are for training
+    episodes: tuple[str, ...] = ()  # of known actions, `DIR` or `DIR#PART`, one for each kind
+    pairs: Path | None = None  # folder of cases that `lamdemo scenes` made
+    second_hand: Path | None = None  # folder of cases that `lamdemo scenes --hand other` made, to judge on
+    calibration: Path | None = None  # folder of other such cases, to fit the verdict on
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A checkpoint whose companions are made.
+    """A checkpoint whose companions are made."""
 
-    Attributes:
-        folder: of the checkpoint.
-        out: for what is needed to go on, and for reports of a checkpoint that is not bundled.
-        sources: what they are made from.
-        amounts: how long they are made.
-        command: as reports quote it.
-        device: where to compute.
-        say: is told what is made.
-    """
-
-    folder: Path
-    out: Path
-    sources: Sources = Sources()
-    amounts: Amounts = Amounts()
-    command: str = "lamdemo companions"
-    device: str = "cpu"
-    say: Callable[[str], None] = print
+    folder: Path  # of the checkpoint
+    out: Path  # for what is needed to go on, and for reports of a checkpoint that is not bundled
+    sources: Sources = Sources()  # what they are made from
+    amounts: Amounts = Amounts()  # how long they are made
+    command: str = "lamdemo companions"  # as reports quote it
+    device: str = "cpu"  # where to compute
+    say: Callable[[str], None] = print  # is told what is made
 
     @cached_property
     def checkpoint(self) -> str:

@@ -20,26 +20,18 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 @dataclass(frozen=True)
 class Channel:
-    """One number of a known action.
+    """One number of a known action."""
 
-    Attributes:
-        name: short, as in a table: "steering".
-        kind: how the actions of several steps become that of one: a "rate" (a command that holds for a while) by
-            their mean, a "change" (of a place or an angle) by their sum, a "target" (where to be) by the last.
-        low: the lowest value that makes sense, in ``unit``.
-        high: the highest, above ``low``.
-        unit: of the number for one step, empty where it has none.
-        words: what the lower and the higher values do, as a person says it: ("left", "right").
-        mirror: the factor of the number when the picture is flipped from left to right: -1 for steering, 1 for
-            throttle; None where that is not known, and then pictures with such an action are never flipped.
-    """
-
-    name: str
+    name: str  # short, as in a table: "steering"
+    # How the actions of several steps become that of one: a "rate" (a command that holds for a while) by their mean,
+    # a "change" (of a place or an angle) by their sum, a "target" (where to be) by the last.
     kind: Kind
-    low: float
-    high: float
-    unit: str = ""
-    words: tuple[str, str] = ("", "")
+    low: float  # the lowest value that makes sense, in `unit`
+    high: float  # the highest, above `low`
+    unit: str = ""  # of the number for one step, empty where it has none
+    words: tuple[str, str] = ("", "")  # what the lower and the higher values do, as a person says it: ("left", "right")
+    # The factor of the number when the picture is flipped from left to right: -1 for steering, 1 for throttle; None
+    # where that is not known, and then pictures with such an action are never flipped.
     mirror: float | None = None
 
     def __post_init__(self) -> None:
@@ -53,15 +45,10 @@ class Channel:
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """What the numbers of a known action are.
+    """What the numbers of a known action are."""
 
-    Attributes:
-        name: of the body that acts: "car", "arm", "doom".
-        channels: one for each number, A of them.
-    """
-
-    name: str
-    channels: tuple[Channel, ...]
+    name: str  # of the body that acts: "car", "arm", "doom"
+    channels: tuple[Channel, ...]  # one for each number, A of them
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

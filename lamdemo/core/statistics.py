@@ -21,15 +21,10 @@ def draw_clusters(count: int, draws: int = DRAWS, seed: int | np.random.Generato
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Items gathered into clusters.
+    """Items gathered into clusters."""
 
-    Attributes:
-        index: ``[n]``, the cluster of each item, in the order of the clusters' names.
-        count: of clusters, K.
-    """
-
-    index: np.ndarray
-    count: int
+    index: np.ndarray  # [n], the cluster of each item, in the order of the clusters' names
+    count: int  # of clusters, K
 
     @classmethod
     def of(cls, names: Sequence[Hashable] | np.ndarray) -> Clusters:

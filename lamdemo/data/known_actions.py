@@ -25,19 +25,12 @@ _CAMERA = re.compile(r"_(cam\d+)$")
 
 @dataclass(frozen=True)
 class KnownActions:
-    """What was done in a clip, frame by frame.
+    """What was done in a clip, frame by frame."""
 
-    Attributes:
-        clip: the clip's path in the folder, with forward slashes.
-        names: what the columns are, A of them.
-        rows: float64 ``[F - 1, A]``; row k is what was done from frame k to frame k + 1, as z[k] is.
-        adds: rows are changes, which add up over several frames; otherwise they are commands, of which the
-            mean is taken.
-    """
-
-    clip: str
-    names: tuple[str, ...]
-    rows: np.ndarray
+    clip: str  # the clip's path in the folder, with forward slashes
+    names: tuple[str, ...]  # what the columns are, A of them
+    rows: np.ndarray  # float64 [F - 1, A]; row k is what was done from frame k to frame k + 1, as z[k] is
+    # Rows are changes, which add up over several frames; otherwise they are commands, of which the mean is taken.
     adds: bool
 
     def over(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -70,17 +63,11 @@ class KnownActions:
 
 @dataclass(frozen=True)
 class IndexedClip:
-    """A clip of the index that has known actions.
+    """A clip of the index that has known actions."""
 
-    Attributes:
-        clip: its path in the folder, with forward slashes.
-        actions: path of its ``.npz`` in the folder.
-        group: what can be probed together: the clip's folder, and its camera where there are several.
-    """
-
-    clip: str
-    actions: str
-    group: str
+    clip: str  # its path in the folder, with forward slashes
+    actions: str  # path of its `.npz` in the folder
+    group: str  # what can be probed together: the clip's folder, and its camera where there are several
 
 
 def read_index(folder: str | Path) -> list[dict[str, str]]:

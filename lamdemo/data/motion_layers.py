@@ -21,17 +21,11 @@ _SMALL, _LARGE = 0.01, 0.35  # share of the picture that moves by itself, for it
 
 
 class MotionLayers(NamedTuple):
-    """Layers of S steps. Flows are backward, in units of the picture's size.
+    """Layers of S steps. Flows are backward, in units of the picture's size."""
 
-    Attributes:
-        cover: float32 ``[S, 1, h, w]`` in [0, 1], share of a cell of frame t + 1 that moves by itself.
-        ground: float32 ``[S, 2, h, w]``, the fitted camera's flow.
-        believed: float32 ``[S]``, 1 where both can be believed, else 0.
-    """
-
-    cover: np.ndarray
-    ground: np.ndarray
-    believed: np.ndarray
+    cover: np.ndarray  # float32 [S, 1, h, w] in [0, 1], share of a cell of frame t + 1 that moves by itself
+    ground: np.ndarray  # float32 [S, 2, h, w], the fitted camera's flow
+    believed: np.ndarray  # float32 [S], 1 where both can be believed, else 0
 
 
 def motion_layers(pictures: np.ndarray, grid: int) -> MotionLayers:

@@ -21,15 +21,10 @@ _COLLECTION = 100  # a source with more pictures than this is divided
 
 @dataclass(frozen=True)
 class Split:
-    """Which clips are for what, by patterns of their paths inside the folder of videos.
+    """Which clips are for what, by patterns of their paths inside the folder of videos."""
 
-    Attributes:
-        validation: patterns (as in the shell) of clips to choose settings on.
-        test: patterns of clips to report on.
-    """
-
-    validation: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()  # patterns (as in the shell) of clips to choose settings on
+    test: tuple[str, ...] = ()  # patterns of clips to report on
 
     @classmethod
     def read(cls, path: str | Path) -> Split:
@@ -61,15 +56,12 @@ class Split:
 
 
 class Picture(NamedTuple):
-    """A still picture of a folder.
+    """A still picture of a folder."""
 
-    Attributes:
-        path: the file.
-        category: what it shows, coarsely ("people", "animals" ...); empty where the folder has no index.
-    """
-
-    path: Path
-    category: str
+    path: Path  # the file
+    category: str  # what it shows, coarsely ("people", "animals" ...)
+    source: str  # what it comes from
+    words: str  # what it shows. These three are empty where the folder has no index
 
 
 def held_out(source: str) -> bool:
@@ -113,5 +105,5 @@ def pictures_in(
         if sizes[source] > _COLLECTION:
             source = row.get("words") or path.name
         if part == "all" or held_out(source) == (part == "test"):
-            pictures.append(Picture(path, row.get("category") or ""))
+            pictures.append(Picture(path, *(row.get(k) or "" for k in ("category", "source", "words"))))
     return pictures

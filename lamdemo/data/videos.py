@@ -23,37 +23,23 @@ from lamdemo.video import find_videos, probe, read_clip, read_image
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """How videos are decoded.
+    """How videos are decoded."""
 
-    Attributes:
-        height: frames are scaled down to at most this many rows, aspect kept.
-        fps: frames a second are thinned to at most this.
-        seconds: at most this much of each file is taken, from its start.
-    """
-
-    height: int = 160
-    fps: float = 8.0
-    seconds: float = 30.0
+    height: int = 160  # frames are scaled down to at most this many rows, aspect kept
+    fps: float = 8.0  # frames a second are thinned to at most this
+    seconds: float = 30.0  # at most this much of each file is taken, from its start
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How clips are varied; one draw holds for all frames of a clip.
+    """How clips are varied; one draw holds for all frames of a clip."""
 
-    Attributes:
-        area: smallest share of the picture that a crop keeps.
-        aspect: largest change of aspect, as a factor.
-        flip: chance of mirroring.
-        reverse: chance of running backwards.
-        colour: largest change of brightness, contrast and each channel's gain.
-        durations: seconds that one step may span; the nearest whole number of frames is taken.
-    """
-
-    area: float = 0.5
-    aspect: float = 1.25
-    flip: float = 0.5
-    reverse: float = 0.5
-    colour: float = 0.15
+    area: float = 0.5  # smallest share of the picture that a crop keeps
+    aspect: float = 1.25  # largest change of aspect, as a factor
+    flip: float = 0.5  # chance of mirroring
+    reverse: float = 0.5  # chance of running backwards
+    colour: float = 0.15  # largest change of brightness, contrast and each channel's gain
+    # Seconds that one step may span; the nearest whole number of frames is taken.
     durations: tuple[float, ...] = (0.125, 0.25, 0.25, 0.375)
 
 
@@ -72,7 +58,6 @@ def decode_folder(
     config: CacheConfig,
     *,
     names: list[str] | None = None,
-    progress: bool = True,
 ) -> tuple[list[Recording], list[str]]:
     """Decode all videos below a folder into a cache, once; later calls read the cache.
 
@@ -84,7 +69,6 @@ def decode_folder(
         cache: folder for the decoded frames; is made.
         config: how to decode.
         names: relative paths to take; all by default.
-        progress: show a progress bar on a terminal.
 
     Returns:
         The recordings, and one sentence for each video that could not be read.
@@ -126,9 +110,7 @@ def decode_folder(
         return Recording(name, np.load(frames_file, mmap_mode="r"), about["fps"])
 
     with ThreadPoolExecutor(2) as pool:
-        found = list(
-            tqdm(pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None if progress else True)
-        )
+        found = list(tqdm(pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None))
     recordings = [r for r in found if r is not None and len(r.frames) >= 2]
     if not recordings:
         raise LamdemoError(f"The folder {folder.name} holds no video that can be read; give one with clips in it.")

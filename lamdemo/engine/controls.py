@@ -23,19 +23,12 @@ _ROWS = 256  # states that a controller looks at together
 
 @dataclass(frozen=True, eq=False)
 class KnownController:
-    """A controller and what its commands are.
+    """A controller and what its commands are."""
 
-    Attributes:
-        name: "car", "arm", ...
-        spec: of its commands.
-        controller: the network, in the mode for use.
-        about: how it was made and what was measured.
-    """
-
-    name: str
-    spec: ActionSpec
-    controller: Controller
-    about: Mapping[str, Any] = field(default_factory=dict)
+    name: str  # "car", "arm", ...
+    spec: ActionSpec  # of its commands
+    controller: Controller  # the network, in the mode for use
+    about: Mapping[str, Any] = field(default_factory=dict)  # how it was made and what was measured
 
     @property
     def history(self) -> int:

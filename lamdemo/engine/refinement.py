@@ -23,18 +23,13 @@ _PIXELS = 4  # along each side of a cell, of the pictures whose motion is compar
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """The search for a better latent.
+    """The search for a better latent."""
 
-    Attributes:
-        steps: of Adam.
-        rate: how far each number of a latent goes in the first of them; it falls to nothing along a cosine.
-        matte: weight of the mean distance of the predicted matte from that of the latent at the beginning, beside the
-            photometric error of the picture that the predicted motions make. Without it the search may let another
-            thing act, which explains the source as well and is wrong everywhere else.
-    """
-
-    steps: int = 5
-    rate: float = 0.03
+    steps: int = 5  # of Adam
+    rate: float = 0.03  # how far each number of a latent goes in the first of them; it falls to nothing along a cosine
+    # Weight of the mean distance of the predicted matte from that of the latent at the beginning, beside the
+    # photometric error of the picture that the predicted motions make. Without it the search may let another thing
+    # act, which explains the source as well and is wrong everywhere else.
     matte: float = 0.25
 
 

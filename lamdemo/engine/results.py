@@ -14,30 +14,20 @@ from lamdemo.engine.verdict import Verdict
 
 @dataclass(frozen=True)
 class TransferResult:
-    """A whole transfer.
+    """A whole transfer."""
 
-    Attributes:
-        frames: uint8 ``[S + 1, H, W, 3]``; the first is the target.
-        idle: the same under no action, for comparison.
-        smooth: uint8 ``[S * (K + 1) + 1, H, W, 3]``: frames with those between them.
-        latents: the actions that were applied.
-        flow: float32 ``[S, H, W, 2]``, backward, in pixels.
-        fps: steps a second; ``smooth`` plays at ``(K + 1)`` times that.
-        measures: figures of the result, by name, each explained in `measure`.
-        out_of_distribution: how near the source's actions, before any edit, lie to those seen in training; None
-            where the checkpoint brings no sample of these.
-        verdict: how much to trust the result; None where the source's frames are not known, or the checkpoint brings
-            no rule.
-    """
-
-    frames: np.ndarray
-    idle: np.ndarray
-    smooth: np.ndarray
-    latents: LatentActions
-    flow: np.ndarray
-    fps: float
+    frames: np.ndarray  # uint8 [S + 1, H, W, 3]; the first is the target
+    idle: np.ndarray  # the same under no action, for comparison
+    smooth: np.ndarray  # uint8 [S * (K + 1) + 1, H, W, 3]: frames with those between them
+    latents: LatentActions  # the actions that were applied
+    flow: np.ndarray  # float32 [S, H, W, 2], backward, in pixels
+    fps: float  # steps a second; `smooth` plays at (K + 1) times that
+    # Figures of the result, by name, each explained in `measure`.
     measures: dict[str, float] = field(default_factory=dict)
+    # How near the source's actions, before any edit, lie to those seen in training; None where the checkpoint brings
+    # no sample of these.
     out_of_distribution: OutOfDistribution | None = None
+    # How much to trust the result; None where the source's frames are not known, or the checkpoint brings no rule.
     verdict: Verdict | None = None
 
     @property

@@ -69,33 +69,21 @@ def draw(inference: Inference, pictures: Tensor, states: Tensor, predictions: It
 
 @dataclass(frozen=True)
 class TransferStep:
-    """One frame of a transfer, as it is made.
+    """One frame of a transfer, as it is made."""
 
-    Attributes:
-        index: which frame of the result this is (0 is the target itself, without flow).
-        steps: how many there will be, the target not counted; as many as there are where nobody knows.
-        frame: uint8 ``[H, W, 3]`` under the action.
-        idle: uint8 ``[H, W, 3]`` of the same moment under no action; the target where that is not computed.
-        flow: float32 ``[H, W, 2]``, backward, in pixels, from the frame before; None for the target.
-        painted: share of the picture that was painted over instead of moved, 0 to 1.
-        between: uint8 ``[K, H, W, 3]``, frames between the last step and this one, for smooth playing.
-        state: float32 ``[N, D]``, the model's state.
-        idle_state: the same under no action; None where that is not computed.
-        matte: float32 ``[H, W]`` in [0, 1], where what acts is in this frame; None where nothing was found yet.
-        invented: share of the picture that shows nothing of the target, 0 to 1: painted in this or an earlier step,
-            filled behind what acts, or continued beyond the target's edge.
-    """
-
-    index: int
-    steps: int
-    frame: np.ndarray
-    idle: np.ndarray
-    flow: np.ndarray | None
-    painted: float
-    between: np.ndarray
-    state: np.ndarray
-    idle_state: np.ndarray | None = None
+    index: int  # which frame of the result this is (0 is the target itself, without flow)
+    steps: int  # how many there will be, the target not counted; as many as there are where nobody knows
+    frame: np.ndarray  # uint8 [H, W, 3] under the action
+    idle: np.ndarray  # uint8 [H, W, 3] of the same moment under no action; the target where that is not computed
+    flow: np.ndarray | None  # float32 [H, W, 2], backward, in pixels, from the frame before; None for the target
+    painted: float  # share of the picture that was painted over instead of moved, 0 to 1
+    between: np.ndarray  # uint8 [K, H, W, 3], frames between the last step and this one, for smooth playing
+    state: np.ndarray  # float32 [N, D], the model's state
+    idle_state: np.ndarray | None = None  # the same under no action; None where that is not computed
+    # float32 [H, W] in [0, 1], where what acts is in this frame; None where nothing was found yet.
     matte: np.ndarray | None = None
+    # Share of the picture that shows nothing of the target, 0 to 1: painted in this or an earlier step, filled behind
+    # what acts, or continued beyond the target's edge.
     invented: float = 0.0
 
     def lightened(self) -> TransferStep:

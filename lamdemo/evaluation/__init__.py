@@ -2,6 +2,7 @@
 
 from lamdemo.evaluation.case_folder import find_cases
 from lamdemo.evaluation.cases import write_cases
+from lamdemo.evaluation.clips import ClipSet
 from lamdemo.evaluation.latents import evaluate_latents
 from lamdemo.evaluation.pairs import evaluate_pairs
 from lamdemo.evaluation.report import write_report
@@ -11,6 +12,7 @@ from lamdemo.evaluation.suite import SuiteConfig, load_checkpoints, run_suite
 from lamdemo.evaluation.videos import evaluate_videos
 
 __all__ = [
+    "ClipSet",
     "SuiteConfig",
     "evaluate_latents",
     "evaluate_pairs",

@@ -31,22 +31,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.data.scenes import (
-    Cast,
-    Kind,
-    Photographs,
-    SceneConfig,
-    Script,
-    combine,
-    draw_cast,
-    write_script,
-)
+from lamdemo.data.scenes import Cast, Kind, Photographs, SceneConfig, Script, combine, draw_cast, rendered, write_script
 from lamdemo.engine import LatentActions, TransferPipeline
 from lamdemo.engine.rollout import Rollout
 from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.pictures import MOTION_WIDTH, end_point_errors, motion, move_by_flows
 from lamdemo.evaluation.prefetch import prefetch
-from lamdemo.evaluation.scenes import moving_share, rendered
+from lamdemo.evaluation.scenes import moving_share
 from lamdemo.evaluation.statistics import mean_over, ratio_of_means
 from lamdemo.latent_space.composition import add, interpolate, reverse
 
@@ -68,21 +59,14 @@ _CASES = 12  # of the seed
 
 @dataclass(frozen=True)
 class Sum:
-    """Two actions and both at once.
+    """Two actions and both at once."""
 
-    Attributes:
-        index: number of the case.
-        kinds: of A and B.
-        sources: A, B and both at once, each in a scene of its own: uint8 ``[T, H, W, 3]``.
-        truth: both at once in the target scene; its first frame is the target.
-        half: both at once, each by half, from the same frame on.
-    """
-
-    index: int
-    kinds: tuple[Kind, Kind]
+    index: int  # number of the case
+    kinds: tuple[Kind, Kind]  # of A and B
+    # A, B and both at once, each in a scene of its own: uint8 [T, H, W, 3].
     sources: tuple[np.ndarray, np.ndarray, np.ndarray]
-    truth: np.ndarray
-    half: np.ndarray
+    truth: np.ndarray  # both at once in the target scene; its first frame is the target
+    half: np.ndarray  # both at once, each by half, from the same frame on
 
     @property
     def name(self) -> str:
@@ -176,7 +160,6 @@ def evaluate_sums(
     bank: Photographs,
     cases: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     """Judge sums, reversals, halves and strengths of actions, by checkpoint.
 
@@ -199,7 +182,7 @@ def evaluate_sums(
     loaded = prefetch(lambda i: draw_sum(seed, i, bank), range(cases), most=3, workers=1)
     # Optical flow is taken of one clip while another is made.
     with ThreadPoolExecutor(1) as pool:
-        for _, case in tqdm(loaded, total=cases, desc="arithmetic", disable=None if progress else True):
+        for _, case in tqdm(loaded, total=cases, desc="arithmetic", disable=None):
             given = latents(case)
             truths = motion(case.truth), motion(case.half)
             copied = move_by_flows(case.target, motion(case.sources[0]) + motion(case.sources[1]))

@@ -40,29 +40,22 @@ _EDGE = 0.05  # share of the cases beyond each end of a scale
 
 @dataclass(frozen=True)
 class Measured:
-    """A case with a known truth.
+    """A case with a known truth."""
 
-    Attributes:
-        name: of the case.
-        kind: of its action.
-        error: motion error over that of a still picture.
-        indicators: what the rule sees.
-    """
-
-    name: str
-    kind: str
-    error: float
-    indicators: Indicators
+    name: str  # of the case
+    kind: str  # of its action
+    error: float  # motion error over that of a still picture
+    indicators: Indicators  # what the rule sees
 
 
-def measure_cases(pipeline: TransferPipeline, pairs: str | Path, *, progress: bool = True) -> list[Measured]:
+def measure_cases(pipeline: TransferPipeline, pairs: str | Path) -> list[Measured]:
     """Carry out the transfers of cases, measure them, and compare them with the truth.
 
     Raises:
         LamdemoError: there is no case, or one is not whole.
     """
     cases = find_cases(pairs)
-    return [_measure(pipeline, c) for c in tqdm(cases, desc="transferring", disable=None if progress else True)]
+    return [_measure(pipeline, c) for c in tqdm(cases, desc="transferring", disable=None)]
 
 
 def _measure(pipeline: TransferPipeline, case: Case) -> Measured:
@@ -156,7 +149,6 @@ def write_verdict(
     test: str | Path | None = None,
     seed: int = 0,
     command: str = "lamdemo verdict",
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Fit the rule of a checkpoint, write it beside the weights as ``verdict.json``, and write a report.
 
@@ -167,7 +159,6 @@ def write_verdict(
         test: folder of other cases, on which the labels are counted too.
         seed: of the folds.
         command: as the report quotes it.
-        progress: show how far it is.
 
     Returns:
         The figures of `calibrate`, with ``kinds`` and ``measured``, the cases themselves, and ``test``.
@@ -177,7 +168,7 @@ def write_verdict(
     """
     if pipeline.folder is None:
         raise LamdemoError("A verdict is kept beside the weights; load the checkpoint from its folder.")
-    cases = measure_cases(pipeline, pairs, progress=progress)
+    cases = measure_cases(pipeline, pairs)
     if len(cases) < FEWEST:
         raise LamdemoError(f"A verdict is fitted on {FEWEST} cases or more, not {len(cases)}; draw more of them.")
     rule, figures = calibrate(cases, seed=seed)
@@ -185,7 +176,7 @@ def write_verdict(
     data = {"cases": describe_files(pairs)}
     about = {"command": command, "seed": seed, "data": data["cases"], **figures}
     if test is not None:
-        others = measure_cases(pipeline, test, progress=progress)
+        others = measure_cases(pipeline, test)
         data["test"], figures["test"] = describe_files(test), check_rule(rule, others)
         figures["test"]["measured"] = [asdict(c) for c in others]
     figures["measured"] = [asdict(c) for c in cases]

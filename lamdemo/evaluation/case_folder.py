@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from lamdemo.core.arrays import read_arrays
 from lamdemo.core.errors import LamdemoError
@@ -67,17 +69,11 @@ def find_cases(folder: str | Path) -> list[Case]:
 
 @dataclass(frozen=True)
 class Layers:
-    """Layers of a truth, at half of its size.
+    """Layers of a truth, at half of its size."""
 
-    Attributes:
-        matte: uint8 ``[T, h, w]``, how much of each place the acting thing covers, 0 to 255.
-        hole: uint8 ``[T, h, w]``, 1 where the acting thing was in the first frame and what is behind it shows now.
-        enters: the acting thing is not there at first and comes in.
-    """
-
-    matte: np.ndarray
-    hole: np.ndarray
-    enters: bool
+    matte: np.ndarray  # uint8 [T, h, w], how much of each place the acting thing covers, 0 to 255
+    hole: np.ndarray  # uint8 [T, h, w], 1 where the acting thing was in the first frame and what is behind it shows now
+    enters: bool  # the acting thing is not there at first and comes in
 
     @classmethod
     def of(cls, matte: np.ndarray, hole: np.ndarray, *, enters: bool) -> Layers:
@@ -117,11 +113,14 @@ class Layers:
         write_safely(folder / LAYERS, buffer.getvalue())
 
 
-def begin_cases(out: Path, cases: int, steps: int, size: int) -> None:
-    """Refuse what cannot be written.
+K = TypeVar("K", bound=str)
+
+
+def kinds_of_cases(out: Path, cases: int, steps: int, size: int, kind: K | None, kinds: Sequence[K]) -> list[K]:
+    """The kinds of cases that are to be written: ``kind``, or all ``kinds`` by turns.
 
     Raises:
-        LamdemoError: the folder is not empty, or a number is out of range.
+        LamdemoError: the folder is not empty, a number is out of range, or there is no such kind.
     """
     if cases < 1 or not 1 <= steps <= 64 or not 32 <= size <= 1024 or size % 2:
         raise LamdemoError(
@@ -129,6 +128,22 @@ def begin_cases(out: Path, cases: int, steps: int, size: int) -> None:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LamdemoError(f"{out.name} is not an empty folder; choose a new one.")
+    if kind is not None and kind not in kinds:
+        raise LamdemoError(f"There is no kind of action {kind!r} to make; choose one of {', '.join(kinds)}.")
+    return [kind or kinds[i % len(kinds)] for i in range(cases)]
+
+
+def write_each(out: Path, kinds: Sequence[K], write: Callable[[int, K], Path]) -> list[Path]:
+    """Write cases by their numbers and kinds; their folders.
+
+    Raises:
+        LamdemoError: they cannot be written there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return [write(i, kind) for i, kind in enumerate(tqdm(kinds, desc="writing", disable=None))]
+    except OSError as error:
+        raise LamdemoError(f"The cases cannot be written to {out.name}; choose another place.") from error
 
 
 def write_case(

@@ -9,20 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.data.scenes import (
-    KINDS,
-    Kind,
-    Photographs,
-    SceneConfig,
-    draw_cast,
-    write_script,
-)
-from lamdemo.evaluation.case_folder import FPS, begin_cases, write_case
+from lamdemo.data.scenes import KINDS, Kind, Photographs, SceneConfig, draw_cast, rendered, write_script
+from lamdemo.evaluation.case_folder import FPS, kinds_of_cases, write_case, write_each
 from lamdemo.evaluation.pictures import MOTION_WIDTH, at_motion_width, motion
-from lamdemo.evaluation.scenes import photographs, rendered
+from lamdemo.evaluation.scenes import photographs
 
 ACTIONS: tuple[Kind, ...] = tuple(k for k in KINDS if k != "still")
 _TRIES = 100
@@ -69,18 +61,9 @@ def write_cases(
             photographs.
     """
     out = Path(out)
-    begin_cases(out, cases, steps, size)
-    if kind is not None and kind not in ACTIONS:
-        raise LamdemoError(f"There is no kind of action {kind!r} to make; choose one of {', '.join(ACTIONS)}.")
+    kinds = kinds_of_cases(out, cases, steps, size, kind, ACTIONS)
     bank = photographs(photos, 2, "Scenes need")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return [
-            _write_case(out, i, seed, kind or ACTIONS[i % len(ACTIONS)], bank, steps, size)
-            for i in tqdm(range(cases), desc="writing", disable=None)
-        ]
-    except OSError as error:
-        raise LamdemoError(f"The cases cannot be written to {out.name}; choose another place.") from error
+    return write_each(out, kinds, lambda i, chosen: _write_case(out, i, seed, chosen, bank, steps, size))
 
 
 def _write_case(out: Path, index: int, seed: int, kind: Kind, photographs: Photographs, steps: int, size: int) -> Path:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError, as_text
 from lamdemo.data.splits import Part, Split
 from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.encoding import same_encoders
 from lamdemo.evaluation.prefetch import prefetch
 from lamdemo.evaluation.report import describe_files
 from lamdemo.evaluation.statistics import balanced
@@ -27,20 +30,57 @@ _SAME_RECORDING = re.compile(r"(_s\d+|_cam\d+)+$")
 
 
 @dataclass(frozen=True)
+class ClipSet:
+    """Which clips of a folder are judged."""
+
+    folder: Path  # of clips; its first level of folders is reported part by part
+    # Which clips are for what, or a TOML file that says so; all of them are taken without it.
+    split: Split | Path | None = None
+    part: Part | Literal["all"] = "test"  # of the split; "all" without one, whatever is given
+    max_clips: int | None = None  # at most so many clips, taken in turns from the folders
+    seed: int = 0  # of the choice of clips and windows, of whatever else is drawn, and of the bootstrap
+
+    def __post_init__(self) -> None:
+        if self.split is None:
+            object.__setattr__(self, "part", "all")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a report says of the choice."""
+        return {"part": self.part, "max_clips": self.max_clips, "seed": self.seed}
+
+    def named(self) -> dict[str, Path]:
+        """All clips of the part, by their paths inside the folder.
+
+        Raises:
+            LamdemoError: there is none.
+        """
+        named = {as_text(p.relative_to(self.folder).as_posix()): p for p in find_videos(self.folder)}
+        if self.split is not None:
+            split = self.split if isinstance(self.split, Split) else Split.read(self.split)
+            named = {n: named[n] for n in split.select(named, self.part)}
+        if not named:
+            raise LamdemoError(
+                f"The folder {self.folder.name} holds no clip for the part {self.part!r}; choose another part or split."
+            )
+        return named
+
+    def chosen(self) -> dict[str, Path]:
+        """Those of `named` that are judged."""
+        named = self.named()
+        every = list(named)
+        rows = balanced([group_of(n) for n in every], self.max_clips, np.random.default_rng(self.seed))
+        return {every[i]: named[every[i]] for i in rows}
+
+
+@dataclass(frozen=True)
 class Window:
-    """A stretch of a clip.
+    """A stretch of a clip."""
 
-    Attributes:
-        name: the clip's path inside the folder.
-        recording: what it counts as in the bootstrap, see `recording_of`.
-        group: the clip's first folder.
-        start: in seconds.
-    """
-
-    name: str
-    recording: str
-    group: str
-    start: float
+    name: str  # the clip's path inside the folder
+    recording: str  # what it counts as in the bootstrap, see `recording_of`
+    group: str  # the clip's first folder
+    start: float  # in seconds
 
 
 def recording_of(name: str) -> str:
@@ -72,37 +112,6 @@ def plan_windows(
     return [Window(name, recording_of(name), group_of(name), max(s, 0.0)) for s in starts]
 
 
-def named_clips(
-    folder: Path, split: Split | str | Path | None, part: Part | Literal["all"]
-) -> tuple[str, dict[str, Path]]:
-    """The part that is taken ("all" without a split) and its clips, by their paths inside the folder.
-
-    Raises:
-        LamdemoError: there is none.
-    """
-    named = {as_text(p.relative_to(folder).as_posix()): p for p in find_videos(folder)}
-    if split is None:
-        part, names = "all", list(named)
-    else:
-        split = split if isinstance(split, Split) else Split.read(split)
-        names = split.select(named, part)
-    if not names:
-        raise LamdemoError(
-            f"The folder {folder.name} holds no clip for the part {part!r}; choose another part or split."
-        )
-    return part, {n: named[n] for n in names}
-
-
-def chosen_clips(
-    folder: Path, split: Split | str | Path | None, part: Part | Literal["all"], max_clips: int | None, seed: int
-) -> tuple[str, dict[str, Path]]:
-    """`named_clips`, at most ``max_clips`` of them, taken in turns from the folders."""
-    part, clips = named_clips(folder, split, part)  # type: ignore[assignment]
-    every = list(clips)
-    chosen = balanced([group_of(n) for n in every], max_clips, np.random.default_rng(seed))
-    return part, {every[i]: clips[every[i]] for i in chosen}
-
-
 def windows_of(
     clips: Mapping[str, Path], fps: float, seed: int, *, frames: int = STEPS + 2, most: int = WINDOWS
 ) -> tuple[list[Window], list[dict[str, str]]]:
@@ -132,7 +141,6 @@ def read_windows(
     skipped: list[dict[str, str]],
     *,
     frames: int = STEPS + 2,
-    progress: bool = True,
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """Windows and their frames ``[frames, H, W, 3]``, prefetched; what fails is added to ``skipped``."""
     side = pipeline.model.config.encoder.picture
@@ -151,7 +159,7 @@ def read_windows(
         return read if len(read) == frames else "ends before it says"
 
     found = prefetch(one, windows, most=_PREFETCHED)
-    for window, read in tqdm(found, total=len(windows), desc="encoding", disable=None if progress else True):
+    for window, read in tqdm(found, total=len(windows), desc="encoding", disable=None):
         if isinstance(read, str):
             skipped.append({"clip": window.name, "why": read})
         else:
@@ -180,3 +188,48 @@ def check_recordings(folder: Path, windows: Sequence[Window], fps: float, least:
             f"Of {folder.name} fewer than {fewest} recordings can be used; give {more} clips of "
             f"{(STEPS + 2) / fps:g} seconds or more."
         )
+
+
+def judge_windows(
+    pipelines: Mapping[str, TransferPipeline],
+    clips: ClipSet,
+    evaluation: str,
+    judge: Callable[[str, Tensor, list[Window]], dict[str, Any]],
+    *,
+    samples: int,
+    least: Literal[2, 5] = 2,
+) -> dict[str, dict[str, Any]]:
+    """Judge pipelines by the states of windows of clips, which those with the same encoder share.
+
+    Args:
+        pipelines: by name.
+        clips: to judge on.
+        evaluation: what it is called in reports.
+        judge: figures of a pipeline by its name, given states ``[w, T, N, D]`` on the CPU, and the windows.
+        samples: for reports.
+        least: recordings, see `check_recordings`.
+
+    Returns:
+        By name the figures, with what they were measured on.
+    """
+    chosen = clips.chosen()
+    results: dict[str, dict[str, Any]] = {}
+    for names in same_encoders(pipelines):
+        first = pipelines[names[0]]
+        windows, skipped = windows_of(chosen, first.fps, clips.seed)
+        seen: list[Window] = []
+        states = []
+        for window, frames in read_windows(clips.folder, windows, first, skipped):
+            seen.append(window)
+            # The frame before the window is there for another evaluation, which takes the same windows.
+            states.append(first.encode(frames[1:]).float().cpu())
+        check_recordings(clips.folder, seen, first.fps, least)
+        about = {
+            "evaluation": evaluation,
+            "settings": {**clips.settings, "fps": first.fps, "samples": samples},
+            "clips": describe_windows(clips.folder, seen, skipped),
+        }
+        encoded = torch.stack(states)
+        for name in tqdm(names, desc=f"judging {evaluation}", disable=None):
+            results[name] = {**about, **judge(name, encoded, seen)}
+    return {name: results[name] for name in pipelines}

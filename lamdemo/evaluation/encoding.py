@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,17 @@ def same_encoders(pipelines: Mapping[str, TransferPipeline]) -> list[list[str]]:
         else:
             groups.append([name])
     return groups
+
+
+def by_encoder(
+    pipelines: Mapping[str, TransferPipeline],
+    evaluate: Callable[[dict[str, TransferPipeline]], Mapping[str, dict[str, Any]]],
+) -> dict[str, dict[str, Any]]:
+    """Results by name, in the given order, of an evaluation that takes pipelines with the same encoder together."""
+    results: dict[str, dict[str, Any]] = {}
+    for names in same_encoders(pipelines):
+        results |= evaluate({name: pipelines[name] for name in names})
+    return {name: results[name] for name in pipelines}
 
 
 @torch.no_grad()

@@ -37,11 +37,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.data.scenes import Photographs, SceneConfig, Script, draw_cast, write_script
+from lamdemo.data.scenes import Photographs, SceneConfig, Script, draw_cast, rendered, write_script
 from lamdemo.engine import LatentActions, TransferPipeline
 from lamdemo.evaluation.encoding import infer_all, same_encoders, transferred
 from lamdemo.evaluation.pictures import MOTION_WIDTH, features, motion, move_by_flows
-from lamdemo.evaluation.scenes import photographs, rendered, thing_mask, without_things
+from lamdemo.evaluation.scenes import photographs, thing_mask, without_things
 from lamdemo.evaluation.sheets import GREEN, checked_figure, heated, outlined, write_sheet
 from lamdemo.evaluation.statistics import auc_interval, mean_over, ratio_of_means
 
@@ -61,19 +61,12 @@ _TRIES = 200
 
 @dataclass(frozen=True)
 class EnteringCase:
-    """A thing enters.
+    """A thing enters."""
 
-    Attributes:
-        source: uint8 ``[T, H, W, 3]``.
-        truth: the same in the target scene; its first frame is the target.
-        pan: uint8 ``[T, H, W, 3]``, the source's background under a moving camera.
-        mask: bool ``[T, H, W]``, where the thing is in the truth.
-    """
-
-    source: np.ndarray
-    truth: np.ndarray
-    pan: np.ndarray
-    mask: np.ndarray
+    source: np.ndarray  # uint8 [T, H, W, 3]
+    truth: np.ndarray  # the same in the target scene; its first frame is the target
+    pan: np.ndarray  # uint8 [T, H, W, 3], the source's background under a moving camera
+    mask: np.ndarray  # bool [T, H, W], where the thing is in the truth
 
     @property
     def entry(self) -> int:
@@ -132,19 +125,12 @@ def perceptual_change(frames: Tensor, target: Tensor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Region:
-    """Where in the target the truth's thing is.
+    """Where in the target the truth's thing is."""
 
-    Attributes:
-        mask: bool ``[S, _GRID, _GRID]`` after each step; its whole way until it has entered.
-        path: bool ``[_GRID, _GRID]``, its whole way.
-        place: x and y of its centroid after the last step, from 0 to 1.
-        entry: the first step (counted from 1) after which it has entered.
-    """
-
-    mask: np.ndarray
-    path: np.ndarray
-    place: tuple[float, float]
-    entry: int
+    mask: np.ndarray  # bool [S, _GRID, _GRID] after each step; its whole way until it has entered
+    path: np.ndarray  # bool [_GRID, _GRID], its whole way
+    place: tuple[float, float]  # x and y of its centroid after the last step, from 0 to 1
+    entry: int  # the first step (counted from 1) after which it has entered
 
     @classmethod
     def of(cls, case: EnteringCase) -> Region:
@@ -305,7 +291,6 @@ def evaluate_entering(
     cases: int = 24,
     seed: int = 0,
     figure: Path | None = None,
-    progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Measure whether what enters a source enters the target, for several checkpoints.
 
@@ -315,7 +300,6 @@ def evaluate_entering(
         cases: how many things enter.
         seed: of everything.
         figure: where to write a sheet of the first cases, a PNG; a looping GIF of its name comes beside it.
-        progress: show a progress bar on a terminal.
 
     Returns:
         By checkpoint, plain numbers ready for JSON: ``headline``; ``methods`` (``model``, ``zero``,
@@ -344,7 +328,7 @@ def evaluate_entering(
     # Each case is also given what entered in the one before it; the first what entered in the last.
     last = draw(cases - 1).source
     given = _Given(infer_all(pipelines, groups, last), motion(last))
-    for i in tqdm(range(cases), desc="entering", disable=None if progress else True):
+    for i in tqdm(range(cases), desc="entering", disable=None):
         case = draw(i)
         regions.append(Region.of(case))
         given, shown, seen = _judge(pipelines, groups, case, given)

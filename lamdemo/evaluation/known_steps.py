@@ -16,12 +16,21 @@ from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.known_actions import POSE, IndexedClip, read_known_actions
-from lamdemo.data.scenes import Kind, Photographs, SceneConfig, Script, draw_cast, write_script
+from lamdemo.data.scenes import (
+    Kind,
+    Photographs,
+    SceneConfig,
+    Script,
+    camera_velocity,
+    draw_cast,
+    rendered,
+    write_script,
+)
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.clips import recording_of
 from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.prefetch import prefetch
-from lamdemo.evaluation.scenes import camera_velocity, photographs, rendered
+from lamdemo.evaluation.scenes import photographs
 from lamdemo.video import probe, read_clip
 
 STEPS = 12  # of a window of a real clip
@@ -55,26 +64,16 @@ _PREFETCHED = 8
 
 @dataclass
 class Examples:
-    """Steps whose action is known.
+    """Steps whose action is known."""
 
-    Attributes:
-        columns: names of the actions' columns, A of them.
-        targets: what is reported, by name: some of the columns, judged together.
-        known: by lag, ``[n, A]``.
-        recordings: ``[n]``, names.
-        parts: ``[n]``, the part of the split each step is of.
-        kinds: ``[n]``, kind of scene; empty strings for real clips.
-        latents: by checkpoint, ``[n, Z]``.
-        grams: by encoder (number of its group) and name, ``[n, n]``.
-    """
-
-    columns: tuple[str, ...]
-    targets: dict[str, tuple[str, ...]]
-    known: dict[str, np.ndarray]
-    recordings: np.ndarray
-    parts: np.ndarray
-    kinds: np.ndarray
-    latents: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: tuple[str, ...]  # names of the actions' columns, A of them
+    targets: dict[str, tuple[str, ...]]  # what is reported, by name: some of the columns, judged together
+    known: dict[str, np.ndarray]  # by lag, [n, A]
+    recordings: np.ndarray  # [n], names
+    parts: np.ndarray  # [n], the part of the split each step is of
+    kinds: np.ndarray  # [n], kind of scene; empty strings for real clips
+    latents: dict[str, np.ndarray] = field(default_factory=dict)  # by checkpoint, [n, Z]
+    # By encoder (number of its group) and name, [n, n].
     grams: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
@@ -124,7 +123,6 @@ def scene_examples(
     photos: Path | None,
     counts: tuple[int, int],
     seed: int,
-    progress: bool,
 ) -> tuple[Examples, dict[str, int]]:
     """Steps of procedural scenes; those judged are of other photographs than those fitted on."""
     pictures = photographs(photos, 4, "Probing scenes needs").pictures
@@ -143,9 +141,7 @@ def scene_examples(
 
     known, kinds = [], []
     loaded = prefetch(draw, plan, most=4, workers=1)
-    for _, (script, frames) in tqdm(
-        loaded, total=len(plan), desc="encoding scenes", disable=None if progress else True
-    ):
+    for _, (script, frames) in tqdm(loaded, total=len(plan), desc="encoding scenes", disable=None):
         encoded.add(frames, np.arange(SCENE_STEPS))
         known.append(camera_velocity(script))
         kinds.append(script.kind)
@@ -222,7 +218,6 @@ def clip_examples(
     stretches: Sequence[Stretch],
     name: str,
     skipped: list[dict[str, str]],
-    progress: bool,
 ) -> Examples | None:
     """Steps of real clips, with every lag of their actions; None where there are none."""
     if not stretches:
@@ -252,7 +247,7 @@ def clip_examples(
     recordings: list[str] = []
     parts: list[str] = []
     loaded = prefetch(read, stretches, most=_PREFETCHED)
-    for s, frames in tqdm(loaded, total=len(stretches), desc=f"encoding {name}", disable=None if progress else True):
+    for s, frames in tqdm(loaded, total=len(stretches), desc=f"encoding {name}", disable=None):
         if frames is None:
             skipped.append({"clip": s.clip.clip, "why": "cannot be read to where it should reach"})
             continue

@@ -26,27 +26,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lamdemo.core.statistics import energy_distance
-from lamdemo.data.splits import Part, Split
 from lamdemo.engine import TransferPipeline
-from lamdemo.evaluation.clips import (
-    STEPS,
-    Window,
-    check_recordings,
-    chosen_clips,
-    describe_windows,
-    read_windows,
-    windows_of,
-)
-from lamdemo.evaluation.encoding import same_encoders
+from lamdemo.evaluation.clips import STEPS, ClipSet, Window, judge_windows
 from lamdemo.evaluation.statistics import balanced
 from lamdemo.evaluation.videos import state_error
 from lamdemo.models.bottleneck import DiscreteBottleneck, NoisyBottleneck
@@ -67,41 +55,20 @@ _SEEN_VARIANCE = 1e-10  # of the largest: below it latents do not vary
 
 @dataclass
 class _Inferred:
-    """Latents of all steps of windows, ``n = windows * S`` rows.
+    """Latents of all steps of windows, ``n = windows * S`` rows."""
 
-    Attributes:
-        z: ``[n, Z]`` as used: means, or codes.
-        drawn: ``[n, Z]`` as the world model saw them in training: with the posterior's noise (noisy family).
-        kl: ``[n, Z]`` nats of each channel; noisy family only.
-        codes: ``[n]`` which code; discrete family only.
-    """
-
-    z: Tensor
-    drawn: Tensor
-    kl: Tensor | None
-    codes: Tensor | None
+    z: Tensor  # [n, Z] as used: means, or codes
+    drawn: Tensor  # [n, Z] as the world model saw them in training: with the posterior's noise (noisy family)
+    kl: Tensor | None  # [n, Z] nats of each channel; noisy family only
+    codes: Tensor | None  # [n] which code; discrete family only
 
 
-def evaluate_latents(
-    pipelines: Mapping[str, TransferPipeline],
-    videos: str | Path,
-    *,
-    split: Split | str | Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, dict[str, Any]]:
+def evaluate_latents(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) -> dict[str, dict[str, Any]]:
     """Measure what the latents of real clips carry.
 
     Args:
         pipelines: to judge, by name; those with the same encoder share what depends on it alone.
-        videos: folder of clips; its first level of folders is reported part by part.
-        split: which clips are for what; all of them are taken without it.
-        part: of the split: "train", "validation", "test" or "all".
-        max_clips: at most so many clips, taken in turns from the folders.
-        seed: of the choice of clips and windows, and of everything drawn.
-        progress: show a progress bar on a terminal.
+        clips: to judge on.
 
     Returns:
         For each name plain numbers, ready for JSON: ``all`` and ``parts`` (by folder), each with
@@ -122,29 +89,11 @@ def evaluate_latents(
     Raises:
         LamdemoError: there is no such clip, or clips of one recording only.
     """
-    folder = Path(videos)
-    part, clips = chosen_clips(folder, split, part, max_clips, seed)  # type: ignore[assignment]
-    quiet = None if progress else True
-    results: dict[str, dict[str, Any]] = {}
-    for names in same_encoders(pipelines):
-        first = pipelines[names[0]]
-        windows, skipped = windows_of(clips, first.fps, seed)
-        seen: list[Window] = []
-        states = []
-        for window, frames in read_windows(folder, windows, first, skipped, progress=progress):
-            seen.append(window)
-            # The frame before the window is there for another evaluation, which takes the same windows.
-            states.append(first.encode(frames[1:]).float().cpu())
-        check_recordings(folder, seen, first.fps)
-        about = {
-            "evaluation": "latents",
-            "settings": {"part": part, "fps": first.fps, "max_clips": max_clips, "seed": seed, "samples": SAMPLES},
-            "clips": describe_windows(folder, seen, skipped),
-        }
-        encoded = torch.stack(states)
-        for name in tqdm(names, desc="judging latents", disable=quiet):
-            results[name] = {**about, **_judge(pipelines[name], seen, encoded, seed)}
-    return {name: results[name] for name in pipelines}
+
+    def judge(name: str, states: Tensor, windows: list[Window]) -> dict[str, Any]:
+        return _judge(pipelines[name], windows, states, clips.seed)
+
+    return judge_windows(pipelines, clips, "latents", judge, samples=SAMPLES)
 
 
 def _judge(pipeline: TransferPipeline, windows: Sequence[Window], states: Tensor, seed: int) -> dict[str, Any]:
@@ -268,19 +217,12 @@ def _dimensions(pipeline: TransferPipeline, inferred: _Inferred, rows: Tensor) -
 
 @dataclass(frozen=True)
 class GaussianChannel:
-    """The cheapest Gaussian description of latents for a distortion ``d^T G d``.
+    """The cheapest Gaussian description of latents for a distortion ``d^T G d``."""
 
-    Attributes:
-        spectrum: ``mu`` of each component ``[K]``, the distortion if it is not told at all, falling.
-        mean: of the latents ``[Z]``.
-        into: ``[Z, K]``, latents less their mean to components of unit variance.
-        back: ``[K, Z]``, its inverse where latents vary.
-    """
-
-    spectrum: Tensor
-    mean: Tensor
-    into: Tensor
-    back: Tensor
+    spectrum: Tensor  # `mu` of each component [K], the distortion if it is not told at all, falling
+    mean: Tensor  # of the latents [Z]
+    into: Tensor  # [Z, K], latents less their mean to components of unit variance
+    back: Tensor  # [K, Z], its inverse where latents vary
 
     @classmethod
     def fit(cls, latents: Tensor, sensitivity: Tensor) -> GaussianChannel:

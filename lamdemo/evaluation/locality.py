@@ -26,11 +26,11 @@ import numpy as np
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.data.scenes import Cast, Photographs, Script, draw_cast
+from lamdemo.data.scenes import Cast, Photographs, Script, draw_cast, rendered
 from lamdemo.engine import LatentActions, TransferPipeline
 from lamdemo.evaluation.encoding import infer_all, same_encoders, transferred
 from lamdemo.evaluation.pictures import MOTION_WIDTH, motion, move_by_flows
-from lamdemo.evaluation.scenes import nothing_happens, photographs, rendered, thing_mask, without_things
+from lamdemo.evaluation.scenes import nothing_happens, photographs, thing_mask, without_things
 from lamdemo.evaluation.sheets import GREEN, RED, checked_figure, heated, outlined, write_sheet
 from lamdemo.evaluation.statistics import ratio_of_means
 
@@ -45,25 +45,15 @@ _APART = 0.22  # from the middle to each thing, in picture widths
 
 @dataclass(frozen=True)
 class LocalityCase:
-    """One action to transfer.
+    """One action to transfer."""
 
-    Attributes:
-        layout: number of the two scenes, of which there are two cases.
-        turn: which of the two things moves, 0 or 1.
-        source: uint8 ``[T, H, W, 3]``.
-        truth: the same action in the target scene; its first frame is the target.
-        plain: uint8 ``[H, W, 3]``, the target scene's background alone.
-        moved: bool ``[T, H, W]``, mask in the truth of the thing that moves.
-        other: the same of the thing that does not.
-    """
-
-    layout: int
-    turn: int
-    source: np.ndarray
-    truth: np.ndarray
-    plain: np.ndarray
-    moved: np.ndarray
-    other: np.ndarray
+    layout: int  # number of the two scenes, of which there are two cases
+    turn: int  # which of the two things moves, 0 or 1
+    source: np.ndarray  # uint8 [T, H, W, 3]
+    truth: np.ndarray  # the same action in the target scene; its first frame is the target
+    plain: np.ndarray  # uint8 [H, W, 3], the target scene's background alone
+    moved: np.ndarray  # bool [T, H, W], mask in the truth of the thing that moves
+    other: np.ndarray  # the same of the thing that does not
 
 
 def _two_things(rng: np.random.Generator, photographs: int) -> Cast:
@@ -173,7 +163,6 @@ def evaluate_locality(
     cases: int = 24,
     seed: int = 0,
     figure: Path | None = None,
-    progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Measure in which thing's place the transferred motion lies, for several checkpoints.
 
@@ -183,7 +172,6 @@ def evaluate_locality(
         cases: how many actions; two of each layout.
         seed: of everything.
         figure: where to write a sheet of the first cases, a PNG; a looping GIF of its name comes beside it.
-        progress: show a progress bar on a terminal.
 
     Returns:
         By checkpoint, plain numbers ready for JSON: ``headline``; ``targets`` (``things``, ``plain``), each by
@@ -213,7 +201,7 @@ def evaluate_locality(
         return draw_layout(rng, layout, bank, MOTION_WIDTH)[: cases - 2 * layout]
 
     before = [infer_all(pipelines, groups, c.source) for c in draw(layouts - 1)] if layouts > 1 else []
-    for layout in tqdm(range(layouts), desc="locality", disable=None if progress else True):
+    for layout in tqdm(range(layouts), desc="locality", disable=None):
         drawn = draw(layout)
         actions = [infer_all(pipelines, groups, c.source) for c in drawn]
         for i, case in enumerate(drawn):

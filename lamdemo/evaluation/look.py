@@ -29,17 +29,11 @@ _QUALITIES = (90, 80, 70, 60)
 
 @dataclass(frozen=True)
 class LookCase:
-    """A transfer to look at.
+    """A transfer to look at."""
 
-    Attributes:
-        clip: file of the source.
-        start: where it begins, in seconds.
-        photo: file of the target.
-    """
-
-    clip: Path
-    start: float
-    photo: Path
+    clip: Path  # file of the source
+    start: float  # where it begins, in seconds
+    photo: Path  # file of the target
 
     def __str__(self) -> str:
         return f"{self.clip.stem} {self.start:g} s > {self.photo.stem}"

@@ -32,7 +32,9 @@ from lamdemo.data.scenes import (
     Photographs,
     SceneConfig,
     Script,
+    camera_velocity,
     draw_cast,
+    rendered,
     write_script,
 )
 from lamdemo.data.splits import Part, Split
@@ -41,7 +43,7 @@ from lamdemo.evaluation.clips import recording_of
 from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.pictures import MOTION_WIDTH, at_motion_width, motion
 from lamdemo.evaluation.prefetch import prefetch
-from lamdemo.evaluation.scenes import camera_velocity, moving_share, rendered
+from lamdemo.evaluation.scenes import moving_share
 from lamdemo.evaluation.statistics import mean_over
 from lamdemo.video import find_videos, probe, read_clip
 
@@ -126,16 +128,11 @@ def nearest_of(apart: np.ndarray, recordings: np.ndarray, rows: np.ndarray) -> n
 
 @dataclass
 class Steps:
-    """Steps to compare.
+    """Steps to compare."""
 
-    Attributes:
-        recordings: ``[n]``, names.
-        latents: by checkpoint ``[n, Z]``.
-        raw: by number of the encoder's group and method ``[n, F]``, what needs no model of actions.
-    """
-
-    recordings: list[str] = field(default_factory=list)
-    latents: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    recordings: list[str] = field(default_factory=list)  # [n], names
+    latents: dict[str, list[np.ndarray]] = field(default_factory=dict)  # by checkpoint [n, Z]
+    # By number of the encoder's group and method [n, F], what needs no model of actions.
     raw: list[dict[str, list[np.ndarray]]] = field(default_factory=list)
 
     def add(
@@ -180,19 +177,12 @@ def coarse_flow(frames: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the steps of scenes.
+    """What is known of the steps of scenes."""
 
-    Attributes:
-        kind: ``[n]``, as in `ACTIONS`.
-        camera: ``[n]``, what the camera does: of `CAMERA`, or "".
-        thing: bool ``[n]``, whether something moves, comes or goes.
-        velocity: ``[n, 4]``: pan x, pan y, zoom, roll, as the camera sees them.
-    """
-
-    kind: np.ndarray
-    camera: np.ndarray
-    thing: np.ndarray
-    velocity: np.ndarray
+    kind: np.ndarray  # [n], as in `ACTIONS`
+    camera: np.ndarray  # [n], what the camera does: of `CAMERA`, or ""
+    thing: np.ndarray  # bool [n], whether something moves, comes or goes
+    velocity: np.ndarray  # [n, 4]: pan x, pan y, zoom, roll, as the camera sees them
 
     def group(self) -> np.ndarray:
         """The kinds that one step can show: "pan", "zoom", "roll", "something moves"; and "both"."""
@@ -237,7 +227,6 @@ def scene_neighbours(
     bank: Photographs,
     scenes: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     """Judge neighbours on procedural scenes, each a recording of its own; by checkpoint.
 
@@ -256,9 +245,7 @@ def scene_neighbours(
         return script, frames, coarse_flow(frames), rows
 
     loaded = prefetch(draw, range(scenes), most=4, workers=1)
-    for i, (script, frames, flow, rows) in tqdm(
-        loaded, total=scenes, desc="neighbours in scenes", disable=None if progress else True
-    ):
+    for i, (script, frames, flow, rows) in tqdm(loaded, total=scenes, desc="neighbours in scenes", disable=None):
         left_out += SCENE_STEPS - len(rows)
         if len(rows):
             steps.add(pipelines, groups, frames, flow, rows, f"{i:04d}")
@@ -367,7 +354,6 @@ def steering_neighbours(
     part: Part | Literal["all"],
     max_clips: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     """Judge the steering's sign at the nearest neighbour, by checkpoint.
 
@@ -396,9 +382,7 @@ def steering_neighbours(
     steering: list[np.ndarray] = []
     which: list[str] = []
     loaded = prefetch(lambda item: _read_turns(videos, item[1], fps, side), planned, most=4)
-    for (p, clip), read in tqdm(
-        loaded, total=len(planned), desc="neighbours in turns", disable=None if progress else True
-    ):
+    for (p, clip), read in tqdm(loaded, total=len(planned), desc="neighbours in turns", disable=None):
         if read is None:
             continue
         frames, turned = read

@@ -101,7 +101,6 @@ def evaluate_pairs(
     max_clips: int | None = None,
     seed: int = 0,
     refinement: int | None = None,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Transfer every case's action and compare with its truth.
 
@@ -114,7 +113,6 @@ def evaluate_pairs(
         max_clips: at most so many cases, taken in turns from the kinds.
         seed: of the choice of cases, of whose action is given to whom, and of the bootstrap.
         refinement: see `TransferPipeline.infer`.
-        progress: show a progress bar on a terminal.
 
     Returns:
         Plain numbers, ready for JSON (for several pipelines: by their names): ``headline``, the means over kinds;
@@ -150,7 +148,7 @@ def evaluate_pairs(
     loaded = prefetch(lambda i: load_case(found[i]), order, most=3)
     # Drawing is timed and has the machine to itself; what is measured afterwards shares it.
     with ThreadPoolExecutor(2) as pool:
-        for i, clips in tqdm(loaded, total=len(found), desc="transferring", disable=None if progress else True):
+        for i, clips in tqdm(loaded, total=len(found), desc="transferring", disable=None):
             for sharing in alike:
                 for name, row in _judge(sharing, found[i], clips, given, refinement, pool).items():
                     rows[name][i] = row
@@ -207,6 +205,20 @@ def _result(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
 def _values(rows: list[dict[str, Any]], group: str, method: str, measure: str) -> np.ndarray:
     """A measure in each case, ``[n]``; NaN in those where it is not known."""
     return np.array([r[group].get(method, {}).get(measure, math.nan) for r in rows], np.float64)
+
+
+def _over_copy(
+    rows: list[dict[str, Any]], group: str, measure: str, names: list[str], seed: int
+) -> dict[str, dict[str, float | None]]:
+    """By method, a measure's sum over cases over that of the copied target, where the latter is known."""
+    still = _values(rows, group, "copy", measure)
+    known = np.isfinite(still)
+    cases = np.array([r["name"] for r in rows])[known]
+    return {
+        m: ratio_of_means(_values(rows, group, m, measure)[known], still[known], cases, seed=seed)
+        for m in names
+        if m != "copy"
+    }
 
 
 def _means(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
@@ -385,18 +397,13 @@ def _summary(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Figures over some cases."""
     names = [m for m in METHODS if m in rows[0]["methods"]]
 
-    def over_copy(measure: str) -> dict[str, dict[str, float | None]]:
-        known = [r for r in rows if math.isfinite(r["methods"]["copy"][measure])]
-        still = np.array([r["methods"]["copy"][measure] for r in known])
-        ratios = {}
-        for m in names:
-            off = np.array([r["methods"][m][measure] for r in known])
-            single = off[still > 0] / still[still > 0]
-            ratios[m] = {
-                **ratio_of_means(off, still, [r["name"] for r in known], seed=seed),
-                "median": float(np.median(single)) if len(single) else None,
-            }
-        return {m: r for m, r in ratios.items() if m != "copy"}
+    def with_median(measure: str) -> dict[str, dict[str, float | None]]:
+        ratios = _over_copy(rows, "methods", measure, names, seed)
+        still = _values(rows, "methods", "copy", measure)
+        for m, ratio in ratios.items():
+            single = _values(rows, "methods", m, measure)[still > 0] / still[still > 0]
+            ratio["median"] = float(np.median(single)) if len(single) else None
+        return ratios
 
     layered = [r for r in rows if r["layers"]]
     entering = [r for r in rows if r["entering"]]
@@ -404,8 +411,8 @@ def _summary(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         "cases": len(rows),
         "seconds_per_transfer": float(np.median([r["seconds"] for r in rows])),
         "methods": {m: {k: _mean([r["methods"][m][k] for r in rows]) for k in MEASURES} for m in names},
-        "motion_over_copy": over_copy("motion"),
-        "motion_moving_over_copy": over_copy("motion_moving"),
+        "motion_over_copy": with_median("motion"),
+        "motion_moving_over_copy": with_median("motion_moving"),
         "sharpness": {k: _mean([r["sharpness"][k] for r in rows]) for k in rows[0]["sharpness"]},
         **({"layers": _on_layers(layered, names, seed)} if layered else {}),
         **({"entering": _entering(entering, names, seed)} if entering else {}),
@@ -414,17 +421,10 @@ def _summary(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 def _on_layers(rows: list[dict[str, Any]], names: list[str], seed: int) -> dict[str, Any]:
     """Errors on the thing and in the hole over those of the copied target, and the IoU of the thing."""
-    cases = [r["name"] for r in rows]
-
-    def over_copy(method: str, measure: str) -> dict[str, float | None]:
-        off, still = (_values(rows, "layers", m, measure) for m in (method, "copy"))
-        known = np.isfinite(still)
-        return ratio_of_means(off[known], still[known], [c for c, k in zip(cases, known, strict=True) if k], seed=seed)
-
     ious = np.array([r["iou"] for r in rows], np.float64)
     known = np.isfinite(ious)
     return {
-        **{k: {m: over_copy(m, k) for m in names if m != "copy"} for k in on_layers.MEASURES},
+        **{k: _over_copy(rows, "layers", k, names, seed) for k in on_layers.MEASURES},
         "iou": mean_over(ious[known], np.flatnonzero(known), seed=seed),
     }
 

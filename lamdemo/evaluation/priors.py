@@ -16,21 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.statistics import energy_distance, interval
-from lamdemo.data.splits import Part, Split
 from lamdemo.engine import TransferPipeline
-from lamdemo.evaluation.clips import (
-    Window,
-    check_recordings,
-    chosen_clips,
-    describe_windows,
-    read_windows,
-    windows_of,
-)
-from lamdemo.evaluation.encoding import latents_of, same_encoders
+from lamdemo.evaluation.clips import ClipSet, Window, judge_windows
+from lamdemo.evaluation.encoding import latents_of
 from lamdemo.evaluation.latents import compare_samples
 from lamdemo.evaluation.report import write_report
 from lamdemo.evaluation.statistics import ratio_of_means, swapped
@@ -46,27 +37,14 @@ _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 def evaluate_priors(
-    pipelines: Mapping[str, TransferPipeline],
-    priors: Mapping[str, FlowPrior],
-    videos: str | Path,
-    *,
-    split: Split | str | Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
+    pipelines: Mapping[str, TransferPipeline], priors: Mapping[str, FlowPrior], clips: ClipSet
 ) -> dict[str, dict[str, Any]]:
     """Judge learned priors on clips.
 
     Args:
         pipelines: by name; those with the same encoder share what depends on it alone.
         priors: of each pipeline, by the same names.
-        videos: folder of clips; its first level of folders is reported part by part.
-        split: which clips are for what; all of them are taken without it.
-        part: of the split; never the one that the prior was trained on.
-        max_clips: at most so many clips, taken in turns from the folders.
-        seed: of everything drawn.
-        progress: show a progress bar on a terminal.
+        clips: to judge on; never those that a prior was trained on.
 
     Returns:
         For each name plain numbers, ready for JSON: ``headline`` and, in ``all`` and ``parts`` (by folder)
@@ -93,34 +71,13 @@ def evaluate_priors(
     Raises:
         LamdemoError: there is no such clip, or there are fewer than five recordings.
     """
-    folder = Path(videos)
-    part, clips = chosen_clips(folder, split, part, max_clips, seed)  # type: ignore[assignment]
-    quiet = None if progress else True
-    results: dict[str, dict[str, Any]] = {}
-    for names in same_encoders(pipelines):
-        first = pipelines[names[0]]
-        windows, skipped = windows_of(clips, first.fps, seed)
-        seen: list[Window] = []
-        states: list[Tensor] = []
-        latents: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        for window, frames in read_windows(folder, windows, first, skipped, progress=progress):
-            seen.append(window)
-            encoded = first.encode(frames[1:]).float()
-            for name in names:
-                latents[name].append(latents_of(pipelines[name], encoded))
-            states.append(encoded[:-1].cpu())
-        check_recordings(folder, seen, first.fps, least=5)
-        about = {
-            "evaluation": "prior",
-            "settings": {"part": part, "fps": first.fps, "max_clips": max_clips, "seed": seed, "samples": _SAMPLES},
-            "clips": describe_windows(folder, seen, skipped),
-        }
-        before = torch.cat(states)
-        for name in tqdm(names, desc="judging priors", disable=quiet):
-            inferred = np.concatenate(latents[name])
-            found = judge_prior(pipelines[name], priors[name], before, inferred, seen, seed=seed)
-            results[name] = {**about, **found}
-    return {name: results[name] for name in pipelines}
+
+    def judge(name: str, states: Tensor, windows: list[Window]) -> dict[str, Any]:
+        inferred = np.concatenate([latents_of(pipelines[name], one) for one in states])
+        before = states[:, :-1].flatten(0, 1)
+        return judge_prior(pipelines[name], priors[name], before, inferred, windows, seed=clips.seed)
+
+    return judge_windows(pipelines, clips, "prior", judge, samples=_SAMPLES, least=5)
 
 
 def judge_prior(
@@ -324,27 +281,18 @@ def _step(ways: Mapping[str, np.ndarray], inferred: np.ndarray, recordings: np.n
 def judge_priors(
     pipelines: Mapping[str, TransferPipeline],
     folders: Mapping[str, Path],
-    videos: Path,
+    clips: ClipSet,
     out: Path,
     command: str | Sequence[str],
-    *,
-    split: Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    seed: int = 0,
 ) -> list[Path]:
     """Write ``<name>/prior.json`` on the prior that each checkpoint brings; see `evaluate_priors`.
 
     Args:
         pipelines: by name.
         folders: of the checkpoints, by the same names.
-        videos: folder of clips.
+        clips: to judge on.
         out: folder for the reports.
         command: the command line, for the reports.
-        split: see `evaluate_priors`.
-        part: see `evaluate_priors`.
-        max_clips: see `evaluate_priors`.
-        seed: see `evaluate_priors`.
 
     Raises:
         LamdemoError: a checkpoint brings no prior, or see `evaluate_priors`.
@@ -355,14 +303,14 @@ def judge_priors(
         if found is None:
             raise LamdemoError(f"The checkpoint {name} brings no prior to judge; train one without --judge.")
         priors[name] = found
-    results = evaluate_priors(pipelines, priors, videos, split=split, part=part, max_clips=max_clips, seed=seed)
+    results = evaluate_priors(pipelines, priors, clips)
     return [
         write_report(
             out / name / "prior.json",
             result,
             command=command,
             pipeline=pipelines[name],
-            seed=seed,
+            seed=clips.seed,
             data=result["clips"],
         )
         for name, result in results.items()

@@ -17,6 +17,7 @@ from lamdemo.core.statistics import DRAWS, Clusters, interval
 COMPONENTS = 128
 STRENGTHS = tuple(float(s) for s in np.logspace(-6, 2, 17))  # of the ridge, over the mean square of its inputs
 _INNER = 5  # of the cross-validation on a training side
+_HIDDEN, _ROUNDS = 64, 400  # units of the network, and steps of its training at most
 _PATIENCE = 8  # looks at the recordings held back without improvement, after which a network is stopped
 
 
@@ -37,20 +38,13 @@ def _scale_of(x: np.ndarray) -> tuple[np.ndarray, float]:
 
 @dataclass(frozen=True)
 class FittedRidge:
-    """A linear map with a strength of its own for each target.
+    """A linear map with a strength of its own for each target."""
 
-    Attributes:
-        centre, scale: of the inputs, ``[F]`` and one number.
-        ridge: the map of scaled inputs.
-        strengths: ``[A]``.
-        validated: ``[A]``, R² of the chosen strength in cross-validation over recordings.
-    """
-
-    centre: np.ndarray
-    scale: float
-    ridge: Ridge
-    strengths: np.ndarray
-    validated: np.ndarray
+    centre: np.ndarray  # of the inputs, [F]
+    scale: float  # of the inputs
+    ridge: Ridge  # the map of scaled inputs
+    strengths: np.ndarray  # [A]
+    validated: np.ndarray  # [A], R² of the chosen strength in cross-validation over recordings
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Targets ``[n, A]`` of inputs ``[n, F]``."""
@@ -83,9 +77,7 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, recordings: np.ndarray) -> FittedRid
     return FittedRidge(centre, scale, ridge, strengths, 1 - errors[best, np.arange(len(best))] / spread)
 
 
-def fit_mlp(
-    x: np.ndarray, y: np.ndarray, recordings: np.ndarray, seed: int, *, hidden: int = 64, rounds: int = 400
-) -> Callable[[np.ndarray], np.ndarray]:
+def fit_mlp(x: np.ndarray, y: np.ndarray, recordings: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """Fit ``y`` ``[n, A]`` by a map of one hidden layer; stopped by recordings held back."""
     centre, scale = _scale_of(x)
     mean, spread = y.mean(0), np.maximum(y.std(0), 1e-9)
@@ -98,10 +90,10 @@ def fit_mlp(
         kept = held
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(a.shape[1], hidden), nn.SiLU(), nn.Dropout(0.2), nn.Linear(hidden, b.shape[1]))
+        net = nn.Sequential(nn.Linear(a.shape[1], _HIDDEN), nn.SiLU(), nn.Dropout(0.2), nn.Linear(_HIDDEN, b.shape[1]))
         optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
         best, state, since = math.inf, None, 0
-        for step in range(rounds):
+        for step in range(_ROUNDS):
             net.train()
             loss = F.mse_loss(net(a[kept]), b[kept])
             optimizer.zero_grad()
@@ -154,7 +146,7 @@ def components(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[n
 
 
 def r_squared(
-    truth: np.ndarray, guess: np.ndarray, recordings: np.ndarray, *, seed: int = 0, draws: int = DRAWS
+    truth: np.ndarray, guess: np.ndarray, recordings: np.ndarray, *, seed: int = 0
 ) -> dict[str, float | None]:
     """R² over all columns alike, with a 95% interval by bootstrap over recordings.
 
@@ -166,7 +158,6 @@ def r_squared(
         guess: ``[n, A]``.
         recordings: ``[n]``.
         seed: of the bootstrap.
-        draws: how often to resample.
 
     Returns:
         ``value``, ``low``, ``high``; None where nothing varies, and no interval from a single recording.
@@ -177,7 +168,7 @@ def r_squared(
     truth, guess = (truth - truth.mean(0)) / spread, (guess - truth.mean(0)) / spread
     clusters = Clusters.of(recordings)
     off, first, second = (clusters.sums(v) for v in ((truth - guess) ** 2, truth, truth**2))  # [recordings, A] each
-    drawn = clusters.draw(draws, seed)
+    drawn = clusters.draw(DRAWS, seed)
     many = drawn @ clusters.sums(np.ones(len(truth)))
     whole = (drawn @ second - (drawn @ first) ** 2 / many[:, None]).sum(1)
     varies = whole > 1e-9

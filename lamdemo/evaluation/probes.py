@@ -209,14 +209,13 @@ def _judged(
     part: Part | Literal["all"],
     groups: Sequence[Sequence[str]],
     seed: int,
-    progress: bool,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Figures by set of examples, checkpoint and setting."""
     planned: dict[str, Mapping[str, Folds]] = {name: _settings_of(e, part) for name, e in probed.items()}
     parts = probed["scenes"].parts
     planned["scenes"] = {"across": [(np.flatnonzero(parts == "train"), np.flatnonzero(parts == "test"))]}
     total = sum(map(len, groups)) * sum(map(len, planned.values()))
-    with tqdm(total=total, desc="probing", disable=None if progress else True) as bar:
+    with tqdm(total=total, desc="probing", disable=None) as bar:
         return {name: _probe(e, planned[name], groups, seed, bar) for name, e in probed.items()}
 
 
@@ -229,7 +228,6 @@ def evaluate_probes(
     seed: int = 0,
     photos: str | Path | None = None,
     max_clips: int | None = None,
-    progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Probe the latents of several checkpoints for actions that are known.
 
@@ -243,7 +241,6 @@ def evaluate_probes(
         photos: folder of photographs for the scenes; the bundled ones, never in training, by default.
         max_clips: at most so many clips of each set of clips on the training side, and half as many on the other;
             `CLIPS` by default.
-        progress: show a progress bar on a terminal.
 
     Returns:
         By checkpoint, plain numbers ready for JSON: ``headline``; ``scenes`` and ``clips`` (by set: "nav",
@@ -270,21 +267,19 @@ def evaluate_probes(
         part = "all"
 
     with torch.no_grad():
-        scenes, photographs = scene_examples(
-            pipelines, groups, Path(photos) if photos else None, counts, seed, progress
-        )
+        scenes, photographs = scene_examples(pipelines, groups, Path(photos) if photos else None, counts, seed)
         probed: dict[str, Examples] = {"scenes": scenes}
         chosen = {} if videos is None else _clips_by_set(Path(videos), split, part, most, seed)
         for name, clips in chosen.items():
             assert videos is not None
             stretches, left_out = plan_stretches(Path(videos), clips, part, fps, seed)
             skipped += left_out
-            examples = clip_examples(pipelines, groups, Path(videos), stretches, name, skipped, progress)
+            examples = clip_examples(pipelines, groups, Path(videos), stretches, name, skipped)
             if examples is not None:
                 used += sorted({s.clip.clip for s in stretches})
                 probed[name] = examples
 
-        found = _judged(probed, part, groups, seed, progress)
+        found = _judged(probed, part, groups, seed)
     settings = {
         "part": part,
         "seed": seed,

@@ -65,6 +65,18 @@ def describe_files(folder: str | Path, names: Iterable[str] | None = None) -> di
     }
 
 
+def split_hash(path: Path) -> str:
+    """Hash of a file that says which clips are for what.
+
+    Raises:
+        LamdemoError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise LamdemoError(f"{path.name} cannot be read; give a file with a split.") from error
+
+
 @cache
 def code_hash() -> str:
     """Hash of the code that figures depend on, whatever its comments, docstrings and layout.

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.data.splits import Part, Split
 from lamdemo.engine import LatentActions, TransferPipeline, sharpness
-from lamdemo.evaluation.clips import Window, named_clips, read_windows, windows_of
-from lamdemo.evaluation.encoding import latents_of, same_encoders
-from lamdemo.evaluation.lpips import Perceptual, perceptual
-from lamdemo.evaluation.pictures import psnr, ssim
+from lamdemo.evaluation.clips import ClipSet, Window, read_windows, windows_of
+from lamdemo.evaluation.encoding import by_encoder, latents_of
+from lamdemo.evaluation.pictures import FROZEN_FEATURES, feature_distance, features, psnr, ssim
 from lamdemo.evaluation.report import describe_files
 from lamdemo.evaluation.statistics import balanced, ratio_of_means
 from lamdemo.evaluation.videos import state_error
@@ -49,38 +48,25 @@ class _Stretch:
 
 @dataclass
 class _Shown:
-    """What drawn pictures are compared with, at the horizons; measures of what needs no model."""
+    """What drawn pictures are compared with: features ``[horizons, h, w, C]``; and how copying does, by measure."""
 
     stretch: _Stretch
-    truth: list[list[Tensor]]
+    truth: Tensor
     copy: dict[str, list[float]]
     sharp_first: float
     sharp_truth: list[float]
 
 
 def evaluate_rollouts(
-    pipelines: Mapping[str, TransferPipeline],
-    videos: str | Path,
-    *,
-    split: Split | str | Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    drawn: int = DRAWN,
-    seed: int = 0,
-    progress: bool = True,
+    pipelines: Mapping[str, TransferPipeline], clips: ClipSet, *, drawn: int = DRAWN
 ) -> dict[str, dict[str, Any]]:
     """Measure rollouts of up to 32 steps.
 
     Args:
         pipelines: to judge, by name; those with the same encoder share what depends on it alone.
-        videos: folder of clips; its first level of folders is reported part by part.
-        split: which clips are for what; all of them are taken without it.
-        part: of the split: "train", "validation", "test" or "all".
-        max_clips: at most so many of the clips that are long enough (33 frames at the model's rate), taken in
-            turns from the folders; one stretch of each.
+        clips: to judge on. Their number counts those that are long enough (33 frames at the model's rate), one
+            stretch of each.
         drawn: at most so many of them are drawn.
-        seed: of the choice of clips and stretches, and of the bootstrap.
-        progress: show a progress bar on a terminal.
 
     Returns:
         For each name plain numbers, ready for JSON: ``all`` and ``parts`` (by folder), each with
@@ -93,38 +79,28 @@ def evaluate_rollouts(
           ``truth`` over the first frame's, with intervals; ``psnr`` (dB), ``ssim`` and ``perceptual`` against
           the true frame, means by method; ``perceptual_over_copy``, with an interval;
 
-        ``headline``; and ``perceptual_is``: which distance that is, with ``perceptual_why``. Pictures are
+        ``headline``; and ``perceptual_is``: which distance that is. Pictures are
         compared at the encoder's own square.
 
     Raises:
         LamdemoError: there is no clip that is long enough.
     """
-    folder = Path(videos)
-    part, clips = named_clips(folder, split, part)  # type: ignore[assignment]
-    settings = {"part": part, "steps": STEPS, "max_clips": max_clips, "drawn": drawn, "seed": seed}
-    results: dict[str, dict[str, Any]] = {}
-    for names in same_encoders(pipelines):
-        results |= _evaluate_alike({name: pipelines[name] for name in names}, folder, clips, settings, progress)
-    return {name: results[name] for name in pipelines}
+    return by_encoder(pipelines, partial(_evaluate_alike, clips=clips, named=clips.named(), drawn=drawn))
 
 
 @torch.no_grad()
 def _evaluate_alike(
-    pipelines: dict[str, TransferPipeline],
-    folder: Path,
-    clips: Mapping[str, Path],
-    settings: dict[str, Any],
-    progress: bool,
+    pipelines: dict[str, TransferPipeline], clips: ClipSet, named: Mapping[str, Path], drawn: int
 ) -> dict[str, dict[str, Any]]:
     """Results of pipelines with the same encoder."""
     first = next(iter(pipelines.values()))
-    seed, quiet = settings["seed"], None if progress else True
-    windows, skipped = windows_of(clips, first.fps, seed, frames=STEPS + 1, most=1)
+    folder, seed = clips.folder, clips.seed
+    windows, skipped = windows_of(named, first.fps, seed, frames=STEPS + 1, most=1)
     rng = np.random.default_rng([seed, 2])
-    windows = [windows[i] for i in balanced([w.group for w in windows], settings["max_clips"], rng)]
-    shown = {windows[i] for i in balanced([w.group for w in windows], settings["drawn"], rng)}
+    windows = [windows[i] for i in balanced([w.group for w in windows], clips.max_clips, rng)]
+    shown = {windows[i] for i in balanced([w.group for w in windows], drawn, rng)}
     stretches = []
-    for window, frames in read_windows(folder, windows, first, skipped, frames=STEPS + 1, progress=progress):
+    for window, frames in read_windows(folder, windows, first, skipped, frames=STEPS + 1):
         states = first.encode(frames).float().cpu()
         stretches.append(_Stretch(window, states, frames if window in shown else None))
     if not stretches:
@@ -132,38 +108,36 @@ def _evaluate_alike(
             f"No clip of {folder.name} lasts {(STEPS + 1) / first.fps:g} seconds; give longer ones for rollouts of "
             f"{STEPS} steps."
         )
-    look = perceptual(first)
     compared = [
-        _show(look, s) for s in tqdm([s for s in stretches if s.frames is not None], desc="looking", disable=quiet)
+        _show(first, s) for s in tqdm([s for s in stretches if s.frames is not None], desc="looking", disable=None)
     ]
     about = {
         "evaluation": "rollouts",
-        "settings": {**settings, "fps": first.fps, "horizons": list(HORIZONS)},
+        "settings": {**clips.settings, "steps": STEPS, "drawn": drawn, "fps": first.fps, "horizons": list(HORIZONS)},
         "clips": {
             **describe_files(folder, sorted({s.window.name for s in stretches})),
             "recordings": len({s.window.recording for s in stretches}),
             "skipped": skipped,
         },
-        "perceptual_is": look.name,
-        "perceptual_why": look.why,
+        "perceptual_is": FROZEN_FEATURES,
     }
     results = {}
     for name, pipeline in pipelines.items():
         latents = [latents_of(pipeline, s.states) for s in stretches]
-        errors = _roll(pipeline, stretches, latents, f"rolling out {name}", quiet)
+        errors = _roll(pipeline, stretches, latents, f"rolling out {name}")
         given = {s.window: z for s, z in zip(stretches, latents, strict=True)}
-        pictures = _draw(pipeline, compared, given, look, f"drawing {name}", quiet)
+        pictures = _draw(pipeline, compared, given, first, f"drawing {name}")
         results[name] = {**about, **_result(stretches, errors, compared, pictures, seed)}
     return results
 
 
 def _roll(
-    pipeline: TransferPipeline, stretches: list[_Stretch], latents: list[np.ndarray], what: str, quiet: bool | None
+    pipeline: TransferPipeline, stretches: list[_Stretch], latents: list[np.ndarray], what: str
 ) -> dict[str, np.ndarray]:
     """Errors of states ``[n, S]`` by method."""
     world, device = pipeline.model.world_model, pipeline.model.device
     errors = {m: np.zeros((len(stretches), STEPS)) for m in _METHODS}
-    for start in tqdm(range(0, len(stretches), _BATCH), desc=what, disable=quiet):
+    for start in tqdm(range(0, len(stretches), _BATCH), desc=what, disable=None):
         rows = slice(start, start + _BATCH)
         states = torch.stack([s.states for s in stretches[rows]]).to(device)
         z = torch.from_numpy(np.stack(latents[rows])).to(device)
@@ -174,31 +148,28 @@ def _roll(
     return errors
 
 
-def _show(look: Perceptual, stretch: _Stretch) -> _Shown:
+def _show(pipeline: TransferPipeline, stretch: _Stretch) -> _Shown:
     """Features of the true frames, and how far the first is from them."""
     assert stretch.frames is not None
     frames = stretch.frames[[0, *HORIZONS]]
-    maps = look.features(frames)
-    truth = [[m[k : k + 1] for m in maps] for k in range(len(frames))]
-    begin = truth.pop(0)
+    seen = features(pipeline, frames)
     copy = {
         "psnr": [psnr(frames[0], f) for f in frames[1:]],
         "ssim": [ssim(frames[0], f) for f in frames[1:]],
-        "perceptual": [float(look.distance(begin, t)[0]) for t in truth],
+        "perceptual": feature_distance(seen[:1], seen[1:]).tolist(),
     }
     sharp = [sharpness(f) for f in frames]
-    return _Shown(stretch, truth, copy, sharp[0], sharp[1:])
+    return _Shown(stretch, seen[1:], copy, sharp[0], sharp[1:])
 
 
 def _draw(
     pipeline: TransferPipeline,
     compared: list[_Shown],
     latents: Mapping[Window, np.ndarray],
-    look: Perceptual,
+    eyes: TransferPipeline,
     what: str,
-    quiet: bool | None,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Draw the rollouts and measure them: method -> measure -> ``[clips, horizons]``."""
+    """Draw rollouts and measure them, with the encoder of ``eyes``: method -> measure -> ``[clips, horizons]``."""
     made: dict[str, dict[str, np.ndarray]] = {
         m: {k: np.zeros((len(compared), len(HORIZONS))) for k in (*_MEASURES, "sharpness")} for m in _METHODS
     }
@@ -206,17 +177,16 @@ def _draw(
     def judge(i: int, method: str, frames: np.ndarray) -> None:
         shown, into = compared[i], made[method]
         assert shown.stretch.frames is not None
-        maps = look.features(frames)
+        into["perceptual"][i] = feature_distance(features(eyes, frames), shown.truth)
         for k, (h, frame) in enumerate(zip(HORIZONS, frames, strict=True)):
             truth = shown.stretch.frames[h]
             into["psnr"][i, k], into["ssim"][i, k] = psnr(frame, truth), ssim(frame, truth)
-            into["perceptual"][i, k] = look.distance([m[k : k + 1] for m in maps], shown.truth[k])[0]
             into["sharpness"][i, k] = sharpness(frame)
 
     # The next clip is drawn while the one before is measured.
     with ThreadPoolExecutor(2) as pool:
         jobs = []
-        for i, shown in enumerate(tqdm(compared, desc=what, disable=quiet)):
+        for i, shown in enumerate(tqdm(compared, desc=what, disable=None)):
             assert shown.stretch.frames is not None
             actions = LatentActions(latents[shown.stretch.window], pipeline.fps, pipeline.checkpoint)
             steps = [s for s in pipeline.stream(actions, shown.stretch.frames[0]) if s.index in HORIZONS]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.scenes import Cast, Photographs, Script, render, true_motion
@@ -33,12 +32,6 @@ def photographs(folder: str | Path | None, least: int, what: str) -> Photographs
         number = {2: "two", 3: "three", 4: "four"}[least]
         raise LamdemoError(f"{what} at least {number} photographs; add some to the folder.")
     return bank
-
-
-def rendered(script: Script, cast: Cast, photographs: Photographs, size: int) -> np.ndarray:
-    """Frames uint8 ``[T, size, size, 3]``, drawn at twice the size: texture that moves must not glitter."""
-    clip = F.avg_pool2d(render([script], [cast], photographs, 2 * size)[0], 2)
-    return (clip.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def thing_mask(script: Script, cast: Cast, thing: int, size: int) -> np.ndarray:
@@ -67,17 +60,3 @@ def moving_share(script: Script, cast: Cast) -> np.ndarray:
     """Share of the picture that visibly moves in each step of a scene, by its true motion: ``[S]``."""
     flow = true_motion([script], [cast], _SIDE, fine=1).flow[0]
     return (flow.norm(dim=1) > _MOVES).float().mean((1, 2)).numpy()
-
-
-def camera_velocity(script: Script) -> np.ndarray:
-    """Camera's and thing's velocity in a script: ``[S, 6]``, columns pan x, y, zoom, roll, move x, y.
-
-    Pan and move are in picture widths a step, zoom is the logarithm of the scale, roll is in radians. The
-    pan is as the camera sees it: in its own axes and in its own scale. A thing that does not act is zero.
-    """
-    steps = np.diff(script.camera, axis=0)
-    angle, scale = script.camera[:-1, 3], np.exp(script.camera[:-1, 2])
-    x = (np.cos(angle) * steps[:, 0] + np.sin(angle) * steps[:, 1]) / scale
-    y = (-np.sin(angle) * steps[:, 0] + np.cos(angle) * steps[:, 1]) / scale
-    move = np.diff(script.things[0, :, :2], axis=0) if len(script.things) else np.zeros((len(steps), 2))
-    return np.column_stack([x, y, steps[:, 2], steps[:, 3], move])

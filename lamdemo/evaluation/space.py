@@ -77,7 +77,6 @@ def evaluate_space(
     photos: str | Path | None = None,
     max_clips: int | None = None,
     seed: int = 0,
-    progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Judge the latent action spaces of several checkpoints.
 
@@ -91,7 +90,6 @@ def evaluate_space(
         max_clips: at most so many cases of arithmetic, and two at least; fewer scenes, clips and photographs in
             proportion.
         seed: of scenes, cases and the bootstrap.
-        progress: show progress bars on a terminal.
 
     Returns:
         By checkpoint, plain numbers ready for JSON; figures have 95% intervals by bootstrap over recordings or cases:
@@ -123,9 +121,9 @@ def evaluate_space(
     bank = photographs(folder, 4, "Judging the space needs")
     clips = Path(videos) if videos is not None else None
     with torch.no_grad():
-        scenes = scene_neighbours(pipelines, groups, bank, many["scenes"], seed, progress)
-        steering = steering_neighbours(pipelines, groups, clips, split, part, many["clips"], seed, progress)
-        sums = evaluate_sums(pipelines, groups, bank, many["cases"], seed, progress)
+        scenes = scene_neighbours(pipelines, groups, bank, many["scenes"], seed)
+        steering = steering_neighbours(pipelines, groups, clips, split, part, many["clips"], seed)
+        sums = evaluate_sums(pipelines, groups, bank, many["cases"], seed)
         zero = {n: zero_figures(p, _pictures(bank, many["photographs"]), seed) for n, p in pipelines.items()}
     settings = {
         "part": part if split is not None else "all",

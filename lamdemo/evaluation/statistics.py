@@ -52,7 +52,7 @@ def mean_over(
 
 
 def mean_of_kinds(
-    over: np.ndarray, under: np.ndarray, kinds: Sequence[str], *, draws: int = DRAWS, seed: int = 0
+    over: np.ndarray, under: np.ndarray, kinds: Sequence[str], *, seed: int = 0
 ) -> dict[str, float | None]:
     """The mean over kinds of each kind's ratio of sums, with a 95% interval by bootstrap over cases within kinds.
 
@@ -62,7 +62,6 @@ def mean_of_kinds(
         over: ``[n]``, one value a case; what is not finite is left out.
         under: ``[n]``, what it is compared with.
         kinds: ``[n]``, of the cases.
-        draws: how often to resample.
         seed: of the resampling.
 
     Returns:
@@ -76,7 +75,7 @@ def mean_of_kinds(
         chosen = np.flatnonzero(known & np.array([k == kind for k in kinds], bool))
         if not len(chosen) or under[chosen].sum() <= 0:
             continue
-        counts = draw_clusters(len(chosen), draws, rng)
+        counts = draw_clusters(len(chosen), DRAWS, rng)
         bottoms = counts @ under[chosen]
         # Where a draw has nothing to divide by, the kind's own value stands.
         value = over[chosen].sum() / under[chosen].sum()
@@ -153,18 +152,15 @@ def balanced(groups: Sequence[Hashable], count: int | None, rng: np.random.Gener
     return sorted(i for _, _, i in sorted(turns)[:count])
 
 
-def auc_interval(
-    positive: np.ndarray, negatives: Sequence[np.ndarray], *, seed: int = 0, draws: int = DRAWS
-) -> dict[str, float | None]:
+def auc_interval(positive: np.ndarray, negatives: Sequence[np.ndarray], *, seed: int = 0) -> dict[str, float | None]:
     """Chance that a positive case scores above a negative one (ties count half), with a 95% interval over cases.
 
     Args:
         positive: ``[n]``, scores of the cases.
         negatives: one or more sets ``[n]`` of the same cases under a control; their areas are averaged.
         seed: of the bootstrap.
-        draws: how often to resample.
     """
     # Each pair of cases is compared once; a draw counts each case as often as it was drawn.
     win = np.mean([(positive[:, None] > x) + 0.5 * (positive[:, None] == x) for x in negatives], 0)
-    counts = draw_clusters(len(positive), draws, seed)
+    counts = draw_clusters(len(positive), DRAWS, seed)
     return interval(float(win.mean()), ((counts @ win) * counts).sum(1) / len(positive) ** 2)

@@ -6,7 +6,6 @@ are written when it is done; those that are finished already are kept, so that a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,8 @@ from lamdemo.data.splits import Part
 from lamdemo.data.videos import bundled_photographs
 from lamdemo.engine import TransferPipeline, resolve_checkpoint
 from lamdemo.evaluation.cases import write_cases
-from lamdemo.evaluation.report import code_hash, describe_files, plain, write_report
+from lamdemo.evaluation.clips import ClipSet
+from lamdemo.evaluation.report import code_hash, describe_files, plain, split_hash, write_report
 
 PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
 CASES = 100  # transfers that are made where none are given
@@ -29,50 +29,30 @@ SCENES = 24  # of each kind that locality and entering are judged on
 
 @dataclass(frozen=True)
 class SuiteConfig:
-    """What to judge on.
+    """What to judge on."""
 
-    Attributes:
-        videos: folder of clips; parts that need it are left out without it.
-        pairs: folder of cases that `write_cases` made; without it `CASES` are made for the occasion.
-        split: TOML file of which clips are for what.
-        part: of the split.
-        photos: folder of photographs for procedural scenes; the bundled ones, never in training, by default.
-        max_clips: clips or cases at most, of each part.
-        seed: of what is drawn at random.
-        only: these parts; all without it.
-        again: judge anew what is finished already.
-    """
-
-    videos: Path | None = None
-    pairs: Path | None = None
-    split: Path | None = None
-    part: Part | Literal["all"] = "test"
+    videos: Path | None = None  # folder of clips; parts that need it are left out without it
+    pairs: Path | None = None  # folder of cases that `write_cases` made; without it `CASES` are made for the occasion
+    split: Path | None = None  # TOML file of which clips are for what
+    part: Part | Literal["all"] = "test"  # of the split
+    # Folder of photographs for procedural scenes; the bundled ones, never in training, by default.
     photos: Path | None = None
-    max_clips: int | None = None
-    seed: int = 0
-    only: tuple[str, ...] = ()
-    again: bool = False
+    max_clips: int | None = None  # clips or cases at most, of each part
+    seed: int = 0  # of what is drawn at random
+    only: tuple[str, ...] = ()  # these parts; all without it
+    again: bool = False  # judge anew what is finished already
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One of the evaluations.
+    """One of the evaluations."""
 
-    Attributes:
-        module: of `lamdemo.evaluation` in which it is.
-        function: its name there.
-        arguments: keyword arguments for it.
-        data: what it is judged on, for the report.
-        place: the data's folder, given as its second argument; None where it takes none.
-        figure: a picture of all checkpoints that it draws; its file's name, or "".
-    """
-
-    module: str
-    function: str
-    arguments: Mapping[str, Any]
-    data: Mapping[str, Any]
-    place: tuple[Path | None, ...] = ()
-    figure: str = ""
+    module: str  # of `lamdemo.evaluation` in which it is
+    function: str  # its name there
+    arguments: Mapping[str, Any]  # keyword arguments for it
+    data: Mapping[str, Any]  # what it is judged on, for the report
+    place: tuple[Path | ClipSet | None, ...] = ()  # the data, given as its second argument; none where it takes none
+    figure: str = ""  # a picture of all checkpoints that it draws; its file's name, or ""
 
 
 def checkpoint_names(checkpoints: Sequence[str]) -> dict[str, str]:
@@ -135,7 +115,6 @@ def run_suite(
     *,
     command: str | Sequence[str],
     say: Callable[[str], None] = lambda words: None,
-    progress: bool = True,
 ) -> list[Path]:
     """Judge checkpoints and write ``<name>/<part>.json`` for each part, see `write_report`.
 
@@ -147,7 +126,6 @@ def run_suite(
         config: what to judge on.
         command: the command line, for the reports.
         say: is told which parts are kept or left out, and why.
-        progress: show progress bars on a terminal.
 
     Returns:
         All reports of this suite, those that were kept included.
@@ -177,7 +155,7 @@ def run_suite(
         if left:
             out.mkdir(parents=True, exist_ok=True)
             try:
-                found = _run(part, left, config, progress)
+                found = _run(part, left, config)
             except LamdemoError as error:
                 failed.append(f"{name}: {error}")
                 say(f"{name}: not judged, {error}")
@@ -207,7 +185,7 @@ def _parts(config: SuiteConfig, out: Path) -> dict[str, _Part]:
     photos = describe_files(config.photos or bundled_photographs())
     split: dict[str, Any] = {"part": "all"}
     if config.split is not None:
-        split = {"part": config.part, "split": _describe_file(config.split)}
+        split = {"part": config.part, "split": {"file": config.split.name, "sha256": split_hash(config.split)}}
     clips = {**describe_files(config.videos), **split} if config.videos is not None else {}
     cases = min(config.max_clips or CASES, CASES)
     pairs = (
@@ -215,15 +193,19 @@ def _parts(config: SuiteConfig, out: Path) -> dict[str, _Part]:
         if config.pairs is not None
         else {"made": "procedural transfers", "cases": cases, "photographs": photos}
     )
-    chosen = {"split": config.split, "part": config.part}
     scenes = min(config.max_clips or SCENES, SCENES)
-    limit = {"max_clips": config.max_clips}
+    limit = {"max_clips": config.max_clips, "seed": config.seed}
 
     def on_clips(module: str) -> _Part:
-        return _Part(module, f"evaluate_{module}", {**chosen, **limit}, clips, (config.videos,))
+        chosen = config.videos and ClipSet(config.videos, config.split, config.part, config.max_clips, config.seed)
+        return _Part(module, f"evaluate_{module}", {}, clips, (chosen,))
+
+    def on_both(module: str) -> _Part:
+        arguments = {**limit, "split": config.split, "part": config.part, "photos": config.photos}
+        return _Part(module, f"evaluate_{module}", arguments, {**clips, "photographs": photos}, (config.videos,))
 
     def on_scenes(module: str) -> _Part:
-        arguments = {"photos": config.photos, "cases": scenes, "figure": out / f"{module}.png"}
+        arguments = {"photos": config.photos, "cases": scenes, "seed": config.seed, "figure": out / f"{module}.png"}
         data = {"made": "procedural scenes", "cases": scenes, "photographs": photos}
         return _Part(module, f"evaluate_{module}", arguments, data, (), f"{module}.png")
 
@@ -232,36 +214,12 @@ def _parts(config: SuiteConfig, out: Path) -> dict[str, _Part]:
         "pairs": _Part("pairs", "evaluate_pairs", limit, pairs, (config.pairs,)),
         "rollouts": on_clips("rollouts"),
         "latents": on_clips("latents"),
-        "probes": _Part(
-            "probes",
-            "evaluate_probes",
-            {**chosen, **limit, "photos": config.photos},
-            {**clips, "photographs": photos},
-            (config.videos,),
-        ),
+        "probes": on_both("probes"),
         "locality": on_scenes("locality"),
-        "space": _Part(
-            "space",
-            "evaluate_space",
-            {**chosen, **limit, "photos": config.photos},
-            {**clips, "photographs": photos},
-            (config.videos,),
-        ),
+        "space": on_both("space"),
         "entering": on_scenes("entering"),
     }
     return {name: every[name] for name in PARTS if not config.only or name in config.only}
-
-
-def _describe_file(path: Path) -> dict[str, str]:
-    """Name and hash of a file.
-
-    Raises:
-        LamdemoError: it cannot be read.
-    """
-    try:
-        return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    except OSError as error:
-        raise LamdemoError(f"{path.name} cannot be read; give a file with a split.") from error
 
 
 def _finished(path: Path, pipeline: TransferPipeline, seed: int, data: Any) -> bool:
@@ -275,15 +233,12 @@ def _finished(path: Path, pipeline: TransferPipeline, seed: int, data: Any) -> b
         return False
 
 
-def _run(
-    part: _Part, pipelines: dict[str, TransferPipeline], config: SuiteConfig, progress: bool
-) -> dict[str, dict[str, Any]]:
+def _run(part: _Part, pipelines: dict[str, TransferPipeline], config: SuiteConfig) -> dict[str, dict[str, Any]]:
     # Found by name: a part is read in only when it is wanted.
     evaluate = getattr(import_module(f"lamdemo.evaluation.{part.module}"), part.function)
-    arguments = {**part.arguments, "seed": config.seed, "progress": progress}
     if part.module != "pairs" or config.pairs is not None:
-        return evaluate(pipelines, *part.place, **arguments)
+        return evaluate(pipelines, *part.place, **part.arguments)
     with tempfile.TemporaryDirectory() as folder:
         cases = Path(folder) / "cases"
         write_cases(cases, part.data["cases"], config.seed, photos=config.photos)
-        return evaluate(pipelines, cases, **arguments)
+        return evaluate(pipelines, cases, **part.arguments)

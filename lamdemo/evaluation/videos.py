@@ -25,27 +25,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lamdemo.data.splits import Part, Split
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.clips import (
     STEPS,
     WINDOWS,
+    ClipSet,
     Window,
     check_recordings,
-    chosen_clips,
     describe_windows,
     read_windows,
     windows_of,
 )
-from lamdemo.evaluation.encoding import same_encoders
+from lamdemo.evaluation.encoding import by_encoder
 from lamdemo.evaluation.pictures import compose, motion
 from lamdemo.evaluation.statistics import compare, ratio_of_means, swapped
 from lamdemo.models.layers import KeyValueCache
@@ -74,27 +74,13 @@ def state_error(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).abs().mean((-1, -2))
 
 
-def evaluate_videos(
-    pipeline: TransferPipeline | Mapping[str, TransferPipeline],
-    videos: str | Path,
-    *,
-    split: Split | str | Path | None = None,
-    part: Part | Literal["all"] = "test",
-    max_clips: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> dict[str, Any]:
+def evaluate_videos(pipeline: TransferPipeline | Mapping[str, TransferPipeline], clips: ClipSet) -> dict[str, Any]:
     """Measure prediction, leakage and cycle on clips.
 
     Args:
         pipeline: of the model to judge; or several by name, of which those with the same encoder share what
             depends on it alone.
-        videos: folder of clips; its first level of folders is reported part by part.
-        split: which clips are for what; all of them are taken without it.
-        part: of the split: "train", "validation", "test" or "all".
-        max_clips: at most so many clips, taken in turns from the folders.
-        seed: of the choice of clips and windows, of shuffles and cuts, and of the bootstrap.
-        progress: show a progress bar on a terminal.
+        clips: to judge on.
 
     Returns:
         Plain numbers, ready for JSON (for several pipelines: by their names). ``headline``; ``all`` and
@@ -112,28 +98,18 @@ def evaluate_videos(
         LamdemoError: there is no such clip, or clips of one recording only.
     """
     pipelines = pipeline if isinstance(pipeline, Mapping) else {"": pipeline}
-    folder = Path(videos)
-    part, clips = chosen_clips(folder, split, part, max_clips, seed)  # type: ignore[assignment]
-    settings = {"part": part, "max_clips": max_clips, "seed": seed}
-    results: dict[str, dict[str, Any]] = {}
-    for names in same_encoders(pipelines):
-        results |= _evaluate_alike({name: pipelines[name] for name in names}, folder, clips, settings, progress)
-    return {name: results[name] for name in pipelines} if isinstance(pipeline, Mapping) else results[""]
+    results = by_encoder(pipelines, partial(_evaluate_alike, clips=clips, chosen=clips.chosen()))
+    return results if isinstance(pipeline, Mapping) else results[""]
 
 
 def _evaluate_alike(
-    pipelines: dict[str, TransferPipeline],
-    folder: Path,
-    clips: Mapping[str, Path],
-    settings: Mapping[str, Any],
-    progress: bool,
+    pipelines: dict[str, TransferPipeline], clips: ClipSet, chosen: Mapping[str, Path]
 ) -> dict[str, dict[str, Any]]:
     """Results of pipelines with the same encoder."""
     first = next(iter(pipelines.values()))
-    seed = settings["seed"]
-    windows, skipped = windows_of(clips, first.fps, seed)
+    windows, skipped = windows_of(chosen, first.fps, clips.seed)
     seen: dict[str, list[_Seen]] = {name: [] for name in pipelines}
-    for window, frames in read_windows(folder, windows, first, skipped, progress=progress):
+    for window, frames in read_windows(clips.folder, windows, first, skipped):
         look: _Seen | None = None
         for name, pipeline in pipelines.items():
             if look is None:
@@ -143,38 +119,34 @@ def _evaluate_alike(
                 look = replace(look, latents=z)
             seen[name].append(look)
     read = [s.window for s in next(iter(seen.values()))]
-    check_recordings(folder, read, first.fps)
+    check_recordings(clips.folder, read, first.fps)
     recordings = [w.recording for w in read]
     results = {}
     for name, pipeline in pipelines.items():
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([clips.seed, 1])
         others = swapped(recordings, rng)
         cuts = rng.integers(1, STEPS, len(recordings))
         measured = _Measured(seen.pop(name), others, cuts)
         with torch.no_grad():
-            _predict(pipeline, measured, progress)
-        results[name] = _result(measured, pipeline.fps, folder, skipped, settings)
+            _predict(pipeline, measured)
+        results[name] = _result(measured, pipeline.fps, skipped, clips)
     return results
 
 
-def _result(
-    measured: _Measured, fps: float, folder: Path, skipped: list[dict[str, str]], settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    seen, seed = measured.seen, settings["seed"]
+def _result(measured: _Measured, fps: float, skipped: list[dict[str, str]], clips: ClipSet) -> dict[str, Any]:
+    seen, seed = measured.seen, clips.seed
     everything = np.arange(len(seen))
     results: dict[str, Any] = {
         "evaluation": "videos",
         "settings": {
-            "part": settings["part"],
+            **clips.settings,
             "fps": fps,
             "steps": STEPS,
             "windows_per_clip": WINDOWS,
-            "max_clips": settings["max_clips"],
-            "seed": seed,
             # Percent of the picture's width a step, above which a step counts as moving.
             "moving_above": float(100 * measured.threshold),
         },
-        "clips": describe_windows(folder, [s.window for s in seen], skipped),
+        "clips": describe_windows(clips.folder, [s.window for s in seen], skipped),
     }
     whole = measured.summary(everything, seed)
     results["headline"] = {
@@ -320,7 +292,7 @@ class _Measured:
         }
 
 
-def _predict(pipeline: TransferPipeline, measured: _Measured, progress: bool) -> None:
+def _predict(pipeline: TransferPipeline, measured: _Measured) -> None:
     """Fill in all errors of the model's own predictions."""
     model = pipeline.model
     world, device = model.world_model, model.device
@@ -329,7 +301,7 @@ def _predict(pipeline: TransferPipeline, measured: _Measured, progress: bool) ->
     latents = torch.stack([s.latents for s in seen])  # [n, S, Z]
     back_one, back_far = torch.zeros_like(latents), torch.zeros_like(latents)
     starts = range(0, len(seen), _BATCH)
-    bar = tqdm(total=2 * len(seen), desc="predicting", disable=None if progress else True)
+    bar = tqdm(total=2 * len(seen), desc="predicting", disable=None)
 
     with bar:
         for start in starts:

@@ -42,17 +42,11 @@ _STILL = 1e-4  # mean length of a flow, of the picture's width and height, that 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a figure of a comparison is to be read.
+    """How a figure of a comparison is to be read."""
 
-    Attributes:
-        key: its name in reports.
-        label: its name on the page, with its unit.
-        meaning: what it is, in a sentence.
-    """
-
-    key: str
-    label: str
-    meaning: str
+    key: str  # its name in reports
+    label: str  # its name on the page, with its unit
+    meaning: str  # what it is, in a sentence
 
 
 MEASURES = (
@@ -86,25 +80,15 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Progress:
-    """News of a comparison under way.
+    """News of a comparison under way."""
 
-    Attributes:
-        name: the checkpoint at work.
-        index: which of them it is, from 0.
-        count: how many there are.
-        step: steps made by it; None while it is loaded or measured.
-        steps: how many it will make.
-        doing: a few words.
-        frame: uint8 ``[H, W, 3]``, the latest of its frames.
-    """
-
-    name: str
-    index: int
-    count: int
-    step: int | None
-    steps: int
-    doing: str
-    frame: np.ndarray | None = None
+    name: str  # the checkpoint at work
+    index: int  # which of them it is, from 0
+    count: int  # how many there are
+    step: int | None  # steps made by it; None while it is loaded or measured
+    steps: int  # how many it will make
+    doing: str  # a few words
+    frame: np.ndarray | None = None  # uint8 [H, W, 3], the latest of its frames
 
     @property
     def share(self) -> float:
@@ -117,29 +101,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one checkpoint made of a transfer.
+    """What one checkpoint made of a transfer."""
 
-    Attributes:
-        name: of the checkpoint.
-        family: of its latents.
-        capacity: the family's dial in words.
-        checkpoint: hash of its weights.
-        panel: uint8 ``[steps * (between + 1) + 1, h, w, 3]``, the result at the size of a panel.
-        latents: as applied.
-        out_of_distribution: of the source's actions; None where the checkpoint brings no sample.
-        measures: by the keys of `MEASURES`; None where one does not apply.
-        verdict: how much to trust it; None where the checkpoint brings no rule.
-    """
-
-    name: str
-    family: str
-    capacity: str
-    checkpoint: str
-    panel: np.ndarray
-    latents: LatentActions
-    out_of_distribution: OutOfDistribution | None
-    measures: dict[str, float | None]
-    verdict: Verdict | None = None
+    name: str  # of the checkpoint
+    family: str  # of its latents
+    capacity: str  # the family's dial in words
+    checkpoint: str  # hash of its weights
+    panel: np.ndarray  # uint8 [steps * (between + 1) + 1, h, w, 3], the result at the size of a panel
+    latents: LatentActions  # as applied
+    out_of_distribution: OutOfDistribution | None  # of the source's actions; None where the checkpoint brings no sample
+    measures: dict[str, float | None]  # by the keys of `MEASURES`; None where one does not apply
+    verdict: Verdict | None = None  # how much to trust it; None where the checkpoint brings no rule
 
     def as_dict(self) -> dict[str, object]:
         """For reports."""

@@ -18,32 +18,21 @@ _PART = 8  # steps that are refined before others may go first
 
 @dataclass(frozen=True)
 class TransferRequest:
-    """A transfer that is to be carried out.
+    """A transfer that is to be carried out."""
 
-    Attributes:
-        frames: of the source, uint8 ``[S * (between + 1) + 1, H, W, 3]``, of which the model sees every
-            ``(between + 1)``-th; None where only its actions are known.
-        target: ``[T, H, W, 3]``, the last of which is the picture to begin from.
-        fps: steps a second.
-        edit: of the actions.
-        between: frames between two steps.
-        limit: steps at most, repeats counted; what is beyond is left out.
-        temperature: share of the posterior's noise.
-        seed: of that noise.
-        actions: of the source, as inferred before without refinement where its frames are known too.
-        refinement: of the latents on the source's frames, see `Inference.refined`.
-    """
-
+    # Of the source, uint8 [S * (between + 1) + 1, H, W, 3], of which the model sees every (between + 1)-th; None
+    # where only its actions are known.
     frames: np.ndarray | None
-    target: np.ndarray
-    fps: float
-    edit: ActionEdit = field(default_factory=ActionEdit)
-    between: int = 2
-    limit: int = MAX_STEPS
-    temperature: float = 0.0
-    seed: int = 0
+    target: np.ndarray  # [T, H, W, 3], the last of which is the picture to begin from
+    fps: float  # steps a second
+    edit: ActionEdit = field(default_factory=ActionEdit)  # of the actions
+    between: int = 2  # frames between two steps
+    limit: int = MAX_STEPS  # steps at most, repeats counted; what is beyond is left out
+    temperature: float = 0.0  # share of the posterior's noise
+    seed: int = 0  # of that noise
+    # Of the source, as inferred before; without refinement where its frames are known too.
     actions: LatentActions | None = None
-    refinement: int | None = None
+    refinement: int | None = None  # of the latents on the source's frames, see `Inference.refined`
 
     @property
     def seen(self) -> np.ndarray:
@@ -75,35 +64,23 @@ class TransferRequest:
 
 @dataclass(frozen=True)
 class Carried:
-    """Actions carried out on a target.
+    """Actions carried out on a target."""
 
-    Attributes:
-        steps: the target and each step.
-        smooth: frames under the actions, with those between.
-        idle: frames under no action, in step with them.
-        actions: those that were carried out.
-        seconds: that this took, without the time of whoever was told of each step.
-    """
-
-    steps: list[TransferStep]
-    smooth: list[np.ndarray]
-    idle: list[np.ndarray]
-    actions: LatentActions
-    seconds: float
+    steps: list[TransferStep]  # the target and each step
+    smooth: list[np.ndarray]  # frames under the actions, with those between
+    idle: list[np.ndarray]  # frames under no action, in step with them
+    actions: LatentActions  # those that were carried out
+    seconds: float  # that this took, without the time of whoever was told of each step
 
 
 @dataclass(frozen=True)
 class Transferred(Carried):
-    """A transfer that was carried out.
+    """A transfer that was carried out."""
 
-    Attributes:
-        inferred: the source's actions, before any edit.
-        out_of_distribution: of the source's actions that were carried out; None where the checkpoint brings no sample.
-        verdict: how much to trust it; None where the source's frames are not known, or the checkpoint brings no rule.
-    """
-
-    inferred: LatentActions
+    inferred: LatentActions  # the source's actions, before any edit
+    # Of the source's actions that were carried out; None where the checkpoint brings no sample.
     out_of_distribution: OutOfDistribution | None
+    # How much to trust it; None where the source's frames are not known, or the checkpoint brings no rule.
     verdict: Verdict | None
 
 

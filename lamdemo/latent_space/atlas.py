@@ -68,73 +68,49 @@ _DAMAGED = (SafetensorError, OSError, ValueError, TypeError, LookupError, Arithm
 
 @dataclass(frozen=True)
 class Recording:
-    """Where steps come from.
+    """Where steps come from."""
 
-    Attributes:
-        name: of a clip (its path in its folder) or a scene.
-        part: "scenes", "clips", or the folder that the clip is in.
-        credit: whose work it shows and under which licence; empty where that is not known.
-        fps: steps a second.
-    """
-
-    name: str
-    part: str
-    credit: str
-    fps: float
+    name: str  # of a clip (its path in its folder) or a scene
+    part: str  # "scenes", "clips", or the folder that the clip is in
+    credit: str  # whose work it shows and under which licence; empty where that is not known
+    fps: float  # steps a second
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """Latent actions of many recordings of one checkpoint, with all that is known of them.
 
-    Attributes:
-        checkpoint: SHA-256 of the weights they belong to.
-        family: of that checkpoint: "sparse", "noisy" or "discrete".
-        name: of that checkpoint.
-        latents: float32 ``[M, Z]``, rounded to half precision, as the file keeps them.
-        recording: int32 ``[M]``, index in ``recordings``, ascending.
-        step: int32 ``[M]``, index in its recording, ascending there. Steps may be missing.
-        seconds: float32 ``[M]``, when the step begins in its recording.
-        frame: int32 ``[M]``, thumbnail of the step's first frame; ``frame + 1`` is that of its second. A
-            recording's thumbnails stand together: ``frame - step`` is the same for all its steps.
-        recordings: what they are.
-        kinds: names of kinds of action.
-        kind: int16 ``[M]``, index in ``kinds``, -1 where it is not known.
-        known: known amounts by name, float32 ``[M]``, NaN where not known. Of the camera, a step each: "pan right"
-            and "pan down" (in widths of the picture: the camera moves, what is seen moves the other way), "zoom in"
-            (logarithm of the growth of what is seen) and "roll clockwise" (radians; what is seen turns the other
-            way). "steering" and "throttle" of a car, as its index gives them.
-        coordinates: float32 ``[M, 2]`` or ``[M, 3]`` by projection: "pca2", "pca3", and where built "umap2", "umap3".
-        cluster: int16 ``[M]``, -1 for none.
-        density: float32 ``[M]``, from 0 (far from the steps of all other recordings) to 1 (in the thick of them).
-        sheets: JPEG files of 16 x 16 thumbnails each: thumbnail f is in sheet ``f // 256``, at ``f % 256`` row by row.
-        directions: of the space, with names; None where they were not sought.
-        thumb: width and height of a thumbnail, in pixels.
-        built: how it was made.
-
     Raises:
         ValueError: the arrays do not fit each other, or hold what they cannot hold.
     """
 
-    checkpoint: str
-    family: str
-    name: str
-    latents: np.ndarray
-    recording: np.ndarray
-    step: np.ndarray
-    seconds: np.ndarray
+    checkpoint: str  # SHA-256 of the weights they belong to
+    family: str  # of that checkpoint: "sparse", "noisy" or "discrete"
+    name: str  # of that checkpoint
+    latents: np.ndarray  # float32 [M, Z], rounded to half precision, as the file keeps them
+    recording: np.ndarray  # int32 [M], index in `recordings`, ascending
+    step: np.ndarray  # int32 [M], index in its recording, ascending there. Steps may be missing
+    seconds: np.ndarray  # float32 [M], when the step begins in its recording
+    # int32 [M], thumbnail of the step's first frame; `frame + 1` is that of its second. A recording's thumbnails
+    # stand together: `frame - step` is the same for all its steps.
     frame: np.ndarray
-    recordings: tuple[Recording, ...]
-    kinds: tuple[str, ...]
-    kind: np.ndarray
+    recordings: tuple[Recording, ...]  # what they are
+    kinds: tuple[str, ...]  # names of kinds of action
+    kind: np.ndarray  # int16 [M], index in `kinds`, -1 where it is not known
+    # Known amounts by name, float32 [M], NaN where not known. Of the camera, a step each: "pan right" and "pan down"
+    # (in widths of the picture: the camera moves, what is seen moves the other way), "zoom in" (logarithm of the
+    # growth of what is seen) and "roll clockwise" (radians; what is seen turns the other way). "steering" and
+    # "throttle" of a car, as its index gives them.
     known: Mapping[str, np.ndarray]
+    # float32 [M, 2] or [M, 3] by projection: "pca2", "pca3", and where built "umap2", "umap3".
     coordinates: Mapping[str, np.ndarray]
-    cluster: np.ndarray
-    density: np.ndarray
+    cluster: np.ndarray  # int16 [M], -1 for none
+    density: np.ndarray  # float32 [M], from 0 (far from the steps of all other recordings) to 1 (in the thick of them)
+    # JPEG files of 16 x 16 thumbnails each: thumbnail f is in sheet `f // 256`, at `f % 256` row by row.
     sheets: tuple[bytes, ...]
-    directions: Directions | None = None
-    thumb: tuple[int, int] = THUMB
-    built: Mapping[str, Any] = field(default_factory=dict)
+    directions: Directions | None = None  # of the space, with names; None where they were not sought
+    thumb: tuple[int, int] = THUMB  # width and height of a thumbnail, in pixels
+    built: Mapping[str, Any] = field(default_factory=dict)  # how it was made
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:

@@ -56,7 +56,6 @@ def build_atlas(
     config: AtlasConfig | None = None,
     photos: str | Path | None = None,
     resume: bool = True,
-    progress: bool = True,
     say: Callable[[str], object] | None = None,
 ) -> Atlas:
     """Make an atlas of a pipeline's checkpoint, or go on with one that was stopped.
@@ -71,7 +70,6 @@ def build_atlas(
         photos: folder of photographs for the scenes; the bundled ones without it.
         resume: keep what was done before: an atlas of the same inputs is returned as it is. Otherwise begin anew
             and replace what is there.
-        progress: show a progress bar on a terminal.
         say: is given one sentence for each video that could not be read, and for what is left out.
 
     Returns:
@@ -109,7 +107,7 @@ def build_atlas(
     jobs = clip_jobs(pipeline, folder, paths, fps, config, say) if folder is not None else []
     jobs += scene_jobs(pipeline, photographs, config) if photographs is not None else []
     done: list[Path] = []
-    for job in tqdm(jobs, desc="atlas", unit="recording", disable=None if progress else True):
+    for job in tqdm(jobs, desc="atlas", unit="recording", disable=None):
         file = kept / job.file
         if Part.read(file) is None:
             try:

@@ -154,17 +154,11 @@ def _smoothed(z: np.ndarray, width: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """A part of a block's sum.
+    """A part of a block's sum."""
 
-    Attributes:
-        z: float32 ``[S, Z]``.
-        label: what to call it.
-        weight: factor on it.
-    """
-
-    z: np.ndarray
-    label: str
-    weight: float = 1.0
+    z: np.ndarray  # float32 [S, Z]
+    label: str  # what to call it
+    weight: float = 1.0  # factor on it
 
     def __post_init__(self) -> None:
         z = np.asarray(self.z, np.float32)
@@ -181,19 +175,12 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A block of the timeline: a sum of terms, then changed.
+    """A block of the timeline: a sum of terms, then changed."""
 
-    Attributes:
-        terms: what is added; a single step is held as long as the longest term.
-        strength: factor on the sum.
-        reverse: undo it: the opposite of each step, the last first.
-        repeat: how many times it is carried out.
-    """
-
-    terms: tuple[Term, ...]
-    strength: float = 1.0
-    reverse: bool = False
-    repeat: int = 1
+    terms: tuple[Term, ...]  # what is added; a single step is held as long as the longest term
+    strength: float = 1.0  # factor on the sum
+    reverse: bool = False  # undo it: the opposite of each step, the last first
+    repeat: int = 1  # how many times it is carried out
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.terms) <= MAX_TERMS:
@@ -245,19 +232,12 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """Blocks one after another.
+    """Blocks one after another."""
 
-    Attributes:
-        blocks: in order; there may be none yet.
-        fps: steps a second.
-        checkpoint: hash of the checkpoint that the latents belong to.
-        smooth: width in steps over which the whole is smoothed at the end.
-    """
-
-    blocks: tuple[Block, ...] = ()
-    fps: float = 4.0
-    checkpoint: str = ""
-    smooth: float = 0.0
+    blocks: tuple[Block, ...] = ()  # in order; there may be none yet
+    fps: float = 4.0  # steps a second
+    checkpoint: str = ""  # hash of the checkpoint that the latents belong to
+    smooth: float = 0.0  # width in steps over which the whole is smoothed at the end
 
     def __post_init__(self) -> None:
         if len(self.blocks) > MAX_BLOCKS:

@@ -43,35 +43,23 @@ _ALIKE = 0.8  # cosine of a flow with the wanted one, from which a direction can
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A latent action that stands for many.
+    """A latent action that stands for many."""
 
-    Attributes:
-        key: what it is called in files: "pc1", "sparse3", "cluster7", "pan-right".
-        kind: one of `KINDS`.
-        z: float32 ``[Z]``, at typical strength.
-        flow: float32 ``[r, r, 2]``, the mean flow it causes on the reference pictures: forward (how content moves,
-            what arrows should show), in widths of the picture; see `lamdemo.latent_space.naming`.
-        examples: int32 ``[K]``, the atlas' most typical steps, of different recordings, the most typical first.
-        name: what a probe of the flow says; empty where none fits.
-        score: share of the flow that the name explains, 0 to 1.
-        share: of the steps' energy along it (principal, sparse), of the steps (cluster), or of the steps in which
-            something happens those of about this direction (probe: cosine above a half).
-        back_flow: as ``flow``, of ``-z``.
-        back_name: as ``name``, of ``-z``.
-        back_score: as ``score``, of ``-z``.
-    """
-
-    key: str
-    kind: str
-    z: np.ndarray
+    key: str  # what it is called in files: "pc1", "sparse3", "cluster7", "pan-right"
+    kind: str  # one of `KINDS`
+    z: np.ndarray  # float32 [Z], at typical strength
+    # float32 [r, r, 2], the mean flow it causes on the reference pictures: forward (how content moves, what arrows
+    # should show), in widths of the picture; see `lamdemo.latent_space.naming`.
     flow: np.ndarray
-    examples: np.ndarray
-    name: str
-    score: float
+    examples: np.ndarray  # int32 [K], the atlas' most typical steps, of different recordings, the most typical first
+    name: str  # what a probe of the flow says; empty where none fits
+    score: float  # share of the flow that the name explains, 0 to 1
+    # Of the steps' energy along it (principal, sparse), of the steps (cluster), or of the steps in which something
+    # happens those of about this direction (probe: cosine above a half).
     share: float
-    back_flow: np.ndarray
-    back_name: str
-    back_score: float
+    back_flow: np.ndarray  # as `flow`, of `-z`
+    back_name: str  # as `name`, of `-z`
+    back_score: float  # as `score`, of `-z`
 
 
 _TEXTS, _FIGURES = ("key", "kind", "name", "back_name"), ("score", "share", "back_score")
@@ -79,19 +67,12 @@ _ABOUT = _TEXTS + _FIGURES
 
 
 class Action(NamedTuple):
-    """A direction or its reverse.
+    """A direction or its reverse."""
 
-    Attributes:
-        key: of the direction.
-        sign: 1, or -1 for the reverse.
-        name: what it does, empty where nobody knows.
-        z: float32 ``[Z]``, the sign included.
-    """
-
-    key: str
-    sign: int
-    name: str
-    z: np.ndarray
+    key: str  # of the direction
+    sign: int  # 1, or -1 for the reverse
+    name: str  # what it does, empty where nobody knows
+    z: np.ndarray  # float32 [Z], the sign included
 
     @property
     def id(self) -> str:
@@ -230,13 +211,13 @@ class Directions:
         return cls(tuple(made))
 
 
-def play_set(directions: Directions, book: NameBook | None = None) -> dict[str, Action]:
+def play_set(directions: Directions) -> dict[str, Action]:
     """The best action for each key that is pressed to play, of `PLAY`: what the camera does.
 
     A probe where there is one; else the direction whose flow looks most like the motion, if it does. A motion that
     no direction shows is left out.
     """
-    actions = directions.actions(book)
+    actions = directions.actions()
     chosen = {}
     for name, (motion, sign) in PLAY.items():
         best, most = None, _ALIKE

@@ -19,30 +19,18 @@ _ACTIVE = 0.05  # share of the root mean square norm, above which something happ
 
 @dataclass(frozen=True)
 class DirectionsConfig:
-    """What is sought.
+    """What is sought."""
 
-    Attributes:
-        principal: how many principal directions.
-        sparse: how many sparse ones.
-        atoms: of the dictionary that they are the most used of.
-        clusters: how many, the still one included.
-        examples: typical steps of each.
-        quantile: at which a direction is shown, of the sizes of the steps that go its way.
-        amounts: how much each of `MOTIONS` moves in one step of a probe: widths, widths, logarithm of the scale,
-            radians.
-        seed: of the dictionary and the clusters.
-        reference: pictures on which mean flows are taken.
-    """
-
-    principal: int = 8
-    sparse: int = 8
-    atoms: int = 24
-    clusters: int = 14
-    examples: int = 6
-    quantile: float = 0.75
+    principal: int = 8  # how many principal directions
+    sparse: int = 8  # how many sparse ones
+    atoms: int = 24  # of the dictionary that they are the most used of
+    clusters: int = 14  # how many, the still one included
+    examples: int = 6  # typical steps of each
+    quantile: float = 0.75  # at which a direction is shown, of the sizes of the steps that go its way
+    # How much each of `MOTIONS` moves in one step of a probe: widths, widths, logarithm of the scale, radians.
     amounts: tuple[float, float, float, float] = (0.04, 0.04, 0.05, 0.06)
-    seed: int = 0
-    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    seed: int = 0  # of the dictionary and the clusters
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)  # pictures on which mean flows are taken
 
 
 def active(latents: np.ndarray) -> np.ndarray:

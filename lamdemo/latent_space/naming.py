@@ -42,22 +42,14 @@ _INSIDE = 0.4  # share of a window's energy that one motion of a thing must expl
 
 
 class CameraMotion(NamedTuple):
-    """The camera's part in a flow.
+    """The camera's part in a flow."""
 
-    Attributes:
-        pan_right: in widths of the picture; the content moves left.
-        pan_down: the same; the content moves up.
-        zoom_in: logarithm of the scale; the content grows.
-        roll_clockwise: radians; the content turns the other way.
-        explained: share of the flow's energy that these four explain, 0 to 1; 0 for no motion.
-        shares: of the explained energy, by each of the four; they add up to 1 (all 0 for no motion).
-    """
-
-    pan_right: float
-    pan_down: float
-    zoom_in: float
-    roll_clockwise: float
-    explained: float
+    pan_right: float  # in widths of the picture; the content moves left
+    pan_down: float  # the same; the content moves up
+    zoom_in: float  # logarithm of the scale; the content grows
+    roll_clockwise: float  # radians; the content turns the other way
+    explained: float  # share of the flow's energy that these four explain, 0 to 1; 0 for no motion
+    # Of the explained energy, by each of the four; they add up to 1 (all 0 for no motion).
     shares: tuple[float, float, float, float]
 
     @property
@@ -208,14 +200,9 @@ def name_flow(flow: np.ndarray, aspect: float = 1.0) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """On which pictures an action's mean flow is taken.
+    """On which pictures an action's mean flow is taken."""
 
-    Attributes:
-        pictures: names of bundled photographs: with texture all over, near and far, with and without a subject.
-        side: pixels along each side to which their middle is scaled.
-        grid: cells along each side of the flow.
-    """
-
+    # Names of bundled photographs: with texture all over, near and far, with and without a subject.
     pictures: tuple[str, ...] = (
         "machu_picchu.jpg",
         "colosseum_street.jpg",
@@ -226,8 +213,8 @@ class ReferenceConfig:
         "coffee_cup.jpg",
         "dog.jpg",
     )
-    side: int = 256
-    grid: int = GRID
+    side: int = 256  # pixels along each side to which their middle is scaled
+    grid: int = GRID  # cells along each side of the flow
 
 
 def reference_pictures(config: ReferenceConfig | None = None, folder: Path | None = None) -> np.ndarray:
@@ -336,11 +323,6 @@ def mean_flow(pipeline: TransferPipeline, z: np.ndarray, config: ReferenceConfig
     return references(pipeline, config).flow(z)
 
 
-def name_action(pipeline: TransferPipeline, z: np.ndarray, config: ReferenceConfig | None = None) -> tuple[str, float]:
-    """Name any latent ``z [Z]`` by the mean flow it causes; see `name_flow` for what is returned."""
-    return name_flow(mean_flow(pipeline, z, config))
-
-
 # Names that people give.
 
 _FORMAT = "lamdemo-names/1"
@@ -351,16 +333,12 @@ _LONGEST_KEY, _LONGEST_NAME, _MOST = 40, 80, 1000
 class NameBook:
     """Names that somebody gave to directions of one checkpoint.
 
-    Attributes:
-        checkpoint: SHA-256 of its weights; directions of another one are other directions.
-        names: by the direction's key, with a minus for the reverse.
-
     Raises:
         LamdemoError: a key or a name is too long, empty, or no line of text.
     """
 
-    checkpoint: str
-    names: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: str  # SHA-256 of its weights; directions of another one are other directions
+    names: Mapping[str, str] = field(default_factory=dict)  # by the direction's key, with a minus for the reverse
 
     def __post_init__(self) -> None:
         for key, name in self.names.items():

@@ -37,14 +37,10 @@ class Principal:
 
     The axes are those of the latents together with their negatives. That puts "no action", which is zero, at the
     origin of the map, and an action opposite to its reverse.
-
-    Attributes:
-        axes: float64 ``[C, Z]``, of length 1, the widest first; the largest number of each is positive.
-        shares: float64 ``[C]``: part of the latents' mean square that lies along each.
     """
 
-    axes: np.ndarray
-    shares: np.ndarray
+    axes: np.ndarray  # float64 [C, Z], of length 1, the widest first; the largest number of each is positive
+    shares: np.ndarray  # float64 [C]: part of the latents' mean square that lies along each
 
     @classmethod
     def fit(cls, latents: np.ndarray, count: int = 3) -> Principal:

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.known_actions import INDEX, IndexedClip, find_known_actions, read_known_actions
@@ -31,14 +30,14 @@ from lamdemo.data.scenes import (
     Photographs,
     SceneConfig,
     Script,
+    camera_velocity,
     draw_cast,
-    render,
+    rendered,
     true_motion,
     write_script,
 )
 from lamdemo.data.videos import named_photographs
 from lamdemo.engine import TransferPipeline
-from lamdemo.engine.rollout import to_frames
 from lamdemo.latent_space.atlas import Recording
 from lamdemo.latent_space.thumbnails import THUMB, thumbnail
 from lamdemo.video import probe, read_clip
@@ -59,33 +58,19 @@ _UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZi
 
 @dataclass(frozen=True)
 class AtlasConfig:
-    """How an atlas is made.
+    """How an atlas is made."""
 
-    Attributes:
-        fps: steps a second of clips; the model's own without it.
-        steps: of each recording at most, from its beginning.
-        recordings: clips at most, spread evenly over the folder; all without it.
-        scenes: how many procedural scenes.
-        scene_steps: of each scene.
-        seed: of the scenes and the UMAP layouts.
-        umap: make UMAP maps too, where umap-learn is installed.
-        near: neighbours that UMAP looks at, each latent itself among them.
-        min_dist: least distance on a UMAP map.
-        thumb: width and height of thumbnails, in pixels.
-        quality: of their JPEG.
-    """
-
-    fps: float | None = None
-    steps: int = 256
-    recordings: int | None = None
-    scenes: int = 520
-    scene_steps: int = 8
-    seed: int = 0
-    umap: bool = True
-    near: int = 30
-    min_dist: float = 0.2
-    thumb: tuple[int, int] = THUMB
-    quality: int = 75
+    fps: float | None = None  # steps a second of clips; the model's own without it
+    steps: int = 256  # of each recording at most, from its beginning
+    recordings: int | None = None  # clips at most, spread evenly over the folder; all without it
+    scenes: int = 520  # how many procedural scenes
+    scene_steps: int = 8  # of each scene
+    seed: int = 0  # of the scenes and the UMAP layouts
+    umap: bool = True  # make UMAP maps too, where umap-learn is installed
+    near: int = 30  # neighbours that UMAP looks at, each latent itself among them
+    min_dist: float = 0.2  # least distance on a UMAP map
+    thumb: tuple[int, int] = THUMB  # width and height of thumbnails, in pixels
+    quality: int = 75  # of their JPEG
 
     def __post_init__(self) -> None:
         fps_fits = self.fps is None or 0.1 <= self.fps <= 120
@@ -310,29 +295,20 @@ def _scene(
     config: AtlasConfig,
 ) -> Part:
     """The steps of a scene."""
-    # Drawn at twice the size: texture that moves must not glitter.
-    clip = F.avg_pool2d(render([script], [cast], photographs, 2 * _SIDE)[0], 2)
-    frames = to_frames(clip)
+    frames = rendered(script, cast, photographs, _SIDE)
     z = pipeline.infer(frames, refinement=0).z.astype(np.float16)
     step = np.flatnonzero(visible).astype(np.int32)
     # A scene is square and its photographs are not: stretched, they look on average as they were taken.
     thumbs = [thumbnail(f, config.thumb, stretch=True) for f in frames[step[0] : step[-1] + 2]]
-    known = {n: v[step].astype(np.float32) for n, v in camera_motion(script.camera).items()}
+    known = {n: v[step].astype(np.float32) for n, v in camera_motion(script).items()}
     return Part(recording, str(script.kind), z[step], step, np.stack(thumbs), known)
 
 
-def camera_motion(camera: np.ndarray) -> dict[str, np.ndarray]:
+def camera_motion(script: Script) -> dict[str, np.ndarray]:
     """How a scene's camera moves in each step, as `Atlas.known` has it, float64 ``[S]`` each.
 
-    A script's camera says which place of the world each place of the screen shows. So a larger scale is a wider
-    view, and a positive angle turns the camera clockwise, since y points down.
-
-    Args:
-        camera: ``[S + 1, 4]``: x, y (in widths of the view at scale 1), log scale, roll, as in `Script`.
+    A camera says which place of the world each place of the screen shows. So a larger scale is a wider view, and a
+    positive angle turns the camera clockwise, since y points down.
     """
-    change = np.diff(camera, axis=0)
-    # In the camera's own axes and in widths of what it sees at that moment.
-    turn, scale = camera[:-1, 3], np.exp(camera[:-1, 2])
-    right = (change[:, 0] * np.cos(turn) + change[:, 1] * np.sin(turn)) / scale
-    down = (change[:, 1] * np.cos(turn) - change[:, 0] * np.sin(turn)) / scale
-    return dict(zip(CAMERA, (right, down, -change[:, 2], change[:, 3]), strict=True))
+    right, down, scale, turn = camera_velocity(script).T[:4]
+    return dict(zip(CAMERA, (right, down, -scale, turn), strict=True))

@@ -103,26 +103,19 @@ def finite_codes(pipeline: TransferPipeline) -> Tensor | None:
 
 @dataclass(frozen=True)
 class TwoSample:
-    """Whether two sets of latents can be told apart.
+    """Whether two sets of latents can be told apart."""
 
-    Attributes:
-        energy: the energy distance, in units of latents; about zero or below where they cannot.
-        share: of ``2 E|x - y|``, from 0 (one distribution) to 1 (two points).
-        p: chance of as large a distance if they were of one distribution; None for fewer than five units that
-            could be exchanged.
-        accuracy: of a classifier by the nearest neighbour (of another recording), 0.5 where they cannot. The mean
-            of the next two, which must be looked at too: in many dimensions points of a thin shell are farther from
-            each other than from its middle, and are then all taken for the other set, which makes 0.5 as well.
-        own_x: share of the first set's latents whose nearest neighbour is of the first set.
-        own_y: likewise of the second.
-    """
-
-    energy: float
-    share: float
+    energy: float  # the energy distance, in units of latents; about zero or below where they cannot
+    share: float  # of `2 E|x - y|`, from 0 (one distribution) to 1 (two points)
+    # Chance of as large a distance if they were of one distribution; None for fewer than five units that could be
+    # exchanged.
     p: float | None
+    # Of a classifier by the nearest neighbour (of another recording), 0.5 where they cannot. The mean of the next
+    # two, which must be looked at too: in many dimensions points of a thin shell are farther from each other than
+    # from its middle, and are then all taken for the other set, which makes 0.5 as well.
     accuracy: float
-    own_x: float
-    own_y: float
+    own_x: float  # share of the first set's latents whose nearest neighbour is of the first set
+    own_y: float  # likewise of the second
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
@@ -262,7 +255,6 @@ def bootstrap_energy(
     inferred: np.ndarray,
     groups: Sequence[Hashable],
     *,
-    draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Energy distances of several sets from inferred latents, and their bootstrap over recordings.
@@ -271,8 +263,7 @@ def bootstrap_energy(
         sets: each ``[n, Z]`` or ``[n, K, Z]``: K samples for each inferred latent, which are of its recording.
         inferred: ``[n, Z]``.
         groups: ``[n]``, recordings; each draw takes the same ones for all sets.
-        draws: of recordings, with replacement.
-        seed: of these.
+        seed: of drawing recordings, with replacement.
 
     Returns:
         The distances ``[sets]`` and the draws ``[draws, sets]``.
@@ -284,7 +275,7 @@ def bootstrap_energy(
     count = int(key.max(initial=-1)) + 1
     if count < 2 or len(key) != len(inferred):
         raise ValueError("inferred latents need a recording each, and two recordings at least")
-    weights = draw_clusters(count, draws, seed).astype(float)
+    weights = draw_clusters(count, DRAWS, seed).astype(float)
     every = np.ones((1, count))
     values, drawn = [], []
     for one in sets:

@@ -25,19 +25,14 @@ class StateColours:
     The encoder whitens its features, which makes all directions about equally strong; so the principal axes are
     taken of features averaged over their neighbours. What is left in these is shared by whole things and
     surfaces, and not the detail of a single cell.
-
-    Attributes:
-        mean: float32 ``[D]``.
-        axes: float32 ``[3, D]``, unit vectors; the largest component of each is positive, so that colours do not
-            flip from one fit to the next.
-        low: float32 ``[3]``, what is drawn as 0.
-        high: float32 ``[3]``, what is drawn as 255.
     """
 
-    mean: np.ndarray
+    mean: np.ndarray  # float32 [D]
+    # float32 [3, D], unit vectors; the largest component of each is positive, so that colours do not flip from one
+    # fit to the next.
     axes: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    low: np.ndarray  # float32 [3], what is drawn as 0
+    high: np.ndarray  # float32 [3], what is drawn as 255
 
     @classmethod
     def fit(cls, states: np.ndarray) -> StateColours:

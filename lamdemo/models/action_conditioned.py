@@ -17,19 +17,12 @@ from lamdemo.models.world_model import WorldModel, WorldModelConfig
 
 @dataclass(frozen=True)
 class ActionConditionedConfig:
-    """Sizes of the action-conditioned model.
+    """Sizes of the action-conditioned model."""
 
-    Attributes:
-        widths: A of each kind of action, by name.
-        history: C, commands that a step sees, its own included.
-        hidden: width of the networks that read labels.
-        world_model: of the world model.
-    """
-
-    widths: dict[str, int]
-    history: int = 2
-    hidden: int = 256
-    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    widths: dict[str, int]  # A of each kind of action, by name
+    history: int = 2  # C, commands that a step sees, its own included
+    hidden: int = 256  # width of the networks that read labels
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)  # of the world model
 
 
 class LabelEncoder(nn.Module):

@@ -19,21 +19,14 @@ Noise = torch.Generator | None  # a source of it
 
 @dataclass(frozen=True)
 class BottleneckConfig:
-    """Which bottleneck, how wide, how tight.
+    """Which bottleneck, how wide, how tight."""
 
-    Attributes:
-        family: "sparse", "noisy" or "discrete".
-        channels: Z.
-        capacity: the family's dial. Sparse: the weight of the L1 norm (paper: 0.4 ... 0.01). Noisy: beta, the
-            weight of the KL (5e-3 ... 1e-6). Discrete: the number of codes (16 ... 32768). For the first
-            two, small means a high capacity.
-        weight: weight of the bottleneck's loss beside the prediction's; 1 for noisy, whose dial is one.
-    """
-
-    family: Family = "noisy"
-    channels: int = 128
+    family: Family = "noisy"  # "sparse", "noisy" or "discrete"
+    channels: int = 128  # Z
+    # The family's dial. Sparse: the weight of the L1 norm (paper: 0.4 ... 0.01). Noisy: beta, the weight of the KL
+    # (5e-3 ... 1e-6). Discrete: the number of codes (16 ... 32768). For the first two, small means a high capacity.
     capacity: float = 2e-4
-    weight: float = 1.0
+    weight: float = 1.0  # weight of the bottleneck's loss beside the prediction's; 1 for noisy, whose dial is one
 
     def __post_init__(self) -> None:
         if self.family not in ("sparse", "noisy", "discrete"):
@@ -44,18 +37,12 @@ class BottleneckConfig:
 
 @dataclass
 class BottleneckOutput:
-    """What a bottleneck gives.
+    """What a bottleneck gives."""
 
-    Attributes:
-        z: latent actions ``[B, Z]`` as the world model sees them (noise added, quantized).
-        mean: the same without noise ``[B, Z]``; what is used when nothing is sampled.
-        loss: scalar, the family's L_z already weighted by its dial.
-        logs: scalars worth plotting (nats or bits a step, active channels, codes in use).
-    """
-
-    z: Tensor
-    mean: Tensor
-    loss: Tensor
+    z: Tensor  # latent actions [B, Z] as the world model sees them (noise added, quantized)
+    mean: Tensor  # the same without noise [B, Z]; what is used when nothing is sampled
+    loss: Tensor  # scalar, the family's L_z already weighted by its dial
+    # Scalars worth plotting (nats or bits a step, active channels, codes in use).
     logs: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ from lamdemo.models.stored import bounded_config, load_module
 
 FORMAT = "lamdemo-companion/1"
 # Names of the files: the distilled model, the action-conditioned one, and the one distilled from that.
-DRAFT, TWIN, TWIN_DRAFT = "draft", "twin", "twin-draft"
+DISTILLED, BASELINE, DISTILLED_BASELINE = "draft", "twin", "twin-draft"
 
 M = TypeVar("M", DistilledModel, ActionConditioned)
 
@@ -32,7 +32,7 @@ def save_companion(
     Args:
         module: what to save.
         folder: of the checkpoint; if it holds weights, the companion is bound to them.
-        name: `DRAFT`, `TWIN` or `TWIN_DRAFT`.
+        name: `DISTILLED`, `BASELINE` or `DISTILLED_BASELINE`.
         about: how it was made.
     """
     folder = Path(folder)
@@ -80,7 +80,7 @@ def load_distilled(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     *,
-    twin: bool = False,
+    baseline: bool = False,
     of: str | Path | None = None,
 ) -> DistilledModel | None:
     """The distilled model of a checkpoint's world model; None where there is none.
@@ -89,13 +89,13 @@ def load_distilled(
         folder: where its files lie.
         device: where to put it.
         dtype: of its parameters.
-        twin: the one distilled from the checkpoint's action-conditioned model.
+        baseline: the one distilled from the checkpoint's action-conditioned model.
         of: folder of the checkpoint that it belongs to; ``folder`` without it.
 
     Raises:
         LamdemoError: a file is missing or damaged, or belongs to other weights.
     """
-    name = TWIN_DRAFT if twin else DRAFT
+    name = DISTILLED_BASELINE if baseline else DISTILLED
     return _load(DistilledModel, DistilledConfig, Path(folder), name, device, dtype, Path(of or folder))
 
 
@@ -107,4 +107,4 @@ def load_action_conditioned(
     of: str | Path | None = None,
 ) -> ActionConditioned | None:
     """The action-conditioned model of a checkpoint, or None where it brings none; see `load_distilled`."""
-    return _load(ActionConditioned, ActionConditionedConfig, Path(folder), TWIN, device, dtype, Path(of or folder))
+    return _load(ActionConditioned, ActionConditionedConfig, Path(folder), BASELINE, device, dtype, Path(of or folder))

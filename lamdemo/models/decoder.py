@@ -22,37 +22,22 @@ from lamdemo.models.world_model import Prediction
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the decoder.
+    """Sizes of the decoder."""
 
-    Attributes:
-        width: channels of its convolutions.
-        picture: side of the small copy of the current picture that it looks at, in pixels.
-        deep: whether the sharp matte sees features of strides 16 and 32 of the picture, trained with it.
-    """
-
-    width: int = 64
-    picture: int = 128
-    deep: bool = False
+    width: int = 64  # channels of its convolutions
+    picture: int = 128  # side of the small copy of the current picture that it looks at, in pixels
+    deep: bool = False  # whether the sharp matte sees features of strides 16 and 32 of the picture, trained with it
 
 
 class Rendering(NamedTuple):
-    """How to make the next picture from the current one. Flows are backward, in units of the picture's size.
+    """How to make the next picture from the current one. Flows are backward, in units of the picture's size."""
 
-    Attributes:
-        flow: ``[B, 2, r, r]``, of what is seen, on a grid of half `DecoderConfig.picture`; to look at.
-        mask: ``[B, 1, r, r]`` in [0, 1], where the colour replaces the moved pixels.
-        colour: ``[B, 3, ., .]``, in [0, 1].
-        ground: ``[B, 2, r, r]``, flow of everything but what acts.
-        acting: ``[B, 2, h, w]``, flow of what acts.
-        matte: ``[B, 1, ., .]`` in [0, 1], what acts, in the current picture; 0 without layers.
-    """
-
-    flow: Tensor
-    mask: Tensor
-    colour: Tensor
-    ground: Tensor
-    acting: Tensor
-    matte: Tensor
+    flow: Tensor  # [B, 2, r, r], of what is seen, on a grid of half `DecoderConfig.picture`; to look at
+    mask: Tensor  # [B, 1, r, r] in [0, 1], where the colour replaces the moved pixels
+    colour: Tensor  # [B, 3, ., .], in [0, 1]
+    ground: Tensor  # [B, 2, r, r], flow of everything but what acts
+    acting: Tensor  # [B, 2, h, w], flow of what acts
+    matte: Tensor  # [B, 1, ., .] in [0, 1], what acts, in the current picture; 0 without layers
 
     @classmethod
     def one_layer(cls, flow: Tensor, mask: Tensor, colour: Tensor) -> Rendering:

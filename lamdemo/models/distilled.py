@@ -19,16 +19,11 @@ from lamdemo.models.world_model import Prediction, WorldModel, WorldModelConfig
 
 @dataclass(frozen=True)
 class DistilledConfig:
-    """Sizes of the distilled model.
+    """Sizes of the distilled model."""
 
-    Attributes:
-        pool: cells along each side of one coarse cell.
-        channels: of a coarse cell; its cells' principal components.
-        world_model: of the small world model.
-    """
-
-    pool: int = 2
-    channels: int = 96
+    pool: int = 2  # cells along each side of one coarse cell
+    channels: int = 96  # of a coarse cell; its cells' principal components
+    # Of the small world model.
     world_model: WorldModelConfig = field(
         default_factory=lambda: WorldModelConfig(width=128, depth=3, heads=4, patch=2, map_channels=16, head_width=32)
     )

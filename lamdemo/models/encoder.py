@@ -19,17 +19,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What an encoder is built from.
+    """What an encoder is built from."""
 
-    Attributes:
-        name: key in the registry.
-        picture: height and width of the pictures it reads, in pixels.
-        channels: D, channels of the state after whitening.
-    """
-
-    name: str = "efficientnet-lite0"
-    picture: int = 256
-    channels: int = 96
+    name: str = "efficientnet-lite0"  # key in the registry
+    picture: int = 256  # height and width of the pictures it reads, in pixels
+    channels: int = 96  # D, channels of the state after whitening
 
     @property
     def grid(self) -> int:

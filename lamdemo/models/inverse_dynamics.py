@@ -19,39 +19,23 @@ from lamdemo.models.warp import pixel_centres, warp
 
 @dataclass(frozen=True)
 class InverseDynamicsConfig:
-    """Sizes of the inverse dynamics model.
+    """Sizes of the inverse dynamics model."""
 
-    Attributes:
-        width: channels of its convolutions.
-        match: channels of the features that are compared between the two states.
-        reach: how far the displacement may go, in cells, up and down, left and right.
-        window: cells around each place whose correlations are shown to the convolutions.
-        hidden: width of the evidence it hands to the bottleneck.
-        depth: residual blocks on the halved grid; the full grid has one.
-        reader: transformer blocks that read the halved grid once more, beside the convolutions; 0 for none.
-    """
-
-    width: int = 96
-    match: int = 64
-    reach: int = 6
-    window: int = 3
-    hidden: int = 512
-    depth: int = 2
-    reader: int = 0
+    width: int = 96  # channels of its convolutions
+    match: int = 64  # channels of the features that are compared between the two states
+    reach: int = 6  # how far the displacement may go, in cells, up and down, left and right
+    window: int = 3  # cells around each place whose correlations are shown to the convolutions
+    hidden: int = 512  # width of the evidence it hands to the bottleneck
+    depth: int = 2  # residual blocks on the halved grid; the full grid has one
+    reader: int = 0  # transformer blocks that read the halved grid once more, beside the convolutions; 0 for none
 
 
 class Evidence(NamedTuple):
-    """What inverse dynamics sees.
+    """What inverse dynamics sees."""
 
-    Attributes:
-        forward: ``[B, hidden]``, evidence of the step from the first state to the second.
-        backward: ``[B, hidden]``, evidence of the step back.
-        displacement: ``[B, 2, h, w]``, flow read from the correlations alone, for the matching loss.
-    """
-
-    forward: Tensor
-    backward: Tensor
-    displacement: Tensor
+    forward: Tensor  # [B, hidden], evidence of the step from the first state to the second
+    backward: Tensor  # [B, hidden], evidence of the step back
+    displacement: Tensor  # [B, 2, h, w], flow read from the correlations alone, for the matching loss
 
 
 class ActionReader(nn.Module):

@@ -20,25 +20,16 @@ from lamdemo.models.world_model import Prediction, WorldModel, WorldModelConfig
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything a checkpoint needs to be rebuilt.
+    """Everything a checkpoint needs to be rebuilt."""
 
-    Attributes:
-        encoder: the frozen encoder.
-        inverse_dynamics: reads latent actions.
-        bottleneck: limits them.
-        world_model: applies them.
-        decoder: shows them.
-        painter: paints what comes into view; only with the world model's layers.
-        fps: frames a second that one step was trained to span, as the default for new clips.
-    """
-
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
-    bottleneck: BottleneckConfig = field(default_factory=BottleneckConfig)
-    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)  # the frozen encoder
+    inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)  # reads latent actions
+    bottleneck: BottleneckConfig = field(default_factory=BottleneckConfig)  # limits them
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)  # applies them
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)  # shows them
+    # Paints what comes into view; only with the world model's layers.
     painter: PainterConfig = field(default_factory=PainterConfig)
-    fps: float = 4.0
+    fps: float = 4.0  # frames a second that one step was trained to span, as the default for new clips
 
 
 class LatentActionModel(nn.Module):

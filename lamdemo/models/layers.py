@@ -44,18 +44,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 @dataclass
 class KeyValueCache:
-    """Keys and values of the frames seen so far, one pair a block; at most ``window`` frames are kept.
+    """Keys and values of the frames seen so far, one pair a block; at most ``window`` frames are kept."""
 
-    Attributes:
-        window: frames a query may look back to, its own included.
-        frames: how many frames have been fed altogether (the next frame's time).
-        blocks: for each block, keys and values ``[B, heads, L, K]``.
-        carried: the acting layer that the newest prediction left, ``[B, 1, 1, h, w]``; None before the first.
-    """
-
-    window: int
-    frames: int = 0
+    window: int  # frames a query may look back to, its own included
+    frames: int = 0  # how many frames have been fed altogether (the next frame's time)
+    # For each block, keys and values [B, heads, L, K].
     blocks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    # The acting layer that the newest prediction left, [B, 1, 1, h, w]; None before the first.
     carried: Tensor | None = None
 
     def branch(self, rows: Tensor | None = None) -> KeyValueCache:

@@ -22,13 +22,9 @@ _FILL_SIDE = 320  # pixels along the longer side at which colours are filled; th
 
 @dataclass(frozen=True)
 class PainterConfig:
-    """Sizes of the painter.
+    """Sizes of the painter."""
 
-    Attributes:
-        widths: channels at 1, 2 and 4 pixels along a cell's side; the picture has 8.
-    """
-
-    widths: tuple[int, int, int] = (160, 96, 48)
+    widths: tuple[int, int, int] = (160, 96, 48)  # channels at 1, 2 and 4 pixels along a cell's side; the picture has 8
 
 
 class Painter(nn.Module):

@@ -24,38 +24,24 @@ _TURN = 0.1  # turn and growth are small numbers; the network speaks in units of
 
 
 class LayerEvidence(NamedTuple):
-    """What the network says of one step, before it is composed; for the losses.
+    """What the network says of one step, before it is composed; for the losses."""
 
-    Attributes:
-        matte: logits ``[B, 1, h, w]``, in the current frame, of what acts.
-        votes: ``[B, 4, h, w]``: at each place the proposed displacement (x, y) of the acting thing's middle, in
-            units of the picture's size, and the real and imaginary part of its similarity less one.
-        remainder: ``[B, 2, h, w]``, in the next frame, what is added to the similarity's flow.
-        entering: logits ``[B, 1, h, w]``, in the next frame, of the acting layer's part that came into view.
-    """
-
-    matte: Tensor
+    matte: Tensor  # logits [B, 1, h, w], in the current frame, of what acts
+    # [B, 4, h, w]: at each place the proposed displacement (x, y) of the acting thing's middle, in units of the
+    # picture's size, and the real and imaginary part of its similarity less one.
     votes: Tensor
-    remainder: Tensor
-    entering: Tensor
+    remainder: Tensor  # [B, 2, h, w], in the next frame, what is added to the similarity's flow
+    entering: Tensor  # logits [B, 1, h, w], in the next frame, of the acting layer's part that came into view
 
 
 class LayeredStep(NamedTuple):
-    """The layers of one step.
+    """The layers of one step."""
 
-    Attributes:
-        matte: ``[B, 1, h, w]`` in [0, 1], what acts, in the current frame.
-        acting: ``[B, 2, h, w]``, its backward flow.
-        cover: ``[B, 1, h, w]`` in [0, 1], the acting layer in the next frame, as far as it is visible.
-        hole: ``[B, 1, h, w]`` in [0, 1], what the acting layer uncovered in the next frame.
-        entering: ``[B, 1, h, w]`` in [0, 1], the part of ``cover`` that came into view.
-    """
-
-    matte: Tensor
-    acting: Tensor
-    cover: Tensor
-    hole: Tensor
-    entering: Tensor
+    matte: Tensor  # [B, 1, h, w] in [0, 1], what acts, in the current frame
+    acting: Tensor  # [B, 2, h, w], its backward flow
+    cover: Tensor  # [B, 1, h, w] in [0, 1], the acting layer in the next frame, as far as it is visible
+    hole: Tensor  # [B, 1, h, w] in [0, 1], what the acting layer uncovered in the next frame
+    entering: Tensor  # [B, 1, h, w] in [0, 1], the part of `cover` that came into view
 
 
 def middle_of(matte: Tensor) -> Tensor:

@@ -29,51 +29,29 @@ from lamdemo.models.warp import warp
 
 @dataclass(frozen=True)
 class WorldModelConfig:
-    """Sizes of the world model.
+    """Sizes of the world model."""
 
-    Attributes:
-        width: E.
-        depth: transformer blocks.
-        heads: attention heads.
-        patch: cells along each side of one token; 2 makes a quarter of the tokens.
-        context: frames a prediction may look back to, the current one included.
-        map_channels: channels of the map that z is decoded to.
-        head_width: channels of the convolutional heads.
-        layers: whether what acts is a layer of its own; without, one flow moves everything.
-    """
-
-    width: int = 256
-    depth: int = 4
-    heads: int = 4
-    patch: int = 2
-    context: int = 4
-    map_channels: int = 32
-    head_width: int = 96
-    layers: bool = False
+    width: int = 256  # E
+    depth: int = 4  # transformer blocks
+    heads: int = 4  # attention heads
+    patch: int = 2  # cells along each side of one token; 2 makes a quarter of the tokens
+    context: int = 4  # frames a prediction may look back to, the current one included
+    map_channels: int = 32  # channels of the map that z is decoded to
+    head_width: int = 96  # channels of the convolutional heads
+    layers: bool = False  # whether what acts is a layer of its own; without, one flow moves everything
 
 
 class Prediction(NamedTuple):
-    """One step ahead. Flows are backward, in units of the picture's size.
+    """One step ahead. Flows are backward, in units of the picture's size."""
 
-    Attributes:
-        states: ``[B, T, N, D]``, the prediction of ``s[t+1]`` at place t.
-        flow: ``[B, T, 2, h, w]``, of what is seen: of the acting layer where it covers the ground, else the ground's.
-        gate: ``[B, T, 1, h, w]`` in [0, 1], how much was mended instead of moved.
-        ground: ``[B, T, 2, h, w]``, flow of everything but what acts; the same as ``flow`` without layers.
-        acting: ``[B, T, 2, h, w]``, flow of what acts; the same as ``flow`` without layers.
-        matte: ``[B, T, 1, h, w]`` in [0, 1], what acts, in frame t; 0 without layers.
-        cover: ``[B, T, 1, h, w]`` in [0, 1], the acting layer in frame t + 1; 0 without layers.
-        entering: ``[B, T, 1, h, w]`` in [0, 1], the part of ``cover`` that came into view; 0 without layers.
-    """
-
-    states: Tensor
-    flow: Tensor
-    gate: Tensor
-    ground: Tensor
-    acting: Tensor
-    matte: Tensor
-    cover: Tensor
-    entering: Tensor
+    states: Tensor  # [B, T, N, D], the prediction of `s[t+1]` at place t
+    flow: Tensor  # [B, T, 2, h, w], of what is seen: of the acting layer where it covers the ground, else the ground's
+    gate: Tensor  # [B, T, 1, h, w] in [0, 1], how much was mended instead of moved
+    ground: Tensor  # [B, T, 2, h, w], flow of everything but what acts; the same as `flow` without layers
+    acting: Tensor  # [B, T, 2, h, w], flow of what acts; the same as `flow` without layers
+    matte: Tensor  # [B, T, 1, h, w] in [0, 1], what acts, in frame t; 0 without layers
+    cover: Tensor  # [B, T, 1, h, w] in [0, 1], the acting layer in frame t + 1; 0 without layers
+    entering: Tensor  # [B, T, 1, h, w] in [0, 1], the part of `cover` that came into view; 0 without layers
 
 
 class WorldModel(nn.Module):

@@ -7,7 +7,7 @@ H steps of a plan, U standard coordinates of a step, M numbers of a flattened st
 from lamdemo.planning.building import SOLVERS, build_planner, build_solver
 from lamdemo.planning.cem import CEM, CEMConfig
 from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum
-from lamdemo.planning.dynamics import ByController, ByLatents, ByTwin, Dynamics, Imagination, ModelDynamics
+from lamdemo.planning.dynamics import ByController, ByLabel, ByLatents, Dynamics, Imagination, ModelDynamics
 from lamdemo.planning.gradient import Gradient, GradientConfig
 from lamdemo.planning.icem import ICEM, ICEMConfig
 from lamdemo.planning.mppi import MPPI, MPPIConfig
@@ -24,8 +24,8 @@ __all__ = [
     "MPPI",
     "SOLVERS",
     "ByController",
+    "ByLabel",
     "ByLatents",
-    "ByTwin",
     "CEMConfig",
     "Callback",
     "Cost",

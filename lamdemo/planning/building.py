@@ -1,4 +1,4 @@
-"""A planner of a checkpoint: its controllers, its twin, its draft and its latents, put together by name."""
+"""A planner of a checkpoint: controllers, other world models and latents, put together by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lamdemo.models.companion_files import load_action_conditioned, load_distill
 from lamdemo.models.distilled import DistilledModel
 from lamdemo.models.world_model import WorldModel
 from lamdemo.planning.cem import CEM, CEMConfig
-from lamdemo.planning.dynamics import ByController, ByLatents, ByTwin, Conditioner, Imagination, ModelDynamics
+from lamdemo.planning.dynamics import ByController, ByLabel, ByLatents, Conditioner, Imagination, ModelDynamics
 from lamdemo.planning.gradient import Gradient, GradientConfig
 from lamdemo.planning.icem import ICEM, ICEMConfig
 from lamdemo.planning.mppi import MPPI, MPPIConfig
@@ -61,8 +61,8 @@ def build_planner(
     controller: str | KnownController = "car",
     space: Literal["known", "latent"] = "known",
     solver: str = "cem",
-    draft: bool | DistilledModel | None = None,
-    twin: bool | ActionConditioned = False,
+    distilled: bool | DistilledModel | None = None,
+    baseline: bool | ActionConditioned = False,
     horizon: int = 3,
     refine: int = 32,
     weights: CostWeights | Mapping[str, Any] | None = None,
@@ -79,8 +79,8 @@ def build_planner(
         controller: of the known actions, by name or itself; not needed in latent space.
         space: "known" searches known actions, "latent" the latent actions themselves.
         solver: one of `SOLVERS`.
-        draft: search with the checkpoint's draft (True), without (False), or as there is one (None); or a draft.
-        twin: let the world model trained on labels imagine: the checkpoint's, or one that is given. It is searched
+        distilled: search with the checkpoint's distilled model (True), without (False), as there is one (None), or it.
+        baseline: let the action-conditioned baseline imagine: the checkpoint's, or one that is given. It is searched
             in the same coordinates as with the controller.
         horizon: H.
         refine: see `Planner`.
@@ -103,22 +103,22 @@ def build_planner(
     conditioner: Conditioner
     searched: Space
     if space == "latent":
-        if twin:
+        if baseline:
             raise LamdemoError("The twin knows no latent actions; plan over known ones.")
         searched, conditioner = _latent_space(pipeline, latents, dims), ByLatents()
         given = given or CostWeights(prior=LATENT_PRIOR)
     else:
         known = pipeline.controller(controller) if isinstance(controller, str) else controller
         mean, scale = (values.float().to(device) for values in (known.controller.mean, known.controller.std))
-        # Searched in the controller's coordinates also with the twin: were each to search around what its own training
-        # data (flipped, reversed or not) had on average, the two would not be compared by what they imagine alone.
+        # Searched in the controller's coordinates also with the baseline: were each to search around what its own
+        # training data (flipped, reversed or not) had on average, the two would not be compared by what they imagine.
         searched, conditioner = KnownSpace(known.spec, mean, scale.clamp_min(1e-6)), ByController(known.controller)
-        if twin:
-            world_model, conditioner = _by_twin(
-                twin if isinstance(twin, ActionConditioned) else _twin_of(pipeline), known
+        if baseline:
+            world_model, conditioner = _by_label(
+                baseline if isinstance(baseline, ActionConditioned) else _baseline_of(pipeline), known
             )
     width = len(searched.idle)
-    coarse = _draft_of(pipeline, draft, bool(twin))
+    coarse = _distilled_of(pipeline, distilled, bool(baseline))
 
     def dynamics(imagination: Imagination) -> ModelDynamics:
         return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
@@ -129,7 +129,7 @@ def build_planner(
         dynamics(Imagination.full(world_model, **chunk)),
         searched,
         searching,
-        draft=None if coarse is None else dynamics(Imagination.draft(coarse, **chunk)),
+        distilled=None if coarse is None else dynamics(Imagination.distilled(coarse, **chunk)),
         weights=given,
         horizon=horizon,
         refine=refine,
@@ -137,30 +137,32 @@ def build_planner(
     )
 
 
-def _draft_of(pipeline: TransferPipeline, asked: bool | DistilledModel | None, twin: bool) -> DistilledModel | None:
+def _distilled_of(
+    pipeline: TransferPipeline, asked: bool | DistilledModel | None, baseline: bool
+) -> DistilledModel | None:
     if isinstance(asked, DistilledModel) or asked is False:
         return asked or None
     found = None
     if pipeline.folder is not None:
-        found = load_distilled(pipeline.folder, pipeline.model.device, twin=twin)
+        found = load_distilled(pipeline.folder, pipeline.model.device, baseline=baseline)
     if found is None and asked:
-        whose = "twin" if twin else "world model"
+        whose = "twin" if baseline else "world model"
         raise LamdemoError(f"The checkpoint {pipeline.name} has no draft of its {whose}; plan without one.")
     return found
 
 
-def _twin_of(pipeline: TransferPipeline) -> ActionConditioned:
+def _baseline_of(pipeline: TransferPipeline) -> ActionConditioned:
     found = load_action_conditioned(pipeline.folder, pipeline.model.device) if pipeline.folder is not None else None
     if found is None:
         raise LamdemoError(f"The checkpoint {pipeline.name} has no twin; plan with its controllers.")
     return found
 
 
-def _by_twin(twin: ActionConditioned, known: KnownController) -> tuple[WorldModel, ByTwin]:
-    name = next((n for n in (known.name, known.spec.name) if n in twin.names), None)
+def _by_label(baseline: ActionConditioned, known: KnownController) -> tuple[WorldModel, ByLabel]:
+    name = next((n for n in (known.name, known.spec.name) if n in baseline.names), None)
     if name is None:
-        raise LamdemoError(f"The twin knows {', '.join(twin.names)} and not {known.name}; choose one of these.")
-    return twin.world_model, ByTwin(twin, name)
+        raise LamdemoError(f"The twin knows {', '.join(baseline.names)} and not {known.name}; choose one of these.")
+    return baseline.world_model, ByLabel(baseline, name)
 
 
 def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | None, dims: int) -> LatentSpace:
@@ -176,4 +178,4 @@ def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | Non
     bottleneck, device = pipeline.model.bottleneck, pipeline.model.device
     codes = bottleneck.codes.detach().float() if isinstance(bottleneck, DiscreteBottleneck) else None
     space = LatentSpace.fit(latents, dims, codes=codes)
-    return LatentSpace(space.mean.to(device), space.basis.to(device), space.std.to(device), codes)
+    return LatentSpace(space.basis.to(device), space.std.to(device), codes)

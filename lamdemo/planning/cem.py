@@ -11,22 +11,15 @@ from lamdemo.planning.solver import Noise, Solver, SolverConfig, SolverState, ar
 
 @dataclass(frozen=True)
 class CEMConfig(SolverConfig):
-    """How long CEM searches. The defaults are the paper's.
-
-    Attributes:
-        samples: candidates an iteration, the mean itself among them.
-        elites: how many of the best the next iteration's normal distribution is fitted to.
-        iterations: how often.
-        momentum: share of the old mean and spread that is kept.
-        smallest: spread below which it does not go.
-    """
+    """How long CEM searches. The defaults are the paper's."""
 
     solver = "cem"
-    samples: int = setting(300, 2, 100_000)
+    samples: int = setting(300, 2, 100_000)  # candidates an iteration, the mean itself among them
+    # How many of the best the next iteration's normal distribution is fitted to.
     elites: int = setting(10, 1, "samples")
-    iterations: int = setting(15, 1, 1000)
-    momentum: float = setting(0.0, 0, 0.99)
-    smallest: float = setting(0.01, 0, 1)
+    iterations: int = setting(15, 1, 1000)  # how often
+    momentum: float = setting(0.0, 0, 0.99)  # share of the old mean and spread that is kept
+    smallest: float = setting(0.01, 0, 1)  # spread below which it does not go
 
 
 class CEM(Solver):

@@ -28,19 +28,14 @@ class Cost(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class GoalDistance:
-    """How far the last imagined state is from the goal: the paper's ``|s_goal - s_{t+H}|_2``.
+    """How far the last imagined state is from the goal: the paper's ``|s_goal - s_{t+H}|_2``."""
 
-    Attributes:
-        goal: ``[B, M]``.
-        unit: ``[B]``, what to measure in; with the distance of start and goal, 1 means "no nearer than before".
-        p: of the norm.
-        along: take the mean over all steps in the place of the last one's. The last alone does not mind a plan that
-            walks off and comes back, whose first step is all that is carried out where plans are made anew.
-    """
-
-    goal: Tensor
+    goal: Tensor  # [B, M]
+    # [B], what to measure in; with the distance of start and goal, 1 means "no nearer than before".
     unit: Tensor | None = None
-    p: float = 2.0
+    p: float = 2.0  # of the norm
+    # Take the mean over all steps in the place of the last one's. The last alone does not mind a plan that walks off
+    # and comes back, whose first step is all that is carried out where plans are made anew.
     along: bool = False
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
@@ -53,15 +48,10 @@ class GoalDistance:
 
 @dataclass(frozen=True, eq=False)
 class PathLength:
-    """How far the states go from step to step, in all: of two ways to a goal the straight one is cheaper.
+    """How far the states go from step to step, in all: of two ways to a goal the straight one is cheaper."""
 
-    Attributes:
-        start: ``[B, M]``.
-        unit: as in `GoalDistance`; then a straight way is 1.
-    """
-
-    start: Tensor
-    unit: Tensor | None = None
+    start: Tensor  # [B, M]
+    unit: Tensor | None = None  # as in `GoalDistance`; then a straight way is 1
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """See `Cost`."""
@@ -72,16 +62,12 @@ class PathLength:
 
 @dataclass(frozen=True, eq=False)
 class PriorPenalty:
-    """Keeps actions where such actions live: nothing else forbids one that the world model never saw.
+    """Keeps actions where such actions live: nothing else forbids one that the world model never saw."""
 
-    Attributes:
-        space: gives an action's standard coordinates ``u``, which are N(0, 1) in the data.
-        kind: "gaussian" is ``|u|^2 / (2 U)``, the negative log density but for a constant, for each coordinate;
-            "shell" is ``max(0, |u|^2 / U - 1)``: free up to the size that actions have, since in many dimensions
-            hardly any lies near the middle.
-    """
-
-    space: Space
+    space: Space  # gives an action's standard coordinates `u`, which are N(0, 1) in the data
+    # "gaussian" is `|u|^2 / (2 U)`, the negative log density but for a constant, for each coordinate; "shell" is
+    # `max(0, |u|^2 / U - 1)`: free up to the size that actions have, since in many dimensions hardly any lies near
+    # the middle.
     kind: Literal["gaussian", "shell"] = "shell"
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:

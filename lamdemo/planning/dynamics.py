@@ -1,8 +1,8 @@
 """What would come of actions: the world model behind one interface, whatever the actions are and however coarse it is.
 
 Two choices make a dynamics. What an action is (`Conditioner`): a known one that a controller turns into a latent by
-what is in view, a latent, or a label that the twin knows. And what imagines (`Imagination`): the full world model, or
-its draft, which is ten times as fast and works on coarser states.
+what is in view, a latent, or a label that the action-conditioned baseline knows. And what imagines (`Imagination`): the
+full world model, or the distilled one, which is ten times as fast and works on coarser states.
 """
 
 from __future__ import annotations
@@ -26,17 +26,11 @@ from lamdemo.models.world_model import Prediction, WorldModel
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where candidates start from.
+    """Where candidates start from."""
 
-    Attributes:
-        state: ``[B, n, d]``, as the dynamics has states.
-        history: ``[B, C - 1, A]``, the commands before, oldest first.
-        seen: ``[B, N, D]``, the full state.
-    """
-
-    state: Tensor
-    history: Tensor
-    seen: Tensor
+    state: Tensor  # [B, n, d], as the dynamics has states
+    history: Tensor  # [B, C - 1, A], the commands before, oldest first
+    seen: Tensor  # [B, N, D], the full state
 
     def each(self) -> Iterator[Start]:
         """The start of each problem, ``B = 1``."""
@@ -74,15 +68,10 @@ class Dynamics(Protocol):
 
 
 class Conditioner(ABC):
-    """Turns actions into what a world model is conditioned on.
+    """Turns actions into what a world model is conditioned on."""
 
-    Attributes:
-        history: C, how many commands it sees: this step's and those before it.
-        looks: whether it looks at the state.
-    """
-
-    history = 1
-    looks = False
+    history = 1  # C, how many commands it sees: this step's and those before it
+    looks = False  # whether it looks at the state
 
     def memory(self, states: Tensor) -> Tensor:
         """What it keeps of full states ``[B, N, D]``, ``[B, ...]``."""
@@ -112,15 +101,15 @@ class ByController(Conditioner):
         return self.controller.act(memory, actions)
 
 
-class ByTwin(Conditioner):
-    """Known actions as labels, by which the twin's world model was trained."""
+class ByLabel(Conditioner):
+    """Known actions as labels, by which the action-conditioned baseline was trained."""
 
-    def __init__(self, twin: ActionConditioned, name: str) -> None:
-        self.twin, self.name, self.history = twin, name, twin.config.history
+    def __init__(self, baseline: ActionConditioned, name: str) -> None:
+        self.baseline, self.name, self.history = baseline, name, baseline.config.history
 
     def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
         """See `Conditioner`."""
-        return self.twin.latents(self.name, actions)
+        return self.baseline.latents(self.name, actions)
 
 
 class ByLatents(Conditioner):
@@ -136,21 +125,13 @@ class ByLatents(Conditioner):
 
 @dataclass(frozen=True, eq=False)
 class Imagination:
-    """A world model and the states it works on.
+    """A world model and the states it works on."""
 
-    Attributes:
-        world_model: predicts them.
-        project: full states ``[..., N, D]`` to them, ``[..., n, d]``.
-        lift: and back, as well as that goes.
-        chunk: candidates that are imagined at once; so many that what they need stays in the processor's cache.
-        coarse: the draft, if it is one.
-    """
-
-    world_model: WorldModel
-    project: Callable[[Tensor], Tensor]
-    lift: Callable[[Tensor], Tensor]
-    chunk: int
-    coarse: DistilledModel | None = None
+    world_model: WorldModel  # predicts them
+    project: Callable[[Tensor], Tensor]  # full states [..., N, D] to them, [..., n, d]
+    lift: Callable[[Tensor], Tensor]  # and back, as well as that goes
+    chunk: int  # candidates that are imagined at once; so many that what they need stays in the processor's cache
+    coarse: DistilledModel | None = None  # the distilled model, if it is one
 
     @classmethod
     def full(cls, world_model: WorldModel, chunk: int = 16) -> Imagination:
@@ -158,29 +139,31 @@ class Imagination:
         return cls(world_model, lambda states: states, lambda states: states, chunk)
 
     @classmethod
-    def draft(cls, draft: DistilledModel, chunk: int = 75) -> Imagination:
-        """A draft of it."""
-        return cls(draft.world_model, draft.project, draft.lift, chunk, draft)
+    def distilled(cls, distilled: DistilledModel, chunk: int = 75) -> Imagination:
+        """One distilled from it."""
+        return cls(distilled.world_model, distilled.project, distilled.lift, chunk, distilled)
 
 
 class CoarseLook:
-    """A controller's memory of a draft's coarse states: ``controller.memory(draft.lift(coarse))``, a few times faster.
+    """A controller's memory of coarse states: ``controller.memory(distilled.lift(coarse))``, a few times faster.
 
     Lifting is linear, and so is the first thing a controller does to a state: together they are one matrix, of a
     quarter of the size, and the lifted states are never made.
     """
 
     @torch.no_grad()
-    def __init__(self, controller: Controller, draft: DistilledModel) -> None:
-        """Args: a controller whose patches are whole coarse cells; the draft."""
-        tokens, p, cell = controller.tokens, controller.config.patch, draft.cell
-        self.controller, self.side = controller, draft.side
-        self.cells = p // draft.config.pool  # coarse cells along each side of one token
-        q, d = self.cells, draft.config.channels
+    def __init__(self, controller: Controller, distilled: DistilledModel) -> None:
+        """Args: a controller whose patches are whole coarse cells; the distilled model."""
+        tokens, p, cell = controller.tokens, controller.config.patch, distilled.cell
+        self.controller, self.side = controller, distilled.side
+        self.cells = p // distilled.config.pool  # coarse cells along each side of one token
+        q, d = self.cells, distilled.config.channels
         # What each channel of each coarse cell of the first token adds to that token's patch.
-        ones = torch.zeros(q * q * d + 1, draft.side, draft.side, d, device=tokens.weight.device)
+        ones = torch.zeros(q * q * d + 1, distilled.side, distilled.side, d, device=tokens.weight.device)
         ones[:-1, :q, :q] = torch.eye(q * q * d).reshape(-1, q, q, d).to(ones)
-        lifted = draft.lift(ones.flatten(1, 2).to(draft.basis.dtype)).unflatten(1, (draft.grid, draft.grid))
+        lifted = distilled.lift(ones.flatten(1, 2).to(distilled.basis.dtype)).unflatten(
+            1, (distilled.grid, distilled.grid)
+        )
         patch = lifted[:, :p, :p].reshape(len(ones), p * p * cell).to(tokens.weight.dtype)
         self.weight = (tokens.weight @ (patch[:-1] - patch[-1]).T).contiguous()
         self.places = tokens.weight @ patch[-1] + tokens.bias + controller.places
@@ -283,9 +266,13 @@ class ModelDynamics:
 
     def _looking(self) -> Callable[[Tensor], Tensor]:
         """What the conditioner keeps of states as the imagination has them."""
-        draft, by = self.imagination.coarse, self.conditioner
-        if draft is not None and isinstance(by, ByController) and not by.controller.config.patch % draft.config.pool:
-            return CoarseLook(by.controller, draft)
+        distilled, by = self.imagination.coarse, self.conditioner
+        if (
+            distilled is not None
+            and isinstance(by, ByController)
+            and not by.controller.config.patch % distilled.config.pool
+        ):
+            return CoarseLook(by.controller, distilled)
         return lambda states: by.memory(self.imagination.lift(states))
 
     def _memory(self, seen: Tensor, exact: bool = False) -> Tensor | None:

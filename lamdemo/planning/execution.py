@@ -53,21 +53,13 @@ class Plans(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What happened when a policy pursued a goal.
+    """What happened when a policy pursued a goal."""
 
-    Attributes:
-        frames: uint8 ``[S + 1, H, W, 3]``, the start first.
-        truths: what was true at each of them.
-        actions: float32 ``[S, A]``.
-        distances: to the goal at each frame, see `Simulator.distance`.
-        reached: whether that counts as being there, at each frame.
-    """
-
-    frames: np.ndarray
-    truths: list[dict[str, np.ndarray]]
-    actions: np.ndarray
-    distances: list[dict[str, float]]
-    reached: list[bool]
+    frames: np.ndarray  # uint8 [S + 1, H, W, 3], the start first
+    truths: list[dict[str, np.ndarray]]  # what was true at each of them
+    actions: np.ndarray  # float32 [S, A]
+    distances: list[dict[str, float]]  # to the goal at each frame, see `Simulator.distance`
+    reached: list[bool]  # whether that counts as being there, at each frame
 
 
 Callback = Callable[[int, Any, "Policy"], bool | None]
@@ -232,19 +224,17 @@ def decode_plan(known: KnownController, states: Tensor, latents: Tensor, before:
 
 
 @torch.no_grad()
-def nearest_commands(
-    known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray, *, seed: int = 0
-) -> np.ndarray:
+def nearest_commands(known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray) -> np.ndarray:
     """The commands ``[B, A]`` whose latents, by the controller, lie nearest to the wanted ones.
 
-    A small cross-entropy search over commands alone: no world model is asked, so that it takes milliseconds.
+    A small cross-entropy search over commands alone: no world model is asked, so that it takes milliseconds. Each row
+    gets the same noise, whatever is beside it.
 
     Args:
         known: the controller.
         states: ``[B, N, D]``.
         latents: ``[B, Z]``, wanted.
         before: ``[B, R, A]``, commands before this one, the newest last.
-        seed: of the search; each row gets the same noise, whatever is beside it.
     """
     controller, spec = known.controller, known.spec
     weight = next(controller.parameters())
@@ -257,7 +247,7 @@ def nearest_commands(
     wanted = latents.to(weight.device).float()
     found = np.zeros((len(states), spec.width), np.float32)
     for b in range(len(states)):
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(0)
         mean, std = controller.mean.float().cpu(), controller.std.float().cpu()
         best, least = mean, np.inf
         past = torch.from_numpy(lead[b]).expand(NEAREST_SAMPLES, -1, -1)

@@ -16,20 +16,14 @@ from lamdemo.planning.solver import Noise, Objective, Search, Solver, SolverConf
 
 @dataclass(frozen=True)
 class GradientConfig(SolverConfig):
-    """How long gradients are followed.
-
-    Attributes:
-        samples: starts, the mean among them.
-        iterations: steps of Adam.
-        rate: of Adam, in standard coordinates; about how far the first steps go.
-        bound: standard coordinates beyond which no candidate goes; else, where actions are cut off at what is
-            possible and gradients vanish, one would be lost for good.
-    """
+    """How long gradients are followed."""
 
     solver = "gradient"
-    samples: int = setting(12, 1, 10_000)
-    iterations: int = setting(30, 1, 1000)
-    rate: float = setting(0.2, 1e-5, 10)
+    samples: int = setting(12, 1, 10_000)  # starts, the mean among them
+    iterations: int = setting(30, 1, 1000)  # steps of Adam
+    rate: float = setting(0.2, 1e-5, 10)  # of Adam, in standard coordinates; about how far the first steps go
+    # Standard coordinates beyond which no candidate goes; else, where actions are cut off at what is possible and
+    # gradients vanish, one would be lost for good.
     bound: float = setting(3.0, 0.1, 100)
 
 

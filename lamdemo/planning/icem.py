@@ -17,28 +17,18 @@ from lamdemo.planning.solver import Noise, SolverConfig, SolverState, around, se
 
 @dataclass(frozen=True)
 class ICEMConfig(SolverConfig):
-    """How long iCEM searches.
-
-    Attributes:
-        samples: candidates of the first iteration.
-        elites: how many of the best the next normal distribution is fitted to.
-        iterations: how often.
-        colour: exponent of the noise's spectrum; 0 is white.
-        decay: each iteration has that many times fewer candidates, but never fewer than twice the elites.
-        kept: share of the elites that live on.
-        momentum: share of the old mean and spread that is kept.
-        smallest: spread below which it does not go.
-    """
+    """How long iCEM searches."""
 
     solver = "icem"
-    samples: int = setting(200, 2, 100_000)
-    elites: int = setting(10, 1, "samples")
-    iterations: int = setting(10, 1, 1000)
-    colour: float = setting(1.0, 0, 8)
+    samples: int = setting(200, 2, 100_000)  # candidates of the first iteration
+    elites: int = setting(10, 1, "samples")  # how many of the best the next normal distribution is fitted to
+    iterations: int = setting(10, 1, 1000)  # how often
+    colour: float = setting(1.0, 0, 8)  # exponent of the noise's spectrum; 0 is white
+    # Each iteration has that many times fewer candidates, but never fewer than twice the elites.
     decay: float = setting(1.15, 1, 10)
-    kept: float = setting(0.3, 0, 1)
-    momentum: float = setting(0.1, 0, 0.99)
-    smallest: float = setting(0.01, 0, 1)
+    kept: float = setting(0.3, 0, 1)  # share of the elites that live on
+    momentum: float = setting(0.1, 0, 0.99)  # share of the old mean and spread that is kept
+    smallest: float = setting(0.01, 0, 1)  # spread below which it does not go
 
 
 class ICEM(CEM):

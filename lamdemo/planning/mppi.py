@@ -12,23 +12,16 @@ from lamdemo.planning.solver import Noise, Solver, SolverConfig, SolverState, ar
 
 @dataclass(frozen=True)
 class MPPIConfig(SolverConfig):
-    """How long MPPI searches.
-
-    Attributes:
-        samples: candidates an iteration, the mean itself among them.
-        elites: how many of the best the weights are shared out among.
-        iterations: how often.
-        temperature: of the weights ``softmax(-cost / temperature)``, in standard deviations of the elites' costs, so
-            that it means the same whatever the cost's units.
-        smallest: spread below which it does not go.
-    """
+    """How long MPPI searches."""
 
     solver = "mppi"
-    samples: int = setting(300, 2, 100_000)
-    elites: int = setting(64, 2, 100_000)
-    iterations: int = setting(12, 1, 1000)
+    samples: int = setting(300, 2, 100_000)  # candidates an iteration, the mean itself among them
+    elites: int = setting(64, 2, 100_000)  # how many of the best the weights are shared out among
+    iterations: int = setting(12, 1, 1000)  # how often
+    # Of the weights `softmax(-cost / temperature)`, in standard deviations of the elites' costs, so that it means the
+    # same whatever the cost's units.
     temperature: float = setting(0.5, 1e-3, 1e3)
-    smallest: float = setting(0.05, 0, 1)
+    smallest: float = setting(0.05, 0, 1)  # spread below which it does not go
 
 
 class MPPI(Solver):

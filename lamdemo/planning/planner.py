@@ -29,23 +29,14 @@ _SMALLEST_UNIT = 0.01  # of the goal's own size: start and goal may be the same 
 
 @dataclass(frozen=True)
 class CostWeights:
-    """What makes up the cost. Distances are in units of the distance from start to goal, so 1 is "no nearer".
+    """What makes up the cost. Distances are in units of the distance from start to goal, so 1 is "no nearer"."""
 
-    Attributes:
-        goal: weight of the distance to the goal at the plan's end (`GoalDistance`).
-        along: weight of its mean over the plan's steps.
-        prior: weight of `PriorPenalty`.
-        kind: of that penalty.
-        path: weight of `PathLength`.
-        p: of the distance's norm; 2 is the paper's.
-    """
-
-    goal: float = 1.0
-    along: float = 0.0
-    prior: float = 0.0
-    kind: Literal["gaussian", "shell"] = "shell"
-    path: float = 0.0
-    p: float = 2.0
+    goal: float = 1.0  # weight of the distance to the goal at the plan's end (`GoalDistance`)
+    along: float = 0.0  # weight of its mean over the plan's steps
+    prior: float = 0.0  # weight of `PriorPenalty`
+    kind: Literal["gaussian", "shell"] = "shell"  # of that penalty
+    path: float = 0.0  # weight of `PathLength`
+    p: float = 2.0  # of the distance's norm; 2 is the paper's
 
 
 class Planner:
@@ -58,7 +49,7 @@ class Planner:
         space: Space,
         solver: Solver,
         *,
-        draft: Dynamics | None = None,
+        distilled: Dynamics | None = None,
         weights: CostWeights | None = None,
         horizon: int = 3,
         refine: int = 32,
@@ -71,10 +62,10 @@ class Planner:
             judge: the dynamics by the full world model.
             space: what is searched.
             solver: searches it.
-            draft: a faster dynamics to search with.
+            distilled: a faster dynamics to search with.
             weights: of the cost's terms.
             horizon: H, steps of a plan.
-            refine: candidates found with the draft that ``judge`` is asked about; the best of them is the plan.
+            refine: candidates of the distilled model that ``judge`` is asked about; the best of them is the plan.
             history: C, commands that the dynamics sees at each step.
 
         Raises:
@@ -85,7 +76,7 @@ class Planner:
         if refine < 1:
             raise LamdemoError(f"The full world model must judge at least one candidate, not {refine}.")
         self.pipeline, self.judge, self.space, self.solver = pipeline, judge, space, solver
-        self.draft, self.weights = draft, weights or CostWeights()
+        self.distilled, self.weights = distilled, weights or CostWeights()
         self.horizon, self.refine, self.history = horizon, refine, history
 
     @property
@@ -204,7 +195,7 @@ class Planner:
             # Where an earlier search has closed down to one plan it would find nothing else.
             warm = warm.widened(_REOPENED)
         told = None if callback is None else self._telling(callback)
-        search = self.draft or self.judge
+        search = self.distilled or self.judge
         found = self.solver.solve(
             self.objective(search, problem),
             shape,
@@ -213,15 +204,15 @@ class Planner:
             callback=told,
             device=self.pipeline.model.device,
         )
-        u, draft_cost = found.u, None
-        if self.draft is not None:
-            u, draft_cost = self._refined(problem, found)
+        u, distilled_cost = found.u, None
+        if self.distilled is not None:
+            u, distilled_cost = self._refined(problem, found)
         imagined = self._imagine(problem, self.space.decode(u)[0], u[0])
         idle = self._imagine(problem, self.space.idle.expand(self.horizon, -1))
         return Plan(
             **{f.name: getattr(imagined, f.name) for f in dataclasses.fields(Imagined)},
             idle_cost=idle.cost,
-            draft_cost=draft_cost,
+            distilled_cost=distilled_cost,
             costs=found.best_costs[:, 0].float().cpu().numpy(),
             elite_costs=found.elite_costs[:, 0].float().cpu().numpy(),
             seed=seed,
@@ -283,14 +274,14 @@ class Planner:
 
     @torch.no_grad()
     def _refined(self, problem: Problem, found: Solution) -> tuple[Tensor, float]:
-        """Of the draft's best, the full world model's best ``[1, S, U]``, and what the draft thought of it."""
-        assert self.draft is not None
+        """Of the distilled model's best, the full one's best ``[1, S, U]``, and what the former thought of it."""
+        assert self.distilled is not None
         order = found.last.costs.argsort(dim=1, stable=True)[:, : max(self.refine - 2, 0)]
         tried = torch.cat([found.u[:, None], found.state.mean[:, None], take(found.last.candidates, order)], 1)
         tried = tried[:, : self.refine]
         costs = self.objective(self.judge, problem)(tried)
         chosen = take(tried, costs.nan_to_num(torch.inf).argmin(1, keepdim=True))
-        return chosen[:, 0], float(self.objective(self.draft, problem)(chosen))
+        return chosen[:, 0], float(self.objective(self.distilled, problem)(chosen))
 
     @torch.no_grad()
     def landscape(
@@ -301,7 +292,7 @@ class Planner:
         points: int = 15,
         span: float = 2.5,
     ) -> Landscape:
-        """The search's own cost (the draft's, where there is one) over two coordinates that all steps share.
+        """The search's own cost (the distilled model's, where there is one) over two coordinates that all steps share.
 
         Args:
             around: a plan, whose other coordinates stay as they are; or a problem, and then nothing else is done.
@@ -332,7 +323,7 @@ class Planner:
         u = base.expand(points, points, -1, -1).clone()
         u[..., axes[0]] = ends[0][None, :, None]
         u[..., axes[1]] = ends[1][:, None, None]
-        costs = self.objective(self.draft or self.judge, problem)(u.flatten(0, 1)[None])
+        costs = self.objective(self.distilled or self.judge, problem)(u.flatten(0, 1)[None])
         values = []
         for axis, end in zip(axes, ends, strict=True):
             along = torch.zeros(points, self.space.width, device=device)

@@ -17,44 +17,26 @@ from lamdemo.planning.solver import SolverState
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """From where to where, encoded; made by `Planner.problem`.
+    """From where to where, encoded; made by `Planner.problem`."""
 
-    Attributes:
-        start: state ``[1, N, D]``.
-        goal: state ``[1, N, D]``.
-        history: commands before, ``[1, C - 1, A]``.
-        picture: of the start, uint8 ``[H, W, 3]``; None where only a state was given.
-    """
-
-    start: Tensor
-    goal: Tensor
-    history: Tensor
-    picture: np.ndarray | None = None
+    start: Tensor  # state [1, N, D]
+    goal: Tensor  # state [1, N, D]
+    history: Tensor  # commands before, [1, C - 1, A]
+    picture: np.ndarray | None = None  # of the start, uint8 [H, W, 3]; None where only a state was given
 
 
 @dataclass(frozen=True, eq=False)
 class Imagined:
-    """Actions, and what the full world model expects of them.
+    """Actions, and what the full world model expects of them."""
 
-    Attributes:
-        actions: the known actions, float32 ``[S, A]`` in their own units; None of a plan in latent space.
-        latents: what the world model is given, float32 ``[S, Z]``.
-        states: after each step, float32 ``[S, N, D]``.
-        cost: by the full world model.
-        u: the actions in the standard coordinates of the space, float32 ``[S, U]``.
-        problem: between what they lead.
-        prediction: all that is predicted.
-        pipeline: what draws it.
-    """
-
-    actions: np.ndarray | None
-    latents: np.ndarray
-    states: np.ndarray
-    cost: float
-    u: np.ndarray
-    problem: Problem = field(repr=False)
-    prediction: Prediction = field(repr=False)
-    pipeline: TransferPipeline = field(repr=False)
+    actions: np.ndarray | None  # the known actions, float32 [S, A] in their own units; None of a plan in latent space
+    latents: np.ndarray  # what the world model is given, float32 [S, Z]
+    states: np.ndarray  # after each step, float32 [S, N, D]
+    cost: float  # by the full world model
+    u: np.ndarray  # the actions in the standard coordinates of the space, float32 [S, U]
+    problem: Problem = field(repr=False)  # between what they lead
+    prediction: Prediction = field(repr=False)  # all that is predicted
+    pipeline: TransferPipeline = field(repr=False)  # what draws it
 
     def __len__(self) -> int:
         """Steps."""
@@ -86,43 +68,26 @@ class Imagined:
 
 @dataclass(frozen=True, eq=False)
 class Plan(Imagined):
-    """What to do to get from a start to a goal, and what is expected to happen.
+    """What to do to get from a start to a goal, and what is expected to happen."""
 
-    Attributes:
-        idle_cost: of doing nothing, by the full world model.
-        draft_cost: of the plan by the draft that the search used; None where it used none.
-        costs: lowest cost so far after each iteration of the search, float32 ``[I]``; the draft's, where one is used.
-        elite_costs: mean cost of each iteration's elites, float32 ``[I]``.
-        seed: of the search.
-        seconds: how long it took.
-        stopped: whether it was stopped before its end; the best so far is then the plan.
-        warm: where to start the search for the next plan (`SolverState.shifted` by the steps taken).
-    """
-
-    idle_cost: float
-    draft_cost: float | None
+    idle_cost: float  # of doing nothing, by the full world model
+    distilled_cost: float | None  # of the plan by the distilled model that searched; None without one
+    # Lowest cost so far after each iteration of the search, float32 [I]; the distilled model's, where one searched.
     costs: np.ndarray
-    elite_costs: np.ndarray
-    seed: int
-    seconds: float
-    stopped: bool
-    warm: SolverState
+    elite_costs: np.ndarray  # mean cost of each iteration's elites, float32 [I]
+    seed: int  # of the search
+    seconds: float  # how long it took
+    stopped: bool  # whether it was stopped before its end; the best so far is then the plan
+    warm: SolverState  # where to start the search for the next plan (`SolverState.shifted` by the steps taken)
 
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """The cost over two coordinates of the action, which all steps share.
+    """The cost over two coordinates of the action, which all steps share."""
 
-    Attributes:
-        axes: which coordinates.
-        names: theirs.
-        x: values along the first, float32 ``[P]``: known actions in their own units, latents in standard coordinates.
-        y: values along the second, float32 ``[P]``.
-        costs: float32 ``[P, P]``, a row for each y.
-    """
-
-    axes: tuple[int, int]
-    names: tuple[str, str]
+    axes: tuple[int, int]  # which coordinates
+    names: tuple[str, str]  # theirs
+    # Values along the first, float32 [P]: known actions in their own units, latents in standard coordinates.
     x: np.ndarray
-    y: np.ndarray
-    costs: np.ndarray
+    y: np.ndarray  # values along the second, float32 [P]
+    costs: np.ndarray  # float32 [P, P], a row for each y

@@ -11,18 +11,12 @@ from lamdemo.planning.solver import Noise, Solver, SolverConfig, SolverState, se
 
 @dataclass(frozen=True)
 class RandomConfig(SolverConfig):
-    """How much is tried: as much as the paper's CEM does.
-
-    Attributes:
-        samples: candidates an iteration.
-        elites: of how many of the best the mean cost is told.
-        iterations: how often; nothing is learned between them.
-    """
+    """How much is tried: as much as the paper's CEM does."""
 
     solver = "random"
-    samples: int = setting(300, 1, 100_000)
-    elites: int = setting(10, 1, 100_000)
-    iterations: int = setting(15, 1, 1000)
+    samples: int = setting(300, 1, 100_000)  # candidates an iteration
+    elites: int = setting(10, 1, 100_000)  # of how many of the best the mean cost is told
+    iterations: int = setting(15, 1, 1000)  # how often; nothing is learned between them
 
 
 class RandomShooting(Solver):

@@ -24,29 +24,17 @@ Objective = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Iteration:
-    """What a solver knows after one of its iterations.
+    """What a solver knows after one of its iterations."""
 
-    Attributes:
-        index: of this iteration, from 0.
-        of: how many there will be.
-        candidates: ``[B, K, S, U]``, those tried in this iteration.
-        costs: theirs, ``[B, K]``.
-        elites: which of them are the best, ``[B, L]`` indices along K, best first.
-        mean: where the search goes on, ``[B, S, U]``.
-        std: how far around, ``[B, S, U]``.
-        best: the best so far of all iterations, ``[B, S, U]``.
-        best_cost: its cost, ``[B]``.
-    """
-
-    index: int
-    of: int
-    candidates: Tensor
-    costs: Tensor
-    elites: Tensor
-    mean: Tensor
-    std: Tensor
-    best: Tensor
-    best_cost: Tensor
+    index: int  # of this iteration, from 0
+    of: int  # how many there will be
+    candidates: Tensor  # [B, K, S, U], those tried in this iteration
+    costs: Tensor  # theirs, [B, K]
+    elites: Tensor  # which of them are the best, [B, L] indices along K, best first
+    mean: Tensor  # where the search goes on, [B, S, U]
+    std: Tensor  # how far around, [B, S, U]
+    best: Tensor  # the best so far of all iterations, [B, S, U]
+    best_cost: Tensor  # its cost, [B]
 
     @property
     def elite_cost(self) -> Tensor:
@@ -60,17 +48,11 @@ Callback = Callable[[Iteration], bool | None]
 
 @dataclass(frozen=True, eq=False)
 class SolverState:
-    """Where a search stands; the next one can start from it.
+    """Where a search stands; the next one can start from it."""
 
-    Attributes:
-        mean: ``[B, S, U]``.
-        std: ``[B, S, U]``.
-        extra: what else a solver keeps, each ``[B, K, S, U]``.
-    """
-
-    mean: Tensor
-    std: Tensor
-    extra: dict[str, Tensor] = field(default_factory=dict)
+    mean: Tensor  # [B, S, U]
+    std: Tensor  # [B, S, U]
+    extra: dict[str, Tensor] = field(default_factory=dict)  # what else a solver keeps, each [B, K, S, U]
 
     def shifted(self, steps: int) -> SolverState:
         """The state for a plan that starts ``steps`` later: the steps taken are dropped, new ones come at the end.
@@ -98,25 +80,15 @@ class SolverState:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a solver found.
+    """What a solver found."""
 
-    Attributes:
-        u: the best candidate of each problem, ``[B, S, U]``.
-        cost: theirs, ``[B]``.
-        state: to start the next search from.
-        best_costs: lowest cost so far after each iteration, ``[I, B]``.
-        elite_costs: mean cost of each iteration's elites, ``[I, B]``.
-        last: the last iteration.
-        stopped: whether a callback ended the search.
-    """
-
-    u: Tensor
-    cost: Tensor
-    state: SolverState
-    best_costs: Tensor
-    elite_costs: Tensor
-    last: Iteration
-    stopped: bool = False
+    u: Tensor  # the best candidate of each problem, [B, S, U]
+    cost: Tensor  # theirs, [B]
+    state: SolverState  # to start the next search from
+    best_costs: Tensor  # lowest cost so far after each iteration, [I, B]
+    elite_costs: Tensor  # mean cost of each iteration's elites, [I, B]
+    last: Iteration  # the last iteration
+    stopped: bool = False  # whether a callback ended the search
 
 
 class Noise:
@@ -221,12 +193,9 @@ class Solver(ABC):
     Each solver says only which it tries (`propose`) and what it learns of them (`learn`). The same seed and start give
     the same solution, whatever was computed before, and each problem's noise is its own: a problem solved among others
     gets the noise it would get alone.
-
-    Attributes:
-        config: with ``iterations`` and ``elites``, how many candidates count as the best.
     """
 
-    config: Any
+    config: Any  # with `iterations` and `elites`, how many candidates count as the best
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -51,17 +51,11 @@ class Space(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class KnownSpace:
-    """Known actions: ``a = clip(mean + scale * u, low, high)``.
+    """Known actions: ``a = clip(mean + scale * u, low, high)``."""
 
-    Attributes:
-        spec: what the numbers are, and between what bounds.
-        mean: ``[A]``, of recorded actions.
-        scale: ``[A]``, their standard deviation.
-    """
-
-    spec: ActionSpec
-    mean: Tensor
-    scale: Tensor
+    spec: ActionSpec  # what the numbers are, and between what bounds
+    mean: Tensor  # [A], of recorded actions
+    scale: Tensor  # [A], their standard deviation
 
     def __post_init__(self) -> None:
         if self.mean.shape != (self.spec.width,) or self.scale.shape != (self.spec.width,):
@@ -102,34 +96,25 @@ class KnownSpace:
 class LatentSpace:
     """Latent actions themselves, by the principal components of those inferred from unlabelled recordings.
 
-    ``z = mean + (std * u) @ basis``. A plan so found needs no labels at all; nothing but a prior then keeps it where
+    ``z = (std * u) @ basis``. A plan so found needs no labels at all; nothing but a prior then keeps it where
     latents live (`lamdemo.planning.costs.PriorPenalty`).
-
-    Attributes:
-        mean: ``[Z]``.
-        basis: ``[R, Z]``, orthonormal rows.
-        std: ``[R]``, along them.
-        codes: ``[codes, Z]`` of a discrete model; latents then become the nearest of them, and gradients pass as if
-            they did not.
     """
 
-    mean: Tensor
-    basis: Tensor
-    std: Tensor
+    basis: Tensor  # [R, Z], orthonormal rows
+    std: Tensor  # [R], along them
+    # [codes, Z] of a discrete model; latents then become the nearest of them, and gradients pass as if they did not.
     codes: Tensor | None = None
 
     @classmethod
-    def fit(
-        cls, latents: Tensor | np.ndarray, dims: int = 12, *, centred: bool = True, codes: Tensor | None = None
-    ) -> LatentSpace:
-        """The ``dims`` strongest components of ``latents [M, Z]``.
+    def fit(cls, latents: Tensor | np.ndarray, dims: int = 12, *, codes: Tensor | None = None) -> LatentSpace:
+        """The ``dims`` strongest components of ``latents [M, Z]`` about zero, which is no action.
+
+        Latents are odd in time: every step's is the negative of the same step's backwards, so the mean of a few
+        recordings says which way their cameras went and no more.
 
         Args:
             latents: inferred ones, of any recordings.
             dims: R; fewer where the latents vary in fewer directions.
-            centred: let the mean be zero, which is no action. Latents are odd in time: every step's is the
-                negative of the same step's backwards, so the mean of a few recordings says which way their
-                cameras went and no more.
             codes: of a discrete model.
 
         Raises:
@@ -140,8 +125,7 @@ class LatentSpace:
             raise LamdemoError("A space of latent actions needs at least two latents; give a longer recording.")
         if dims < 1:
             raise LamdemoError(f"A space of latent actions needs at least one dimension, not {dims}.")
-        mean = torch.zeros_like(z[0]) if centred else z.mean(0)
-        _, size, rows = torch.linalg.svd((z - mean).double(), full_matrices=False)
+        _, size, rows = torch.linalg.svd(z.double(), full_matrices=False)
         std = size / len(z) ** 0.5
         count = min(dims, int((std > 1e-5 * std[0]).sum()))
         if not count or std[0] < 1e-6:
@@ -149,7 +133,7 @@ class LatentSpace:
         rows = rows[:count]
         # A component's sign is arbitrary; fixed, so that the same data give the same coordinates everywhere.
         rows = rows * rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
-        return cls(mean, rows.float(), std[:count].float(), codes)
+        return cls(rows.float(), std[:count].float(), codes)
 
     @property
     def width(self) -> int:
@@ -164,11 +148,11 @@ class LatentSpace:
     @property
     def idle(self) -> Tensor:
         """See `Space`. In every family, zero is "nothing happens"."""
-        return torch.zeros_like(self.mean)
+        return torch.zeros_like(self.basis[0])
 
     def decode(self, u: Tensor) -> Tensor:
         """See `Space`."""
-        z = self.mean + (u * self.std) @ self.basis
+        z = (u * self.std) @ self.basis
         if self.codes is None:
             return z
         with torch.no_grad():
@@ -177,7 +161,7 @@ class LatentSpace:
 
     def encode(self, actions: Tensor) -> Tensor:
         """See `Space`."""
-        return (actions - self.mean) @ self.basis.T / self.std
+        return actions @ self.basis.T / self.std
 
     def spread(self, std: Tensor) -> Tensor:
         """See `Space`."""

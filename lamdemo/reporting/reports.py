@@ -34,38 +34,24 @@ _LEVELS = {"low": 0, "high": 2}
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure and its 95% interval.
+    """A figure and its 95% interval."""
 
-    Attributes:
-        value: what was measured.
-        low, high: ends of the interval; None where none was given.
-    """
-
-    value: float
-    low: float | None = None
+    value: float  # what was measured
+    low: float | None = None  # ends of the interval; None where none was given
     high: float | None = None
 
 
 @dataclass(frozen=True)
 class Reports:
-    """All reports of one checkpoint.
+    """All reports of one checkpoint."""
 
-    Attributes:
-        name: the checkpoint's.
-        family: of its latents; "" where no report says.
-        results: by part of the suite, what the report's ``results`` are.
-        files: by part, where it was read.
-        dial: the family's capacity in words, such as "β 2e-05"; "" where it is not known.
-        capacity: the same as a number.
-        training: steps of the stages of its training, None where they are not known.
-    """
-
-    name: str
-    family: str
-    results: Mapping[str, Mapping[str, Any]]
-    files: Mapping[str, Path]
-    dial: str = ""
-    capacity: float | None = None
+    name: str  # the checkpoint's
+    family: str  # of its latents; "" where no report says
+    results: Mapping[str, Mapping[str, Any]]  # by part of the suite, what the report's `results` are
+    files: Mapping[str, Path]  # by part, where it was read
+    dial: str = ""  # the family's capacity in words, such as "β 2e-05"; "" where it is not known
+    capacity: float | None = None  # the same as a number
+    # Steps of the stages of its training, None where they are not known.
     training: tuple[int | None, ...] | None = field(default=None)
 
     def dig(self, path: str) -> Any:
@@ -291,8 +277,8 @@ def over_copied_flow(reports: Reports) -> Figure | None:
     return figure_of(ratio_of_means(np.array(model), np.array(flow), names, seed=int(seed)))
 
 
-def probed(reports: Reports, target: str, kind: str = "linear") -> tuple[Figure, str] | None:
-    """R² of a probe on z of a command or a pose change, and on what.
+def probed(reports: Reports, target: str) -> tuple[Figure, str] | None:
+    """R² of a linear probe on z of a command or a pose change, and on what.
 
     Returns:
         Of the first setting of `SETTINGS` that was judged, in the first set of clips that knows the target; with
@@ -300,7 +286,7 @@ def probed(reports: Reports, target: str, kind: str = "linear") -> tuple[Figure,
     """
     for setting in SETTINGS:
         for name in sorted(keys_of(reports.dig("probes/clips"))):
-            found = reports.figure(f"probes/clips/{name}/{setting}/targets/{target}/z/{kind}")
+            found = reports.figure(f"probes/clips/{name}/{setting}/targets/{target}/z/linear")
             if found is not None:
                 return found, f"{name}, {setting}"
     return None

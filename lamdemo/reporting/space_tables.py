@@ -35,21 +35,14 @@ _REVERSAL = "space/arithmetic/reversal"
 
 @dataclass(frozen=True)
 class _Question:
-    """A row of the table of one space.
+    """A row of the table of one space."""
 
-    Attributes:
-        words: what is asked.
-        z: path to the figure of latents.
-        bound: that it is to keep; None where nothing was wanted.
-        others: paths to the figures of chance, optical flow and features; "" where there is none.
-        always: whether the short table has it although nothing was wanted.
-    """
-
-    words: str
-    z: str
-    bound: Bound | None = None
+    words: str  # what is asked
+    z: str  # path to the figure of latents
+    bound: Bound | None = None  # that it is to keep; None where nothing was wanted
+    # Paths to the figures of chance, optical flow and features; "" where there is none.
     others: tuple[str, str, str] = ("", "", "")
-    always: bool = False
+    always: bool = False  # whether the short table has it although nothing was wanted
 
     def row(self, one: Reports) -> list[str]:
         """Its cells."""

@@ -104,20 +104,13 @@ Cell = Figure | float | str | None
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of each row.
+    """One figure of each row."""
 
-    Attributes:
-        head: what stands above it.
-        path: to the figure, with braces that the row fills; or what makes the cell of a row.
-        digits: of the figure.
-        bound: that it is to keep; a second column then says whether it does.
-        elsewhere: by method, other paths for the rows of methods that need no model.
-    """
-
-    head: str
-    path: str | Callable[[Row], Cell]
-    digits: int = 2
-    bound: Bound | None = None
+    head: str  # what stands above it
+    path: str | Callable[[Row], Cell]  # to the figure, with braces that the row fills; or what makes the cell of a row
+    digits: int = 2  # of the figure
+    bound: Bound | None = None  # that it is to keep; a second column then says whether it does
+    # By method, other paths for the rows of methods that need no model.
     elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -148,19 +141,12 @@ def grid(heads: Sequence[str], rows: Sequence[Row], columns: Sequence[Column]) -
 
 @dataclass(frozen=True)
 class Reference:
-    """A row below the checkpoints': of a method that needs no model, or of chance.
+    """A row below the checkpoints': of a method that needs no model, or of chance."""
 
-    Attributes:
-        method: for the braces of the columns' paths, and for `Column.elsewhere`.
-        label: of the row; by `METHODS` without it.
-        where: path without which the row is left out.
-        named: the label also names the checkpoint that the row is read from.
-    """
-
-    method: str
-    label: str = ""
-    where: str = ""
-    named: bool = False
+    method: str  # for the braces of the columns' paths, and for `Column.elsewhere`
+    label: str = ""  # of the row; by `METHODS` without it
+    where: str = ""  # path without which the row is left out
+    named: bool = False  # the label also names the checkpoint that the row is read from
 
     def row(self, first: Reports, blanks: int, words: Mapping[str, str]) -> list[Row]:
         """Its row, read from the first checkpoint's report."""
@@ -173,19 +159,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Block:
-    """One of several grids with the same columns.
+    """One of several grids with the same columns."""
 
-    Attributes:
-        title: above it, in bold; none for an only one.
-        aside: after the title, plain.
-        words: for the braces of the columns' paths.
-        references: rows below the checkpoints'.
-    """
-
-    title: str = ""
-    words: Mapping[str, str] = field(default_factory=dict)
-    references: tuple[Reference, ...] = ()
-    aside: str = ""
+    title: str = ""  # above it, in bold; none for an only one
+    words: Mapping[str, str] = field(default_factory=dict)  # for the braces of the columns' paths
+    references: tuple[Reference, ...] = ()  # rows below the checkpoints'
+    aside: str = ""  # after the title, plain
 
 
 def compared(found: Sequence[Reports], columns: Sequence[Column], block: Block) -> str:
@@ -204,18 +183,13 @@ def compared(found: Sequence[Reports], columns: Sequence[Column], block: Block) 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table with a row for each checkpoint that was judged in a part.
+    """A table with a row for each checkpoint that was judged in a part."""
 
-    Attributes:
-        part: of the reports.
-        columns: the figures; or what makes them of the reports that there are.
-        blocks: the grids; or what makes them of the reports that there are.
-        note: below them; or what makes it of the first checkpoint's reports.
-    """
-
-    part: str
+    part: str  # of the reports
+    # The figures; or what makes them of the reports that there are.
     columns: tuple[Column, ...] | Callable[[Sequence[Reports]], tuple[Column, ...]]
-    note: str | Callable[[Reports], str]
+    note: str | Callable[[Reports], str]  # below them; or what makes it of the first checkpoint's reports
+    # The grids; or what makes them of the reports that there are.
     blocks: tuple[Block, ...] | Callable[[Sequence[Reports]], tuple[Block, ...]] = (Block(),)
 
     def __call__(self, view: View) -> str:
@@ -232,15 +206,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class OfOne:
-    """A table about the chosen checkpoint.
+    """A table about the chosen checkpoint."""
 
-    Attributes:
-        part: of its reports.
-        made: its grids and the note below them, made of its reports.
-    """
-
-    part: str
-    made: Callable[[Reports], tuple[str, str]]
+    part: str  # of its reports
+    made: Callable[[Reports], tuple[str, str]]  # its grids and the note below them, made of its reports
 
     def __call__(self, view: View) -> str:
         """The table as Markdown."""

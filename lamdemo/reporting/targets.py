@@ -15,40 +15,24 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True)
 class Mark:
-    """One thing to reach.
+    """One thing to reach."""
 
-    Attributes:
-        what: the figure, in words.
-        wanted: in words.
-        measured: in words; `NOT_MEASURED` where it was not.
-        reached: None where it cannot be told.
-        source: report it is from, as a link; "" where there is none.
-    """
-
-    what: str
-    wanted: str
-    measured: str
-    reached: bool | None
-    source: str
+    what: str  # the figure, in words
+    wanted: str  # in words
+    measured: str  # in words; `NOT_MEASURED` where it was not
+    reached: bool | None  # None where it cannot be told
+    source: str  # report it is from, as a link; "" where there is none
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on one figure.
+    """A bound on one figure."""
 
-    Attributes:
-        what: the figure, in words.
-        part: of the reports.
-        bound: that it is to keep.
-        find: path to the figure, or what finds it.
-        family: whose checkpoint is judged; the chosen one without it.
-    """
-
-    what: str
-    part: str
-    bound: Bound
-    find: str | Callable[[Reports], Figure | None]
-    family: str = ""
+    what: str  # the figure, in words
+    part: str  # of the reports
+    bound: Bound  # that it is to keep
+    find: str | Callable[[Reports], Figure | None]  # path to the figure, or what finds it
+    family: str = ""  # whose checkpoint is judged; the chosen one without it
 
     def mark(self, view: View) -> Mark:
         """How the judged checkpoint does."""

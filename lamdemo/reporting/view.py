@@ -13,17 +13,11 @@ from lamdemo.reporting.reports import Reports, judged_on
 
 @dataclass(frozen=True)
 class View:
-    """What tables are made of and for.
+    """What tables are made of and for."""
 
-    Attributes:
-        reports: of the checkpoints that are compared.
-        chosen: name of the checkpoint that tables of a single one are about.
-        folder: of the file they will stand in, from which links lead to the reports; None: no links.
-    """
-
-    reports: Sequence[Reports]
-    chosen: str
-    folder: Path | None = None
+    reports: Sequence[Reports]  # of the checkpoints that are compared
+    chosen: str  # name of the checkpoint that tables of a single one are about
+    folder: Path | None = None  # of the file they will stand in, from which links lead to the reports; None: no links
 
     @property
     def one(self) -> Reports | None:

@@ -40,19 +40,13 @@ SPEC = ActionSpec(
 
 @dataclass(frozen=True)
 class DoomConfig:
-    """Settings of the camera and of what counts as arrived.
+    """Settings of the camera and of what counts as arrived."""
 
-    Attributes:
-        fov: angle of view of the engine's 4:3 picture, in degrees; a square cut from it sees 84 degrees at 100.
-        parts: a step is so many short ones, each a turn and a move, so that it follows an arc and slides on walls.
-        near: a goal is reached within so many map units (half of the longest step) ...
-        facing: ... and so many degrees (half of the largest turn).
-    """
-
-    fov: int = 100
+    fov: int = 100  # angle of view of the engine's 4:3 picture, in degrees; a square cut from it sees 84 degrees at 100
+    # A step is so many short ones, each a turn and a move, so that it follows an arc and slides on walls.
     parts: int = 12
-    near: float = 32.0
-    facing: float = 7.5
+    near: float = 32.0  # a goal is reached within so many map units (half of the longest step) ...
+    facing: float = 7.5  # ... and so many degrees (half of the largest turn)
 
 
 @dataclass(frozen=True)

@@ -72,27 +72,16 @@ THINGS = {
 
 @dataclass
 class DoomMap:
-    """A map and what one bumps into in it.
+    """A map and what one bumps into in it."""
 
-    Attributes:
-        wad: the file's bytes.
-        name: the map's name in it, which also chooses the sky.
-        start: where it begins, ``(x, y)`` in map units.
-        heading: to where one looks there, degrees counter-clockwise from east.
-        segments: edges that block, float64 ``[n, 4]`` as ``(x0, y0, x1, y1)``.
-        discs: things that block, float64 ``[n, 3]`` as ``(x, y, clearance)``, the camera's radius included.
-        places: free places all over the map, float64 ``[n, 2]``.
-        gamma: the camera's: what is seen is ``light ** gamma``, so lower is brighter.
-    """
-
-    wad: bytes
-    name: str
-    start: np.ndarray
-    heading: float
-    segments: np.ndarray
-    discs: np.ndarray
-    places: np.ndarray
-    gamma: float
+    wad: bytes  # the file's bytes
+    name: str  # the map's name in it, which also chooses the sky
+    start: np.ndarray  # where it begins, (x, y) in map units
+    heading: float  # to where one looks there, degrees counter-clockwise from east
+    segments: np.ndarray  # edges that block, float64 [n, 4] as (x0, y0, x1, y1)
+    discs: np.ndarray  # things that block, float64 [n, 3] as (x, y, clearance), the camera's radius included
+    places: np.ndarray  # free places all over the map, float64 [n, 2]
+    gamma: float  # the camera's: what is seen is `light ** gamma`, so lower is brighter
 
     def clearance(self, place: np.ndarray) -> float:
         """How far the camera at ``place`` is from touching anything, in map units; below 0 it is inside."""

@@ -33,30 +33,20 @@ _UNSEEN_MESHES = (
 
 @dataclass(frozen=True)
 class FetchConfig:
-    """What scenes may be like. Lengths are in metres, angles in degrees; pairs are limits of a uniform choice.
+    """What scenes may be like. Lengths are in metres, angles in degrees; pairs are limits of a uniform choice."""
 
-    Attributes:
-        low: corner of the box in which the gripper moves (x away from the robot, y to its left, z up).
-        high: the opposite corner.
-        opening: the widest way between the fingers.
-        table: height of the table's top.
-        things: fewest and most things on the table.
-        camera_distance: from the camera to what it looks at. With the field of view of 45 degrees a step of 5 cm
-            across is 6 to 8 percent of the picture's width.
-        camera_turn: to the left or right of straight in front of the robot.
-        camera_height: how far the camera looks down.
-        near: distance in metres at which a goal counts as reached: half a step and a little.
-    """
-
+    # Corner of the box in which the gripper moves (x away from the robot, y to its left, z up).
     low: tuple[float, float, float] = (1.13, 0.57, 0.43)
-    high: tuple[float, float, float] = (1.42, 0.93, 0.67)
-    opening: float = 0.1
-    table: float = 0.4
-    things: tuple[int, int] = (2, 5)
+    high: tuple[float, float, float] = (1.42, 0.93, 0.67)  # the opposite corner
+    opening: float = 0.1  # the widest way between the fingers
+    table: float = 0.4  # height of the table's top
+    things: tuple[int, int] = (2, 5)  # fewest and most things on the table
+    # From the camera to what it looks at. With the field of view of 45 degrees a step of 5 cm across is 6 to 8
+    # percent of the picture's width.
     camera_distance: tuple[float, float] = (0.78, 0.92)
-    camera_turn: tuple[float, float] = (-24.0, 24.0)
-    camera_height: tuple[float, float] = (22.0, 40.0)
-    near: float = 0.03
+    camera_turn: tuple[float, float] = (-24.0, 24.0)  # to the left or right of straight in front of the robot
+    camera_height: tuple[float, float] = (22.0, 40.0)  # how far the camera looks down
+    near: float = 0.03  # distance in metres at which a goal counts as reached: half a step and a little
 
 
 class Scene:
@@ -291,8 +281,9 @@ def _colour(rng: np.random.Generator, saturation: tuple[float, float], value: tu
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(float)
 
 
-def _texture(rng: np.random.Generator, colour: np.ndarray, side: int = 256) -> np.ndarray:
-    """A pattern around a colour: plain, checks, stripes, tiles, cloth, clouds or wood; uint8 ``[side, side, 3]``."""
+def _texture(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
+    """A pattern around a colour: plain, checks, stripes, tiles, cloth, clouds or wood; uint8 ``[256, 256, 3]``."""
+    side = 256
     kind = int(rng.integers(7))
     depth = rng.uniform(0.12, 0.45)
     other = np.clip(colour * (1 - depth) + depth * _colour(rng, (0.0, 0.5), (0.1, 1.0)), 0, 1)

@@ -38,32 +38,20 @@ class Scripted(Protocol):
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Random behaviour.
+    """Random behaviour."""
 
-    Attributes:
-        hold: the fewest and the most steps for which one draw holds.
-        alone: chance that a draw moves one channel only, so that each channel's effect is seen by itself.
-        still: chance that a channel of a draw is zero.
-        jitter: standard deviation of what is added at each step, in half ranges of the channel.
-    """
-
-    hold: tuple[int, int] = (1, 5)
-    alone: float = 0.25
-    still: float = 0.15
-    jitter: float = 0.06
+    hold: tuple[int, int] = (1, 5)  # the fewest and the most steps for which one draw holds
+    alone: float = 0.25  # chance that a draw moves one channel only, so that each channel's effect is seen by itself
+    still: float = 0.15  # chance that a channel of a draw is zero
+    jitter: float = 0.06  # standard deviation of what is added at each step, in half ranges of the channel
 
 
 @dataclass(frozen=True)
 class MixedConfig:
-    """Mixed behaviour.
+    """Mixed behaviour."""
 
-    Attributes:
-        length: the fewest and the most steps of one kind at a time.
-        random: chance that a stretch is random.
-    """
-
-    length: tuple[int, int] = (5, 12)
-    random: float = 0.5
+    length: tuple[int, int] = (5, 12)  # the fewest and the most steps of one kind at a time
+    random: float = 0.5  # chance that a stretch is random
 
 
 def seeds(part: str) -> range:
@@ -82,9 +70,9 @@ def part_of(seed: int) -> str:
     return next((part for part, own in SEEDS.items() if seed in own), "test")
 
 
-def noise(spec: ActionSpec, rng: np.random.Generator, config: NoiseConfig | None = None) -> Actor:
+def noise(spec: ActionSpec, rng: np.random.Generator) -> Actor:
     """Random behaviour: draws over the whole range of each channel, held for a few steps, going over smoothly."""
-    config = config or NoiseConfig()
+    config = NoiseConfig()
     low, high, zero = (np.asarray(v, np.float64) for v in (spec.low, spec.high, spec.zero))
     wanted, now, left = zero.copy(), zero.copy(), 0
 

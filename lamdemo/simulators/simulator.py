@@ -31,34 +31,21 @@ Truth = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What is seen and what is true at one moment.
+    """What is seen and what is true at one moment."""
 
-    Attributes:
-        frame: the camera's picture, uint8 ``[H, W, 3]``.
-        truth: true quantities by name (such as ``position``), each float32.
-    """
-
-    frame: np.ndarray
-    truth: dict[str, np.ndarray]
+    frame: np.ndarray  # the camera's picture, uint8 [H, W, 3]
+    truth: dict[str, np.ndarray]  # true quantities by name (such as `position`), each float32
 
 
 @runtime_checkable
 class Simulator(Protocol):
-    """A world with known actions and known truth. It is a context manager; it holds an engine until closed.
+    """A world with known actions and known truth. It is a context manager; it holds an engine until closed."""
 
-    Attributes:
-        name: by which :func:`make` makes it.
-        spec: what the numbers of an action mean.
-        fps: steps a second.
-        size: height and width of the frames.
-        seed: which scene is there now.
-    """
-
-    name: str
-    spec: ActionSpec
-    fps: float
-    size: tuple[int, int]
-    seed: int
+    name: str  # by which :func:`make` makes it
+    spec: ActionSpec  # what the numbers of an action mean
+    fps: float  # steps a second
+    size: tuple[int, int]  # height and width of the frames
+    seed: int  # which scene is there now
 
     def reset(self, seed: int) -> Observation:
         """Build the scene of this seed (0 or more), all of it, and go to its start."""
@@ -101,21 +88,13 @@ class Simulator(Protocol):
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a simulator is, and what it needs.
+    """Where a simulator is, and what it needs."""
 
-    Attributes:
-        module: module of this package that holds it.
-        cls: its class there; ``cls(size=(H, W), seed=...)`` makes it and resets it to the seed.
-        needs: modules of third parties that must be there.
-        title: how people call what it needs.
-        install: what pip must install for it.
-    """
-
-    module: str
-    cls: str
-    needs: tuple[str, ...]
-    title: str
-    install: str
+    module: str  # module of this package that holds it
+    cls: str  # its class there; `cls(size=(H, W), seed=...)` makes it and resets it to the seed
+    needs: tuple[str, ...]  # modules of third parties that must be there
+    title: str  # how people call what it needs
+    install: str  # what pip must install for it
 
 
 _ENTRIES = {

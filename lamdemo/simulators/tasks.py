@@ -13,46 +13,29 @@ from lamdemo.simulators.simulator import Observation, Simulator, Truth
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """What makes a fair task.
+    """What makes a fair task."""
 
-    Attributes:
-        warm: the most steps of the simulator's own behaviour before the start, so that starts vary within a scene.
-        near: the goal is so far away that the distance divided by this does not count as reached ...
-        far: ... and so near that divided by this it does: what is out of sight cannot be planned to from a picture.
-        tries: hidden sequences to try before the best of them is taken.
-    """
-
+    # The most steps of the simulator's own behaviour before the start, so that starts vary within a scene.
     warm: int = 8
-    near: float = 2.5
+    near: float = 2.5  # the goal is so far away that the distance divided by this does not count as reached ...
+    # ... and so near that divided by this it does: what is out of sight cannot be planned to from a picture.
     far: float = 6.0
-    tries: int = 40
+    tries: int = 40  # hidden sequences to try before the best of them is taken
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A start and a goal in the scene of a seed.
+    """A start and a goal in the scene of a seed."""
 
-    Attributes:
-        simulator: its name.
-        seed: of the scene and of the task.
-        start: snapshot to restore.
-        start_frame: what is seen there, uint8 ``[H, W, 3]``.
-        start_truth: what is true there.
-        goal_frame: what is to be seen, uint8 ``[H, W, 3]``.
-        goal_truth: what is true there.
-        actions: hidden ones that lead from start to goal, float32 ``[steps, A]``: the upper bound.
-        steps: how many.
-    """
-
-    simulator: str
-    seed: int
-    start: object
-    start_frame: np.ndarray
-    start_truth: Truth
-    goal_frame: np.ndarray
-    goal_truth: Truth
-    actions: np.ndarray
-    steps: int
+    simulator: str  # its name
+    seed: int  # of the scene and of the task
+    start: object  # snapshot to restore
+    start_frame: np.ndarray  # what is seen there, uint8 [H, W, 3]
+    start_truth: Truth  # what is true there
+    goal_frame: np.ndarray  # what is to be seen, uint8 [H, W, 3]
+    goal_truth: Truth  # what is true there
+    actions: np.ndarray  # hidden ones that lead from start to goal, float32 [steps, A]: the upper bound
+    steps: int  # how many
 
     def begin(self, sim: Simulator) -> Observation:
         """Put the simulator at the start."""

@@ -29,25 +29,16 @@ from lamdemo.training.loop import Loop, LoopConfig
 
 @dataclass(frozen=True)
 class BaselineTrainingConfig(LoopConfig):
-    """How the baseline, or its counterpart, is trained.
+    """How the baseline, or its counterpart, is trained."""
 
-    Attributes:
-        condition: "labels" makes the baseline; "latents" trains the world model on with inferred latents.
-        clips: in a batch, as many of each kind of episodes as it goes.
-        frames: of each clip.
-        motion: weight of the flow's photometric error, see `LossConfig.motion`.
-        balance: see `LossConfig.balance`.
-        noise: largest standard deviation of the noise on past states.
-        feedback: share of clips, half of whose past states are the model's own predictions.
-    """
-
+    # "labels" makes the baseline; "latents" trains the world model on with inferred latents.
     condition: Literal["labels", "latents"] = "labels"
-    clips: int = 8
-    frames: int = 6
-    motion: float = 2.0
-    balance: float = 0.5
-    noise: float = 0.1
-    feedback: float = 0.5
+    clips: int = 8  # in a batch, as many of each kind of episodes as it goes
+    frames: int = 6  # of each clip
+    motion: float = 2.0  # weight of the flow's photometric error, see `LossConfig.motion`
+    balance: float = 0.5  # see `LossConfig.balance`
+    noise: float = 0.1  # largest standard deviation of the noise on past states
+    feedback: float = 0.5  # share of clips, half of whose past states are the model's own predictions
 
 
 def windows(actions: Tensor, history: int) -> Tensor:

@@ -21,21 +21,13 @@ from lamdemo.training.layer_losses import FlowLayers, SceneTruth
 
 
 class Batch(NamedTuple):
-    """What a step sees.
+    """What a step sees."""
 
-    Attributes:
-        pictures: clips uint8 ``[B, T, 3, H, W]``; real ones first, then pairs of scenes.
-        swap: whose latents each clip is given, ``[B]``.
-        truth: of the scenes, the last ``2 * pairs`` clips; None without any.
-        seen: of the real clips, the first ones; None without any.
-        states: of the pictures ``[B, T, N, D]``, where they were encoded before.
-    """
-
-    pictures: Tensor
-    swap: Tensor
-    truth: SceneTruth | None
-    seen: FlowLayers | None = None
-    states: Tensor | None = None
+    pictures: Tensor  # clips uint8 [B, T, 3, H, W]; real ones first, then pairs of scenes
+    swap: Tensor  # whose latents each clip is given, [B]
+    truth: SceneTruth | None  # of the scenes, the last `2 * pairs` clips; None without any
+    seen: FlowLayers | None = None  # of the real clips, the first ones; None without any
+    states: Tensor | None = None  # of the pictures [B, T, N, D], where they were encoded before
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device, pictures in [0, 1]."""

@@ -23,38 +23,26 @@ from lamdemo.models.bottleneck import DiscreteBottleneck
 from lamdemo.video import read_clip
 
 _AT_ONCE = 4  # pictures encoded at once: more of them no longer stay in a processor's cache, and take longer each
+_WATCHED = 20  # frames at most of a video that nobody knows the actions of
 _PAIRS = 32  # steps whose latents are inferred at once
 
 
 class Part(NamedTuple):
-    """One episode as a controller learns from it.
+    """One episode as a controller learns from it."""
 
-    Attributes:
-        states: float16 ``[T, N, D]``, most often mapped from a file.
-        latents: float32 ``[S, Z]``, inferred.
-        actions: float32 ``[S, A]``.
-        recording: which recording it is of.
-        made: it was flipped or reversed, and never recorded so.
-    """
-
-    states: np.ndarray
-    latents: np.ndarray
-    actions: np.ndarray
-    recording: str
-    made: bool = False
+    states: np.ndarray  # float16 [T, N, D], most often mapped from a file
+    latents: np.ndarray  # float32 [S, Z], inferred
+    actions: np.ndarray  # float32 [S, A]
+    recording: str  # which recording it is of
+    made: bool = False  # it was flipped or reversed, and never recorded so
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Steps of many episodes.
+    """Steps of many episodes."""
 
-    Attributes:
-        spec: of their commands.
-        parts: an episode each; flipped and reversed ones are parts of their own.
-    """
-
-    spec: ActionSpec
-    parts: tuple[Part, ...]
+    spec: ActionSpec  # of their commands
+    parts: tuple[Part, ...]  # an episode each; flipped and reversed ones are parts of their own
 
     def __len__(self) -> int:
         """Steps in all, M."""
@@ -93,7 +81,6 @@ def collect_steps(
     *,
     mirror: bool = False,
     reverse: bool = False,
-    progress: bool = True,
 ) -> Steps:
     """Encode episodes at the model's rate and infer their latents, or take what is kept of them.
 
@@ -104,14 +91,13 @@ def collect_steps(
         mirror: add each episode flipped from left to right, where the spec tells how.
         reverse: add each episode backwards, where all its commands are changes, which go back by their negatives, and
             the latents are odd in time, as they are but for codes.
-        progress: show a progress bar on a terminal.
 
     Raises:
         LamdemoError: there is no step in them, or they are of different specs.
     """
     parts: list[Part] = []
     spec: ActionSpec | None = None
-    for episode in tqdm(episodes, desc="inferring latents", disable=None if progress else True):
+    for episode in tqdm(episodes, desc="inferring latents", disable=None):
         if spec is not None and episode.spec != spec:
             raise LamdemoError(
                 f"Episode {episode.name} has other actions ({', '.join(episode.spec.names)}) than those before it "
@@ -119,18 +105,23 @@ def collect_steps(
             )
         spec = episode.spec
         at = episode.at(pipeline.fps)
-        if len(at) < 2:
-            continue
-        parts.append(Part(*cached_features(pipeline, at.frames, cache), at.actions, at.recording))
-        if mirror and spec.mirror is not None:
-            flipped = np.ascontiguousarray(at.frames[:, :, ::-1])
-            parts.append(Part(*cached_features(pipeline, flipped, cache), at.actions * spec.mirror, at.recording, True))
+        if len(at) >= 2:
+            parts += _parts(pipeline, at, cache, mirror)
     if spec is None or not parts:
         raise LamdemoError("There is no step to learn from in these episodes; give some of two frames or more.")
     odd = not isinstance(pipeline.model.bottleneck, DiscreteBottleneck)
     if reverse and odd and all(channel.kind == "change" for channel in spec.channels):
         parts += [Part(p.states[::-1], -p.latents[::-1], -p.actions[::-1], p.recording, True) for p in parts]
     return Steps(spec, tuple(parts))
+
+
+def _parts(pipeline: TransferPipeline, at: Episode, cache: Path, mirror: bool) -> list[Part]:
+    """Steps of one episode at the model's rate and, with ``mirror``, of the same flipped where its spec tells how."""
+    parts = [Part(*cached_features(pipeline, at.frames, cache), at.actions, at.recording)]
+    if mirror and at.spec.mirror is not None:
+        flipped = np.ascontiguousarray(at.frames[:, :, ::-1])
+        parts.append(Part(*cached_features(pipeline, flipped, cache), at.actions * at.spec.mirror, at.recording, True))
+    return parts
 
 
 def cached_features(pipeline: TransferPipeline, frames: np.ndarray, cache: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -168,21 +159,13 @@ def cached_features(pipeline: TransferPipeline, frames: np.ndarray, cache: Path)
 
 @dataclass(frozen=True, eq=False)
 class CachedEpisode:
-    """An episode as a checkpoint sees it, at the model's rate.
+    """An episode as a checkpoint sees it, at the model's rate."""
 
-    Attributes:
-        recording: what it is of; splits go by it.
-        states: float16 ``[T, N, D]``, most often mapped from a file.
-        latents: float32 ``[S, Z]``, inferred; means of stochastic families.
-        actions: float32 ``[S, A]``, known.
-        pictures: uint8 ``[T, 4h, 4w, 3]``.
-    """
-
-    recording: str
-    states: np.ndarray
-    latents: Tensor
-    actions: Tensor
-    pictures: np.ndarray
+    recording: str  # what it is of; splits go by it
+    states: np.ndarray  # float16 [T, N, D], most often mapped from a file
+    latents: Tensor  # float32 [S, Z], inferred; means of stochastic families
+    actions: Tensor  # float32 [S, A], known
+    pictures: np.ndarray  # uint8 [T, 4h, 4w, 3]
 
 
 def cache_episodes(
@@ -206,7 +189,7 @@ def cache_episodes(
         if len(at.frames) < 2:
             continue
         small = np.stack([cv2.resize(f, (side, side), interpolation=cv2.INTER_AREA) for f in at.frames])
-        parts = collect_steps(pipeline, [at], cache, mirror=mirror, progress=False).parts
+        parts = _parts(pipeline, at, cache, mirror)
         for part, pictures in zip(parts, (small, small[:, :, ::-1]), strict=False):
             found.append(
                 CachedEpisode(
@@ -221,7 +204,7 @@ def cache_episodes(
 
 
 def cache_videos(
-    pipeline: TransferPipeline, videos: Iterable[Path], cache: Path, *, frames: int = 20
+    pipeline: TransferPipeline, videos: Iterable[Path], cache: Path
 ) -> tuple[list[np.ndarray], list[Tensor]]:
     """What a checkpoint sees at the beginning of videos that nobody knows the actions of.
 
@@ -229,15 +212,14 @@ def cache_videos(
         pipeline: whose states and latents.
         videos: files; those that cannot be read, or hold one frame, are passed over.
         cache: folder for states and latents.
-        frames: of each, at most.
 
     Returns:
-        States float16 ``[T, N, D]`` and latents ``[T - 1, Z]`` of each video.
+        States float16 ``[T, N, D]`` and latents ``[T - 1, Z]`` of each video, T at most `_WATCHED`.
     """
     states, latents = [], []
     for video in tqdm(list(videos), desc="watching", disable=None):
         try:
-            clip = read_clip(video, fps=pipeline.fps, max_frames=frames)
+            clip = read_clip(video, fps=pipeline.fps, max_frames=_WATCHED)
         except LamdemoError:
             continue
         if len(clip.frames) > 1:

@@ -15,42 +15,27 @@ from lamdemo.training.objective import LossConfig
 
 @dataclass(frozen=True)
 class OptimizerConfig(Schedule):
-    """How weights of a model are moved.
-
-    Attributes:
-        fresh: times the learning rate, for weights that the checkpoint a run starts from lacked.
-        muon: move the transformer's matrices with Muon instead of AdamW (paper, appendix A).
-    """
+    """How weights of a model are moved."""
 
     steps: int = 5000
     learning_rate: float = 1e-3
     floor: float = 0.02
     ema: float = 0.999
-    fresh: float = 1.0
-    muon: bool = False
+    fresh: float = 1.0  # times the learning rate, for weights that the checkpoint a run starts from lacked
+    muon: bool = False  # move the transformer's matrices with Muon instead of AdamW (paper, appendix A)
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """What a step sees.
+    """What a step sees."""
 
-    Attributes:
-        clips: real clips.
-        pairs: pairs of scenes (two clips each).
-        frames: frames of each clip.
-        swapped: share of the pairs whose latents are exchanged.
-        weights: weight of each folder of videos (1 where none is given).
-        photographs: how many frames of the videos serve as photographs in scenes.
-        workers: processes that prefetch batches; 0 makes them between the steps.
-    """
-
-    clips: int = 4
-    pairs: int = 2
-    frames: int = 6
-    swapped: float = 0.5
-    weights: dict[str, float] = field(default_factory=dict)
-    photographs: int = 1200
-    workers: int = 1
+    clips: int = 4  # real clips
+    pairs: int = 2  # pairs of scenes (two clips each)
+    frames: int = 6  # frames of each clip
+    swapped: float = 0.5  # share of the pairs whose latents are exchanged
+    weights: dict[str, float] = field(default_factory=dict)  # weight of each folder of videos (1 where none is given)
+    photographs: int = 1200  # how many frames of the videos serve as photographs in scenes
+    workers: int = 1  # processes that prefetch batches; 0 makes them between the steps
 
     def __post_init__(self) -> None:
         if self.frames < 2 or min(self.clips, self.pairs, self.photographs, self.workers) < 0:
@@ -61,35 +46,20 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole recipe.
+    """A whole recipe."""
 
-    Attributes:
-        model: what is trained.
-        loss: weights of its terms.
-        optimizer: how.
-        batch: on what.
-        cache: how videos are decoded.
-        augment: how they are varied.
-        scenes: how scenes of things are drawn.
-        bottleneck_warmup: share of the steps over which the bottleneck's constraint comes into force.
-        bf16: compute in bfloat16 where that is safe.
-        compile: compile the model (worth its time on large GPUs only).
-        seed: of everything random.
-        save_minutes: minutes between checkpoints.
-    """
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    batch: BatchConfig = field(default_factory=BatchConfig)
-    cache: CacheConfig = field(default_factory=CacheConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    scenes: ThingSceneConfig = field(default_factory=ThingSceneConfig)
-    bottleneck_warmup: float = 0.25
-    bf16: bool = True
-    compile: bool = False
-    seed: int = 0
-    save_minutes: float = 5.0
+    model: ModelConfig = field(default_factory=ModelConfig)  # what is trained
+    loss: LossConfig = field(default_factory=LossConfig)  # weights of its terms
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)  # how
+    batch: BatchConfig = field(default_factory=BatchConfig)  # on what
+    cache: CacheConfig = field(default_factory=CacheConfig)  # how videos are decoded
+    augment: AugmentConfig = field(default_factory=AugmentConfig)  # how they are varied
+    scenes: ThingSceneConfig = field(default_factory=ThingSceneConfig)  # how scenes of things are drawn
+    bottleneck_warmup: float = 0.25  # share of the steps over which the bottleneck's constraint comes into force
+    bf16: bool = True  # compute in bfloat16 where that is safe
+    compile: bool = False  # compile the model (worth its time on large GPUs only)
+    seed: int = 0  # of everything random
+    save_minutes: float = 5.0  # minutes between checkpoints
 
     @classmethod
     def read(cls, path: str | Path) -> TrainConfig:

@@ -28,32 +28,20 @@ _ROWS = 256  # steps that are judged at once
 
 @dataclass(frozen=True)
 class ControllerTrainingConfig:
-    """How a controller is trained.
+    """How a controller is trained."""
 
-    Attributes:
-        steps: of the optimizer.
-        batch: steps of episodes in each.
-        learning_rate: at its highest; falls along a cosine.
-        warmup: share of the steps in which it rises.
-        weight_decay: of AdamW, on matrices.
-        clip: largest norm of the gradient.
-        noise: largest standard deviation of the noise on states, in units of the whitened state, since in use most
-            states are predictions.
-        average: of the weights that are kept, the share that each step leaves.
-        seed: of all that is drawn at random.
-        save_minutes: time between two saves of the way so far.
-    """
-
-    steps: int = 3000
-    batch: int = 64
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.05
-    clip: float = 1.0
+    steps: int = 3000  # of the optimizer
+    batch: int = 64  # steps of episodes in each
+    learning_rate: float = 1e-3  # at its highest; falls along a cosine
+    warmup: float = 0.05  # share of the steps in which it rises
+    weight_decay: float = 0.05  # of AdamW, on matrices
+    clip: float = 1.0  # largest norm of the gradient
+    # Largest standard deviation of the noise on states, in units of the whitened state, since in use most states are
+    # predictions.
     noise: float = 0.2
-    average: float = 0.997
-    seed: int = 0
-    save_minutes: float = 1.0
+    average: float = 0.997  # of the weights that are kept, the share that each step leaves
+    seed: int = 0  # of all that is drawn at random
+    save_minutes: float = 1.0  # time between two saves of the way so far
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or not 0 <= self.average < 1:
@@ -171,7 +159,6 @@ def train_controller(
     name: str = "controller",
     state: Path | None = None,
     stop_after: float | None = None,
-    progress: bool = True,
 ) -> KnownController | None:
     """Train a controller.
 
@@ -184,7 +171,6 @@ def train_controller(
         name: of the controller.
         state: file that holds the way so far, every minute or so, and is removed at the end.
         stop_after: stop after so many minutes, to be called again.
-        progress: show a progress bar on a terminal.
 
     Returns:
         The controller with the weights' average, and figures in its ``about``; None where it was stopped before.
@@ -218,7 +204,7 @@ def train_controller(
     if state is not None:
         trainer.state_name, folder = state.name, state.parent
         trainer.resume(folder)
-    if not trainer.run(folder, minutes=stop_after, title=name, progress=progress):
+    if not trainer.run(folder, minutes=stop_after, title=name):
         return None
     trainer.finish().requires_grad_(False)
     given = steps.commands.astype(np.float64)

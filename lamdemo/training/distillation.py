@@ -24,19 +24,13 @@ from lamdemo.training.loop import Loop, LoopConfig
 
 @dataclass(frozen=True)
 class DistillationConfig(LoopConfig):
-    """How a world model is distilled.
-
-    Attributes:
-        batch: sequences in each step.
-        horizon: steps that are imagined, each from the one before.
-        followed: share of sequences whose latents are those that did follow.
-    """
+    """How a world model is distilled."""
 
     steps: int = 1500
     learning_rate: float = 1.5e-3
-    batch: int = 24
-    horizon: int = 3
-    followed: float = 0.5
+    batch: int = 24  # sequences in each step
+    horizon: int = 3  # steps that are imagined, each from the one before
+    followed: float = 0.5  # share of sequences whose latents are those that did follow
 
 
 def mixed_latents(true: Tensor, pool: Tensor, config: DistillationConfig, rng: np.random.Generator) -> Tensor:

@@ -41,30 +41,21 @@ from lamdemo.training.material import SceneSources, training_material
 from lamdemo.training.trainer import Trainer
 
 RECIPE_NAME = "recipe.json"
+_ROUNDS = 8  # of k-means
 _DONE = "done"  # marks a part that was trained to its end
 
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """A family's recipe.
+    """A family's recipe."""
 
-    Attributes:
-        stem: the recipe of what all members start from.
-        members: bottleneck of each member, by its name.
-        branch: how members are trained.
-        default: the member that is trained further.
-        finish: how it is trained further.
-        finish_frames: frames of each clip then: longer clips, so that predictions are fed back for longer.
-        finish_feedback: share of clips whose past is predicted then.
-    """
-
-    stem: TrainConfig = field(default_factory=TrainConfig)
-    members: dict[str, BottleneckConfig] = field(default_factory=dict)
-    branch: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=300))
-    default: str = "noisy"
-    finish: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=500))
-    finish_frames: int = 8
-    finish_feedback: float = 0.5
+    stem: TrainConfig = field(default_factory=TrainConfig)  # the recipe of what all members start from
+    members: dict[str, BottleneckConfig] = field(default_factory=dict)  # bottleneck of each member, by its name
+    branch: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=300))  # how members are trained
+    default: str = "noisy"  # the member that is trained further
+    finish: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=500))  # how it is trained further
+    finish_frames: int = 8  # frames of each clip then: longer clips, so that predictions are fed back for longer
+    finish_feedback: float = 0.5  # share of clips whose past is predicted then
 
     def __post_init__(self) -> None:
         if self.default not in self.members:
@@ -140,13 +131,13 @@ def _unlimited_latents(trainer: Trainer, batches: PreparedBatches) -> Tensor:
     return torch.cat(found)
 
 
-def spread_codes(codes: int, latents: Tensor, seed: int, rounds: int = 8) -> Tensor:
+def spread_codes(codes: int, latents: Tensor, seed: int) -> Tensor:
     """Centres ``[codes, Z]`` of latents ``[M, Z]``: k-means from latents drawn at random; the first is zero."""
     generator = torch.Generator(latents.device).manual_seed(seed)
     order = torch.randperm(len(latents), generator=generator, device=latents.device)
     centres = latents[order[torch.arange(codes, device=latents.device) % len(latents)]].clone()
     centres[0] = 0
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         nearest = torch.cat([torch.cdist(part, centres).argmin(-1) for part in latents.split(2048)])
         hits = nearest.bincount(minlength=codes)
         sums = torch.zeros_like(centres).index_add_(0, nearest, latents)

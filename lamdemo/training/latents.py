@@ -15,7 +15,7 @@ from lamdemo.data.splits import Split
 from lamdemo.engine.out_of_distribution import save_latents
 from lamdemo.models.checkpoint import read_config
 from lamdemo.training.config import TrainConfig
-from lamdemo.training.material import SceneSources, training_material
+from lamdemo.training.material import training_material
 from lamdemo.training.trainer import Trainer
 
 KEPT = 4096  # latents in a sample
@@ -39,7 +39,6 @@ def sample_latents(
     cache: Path,
     *,
     split: Split | None = None,
-    sources: SceneSources | None = None,
     batches: int = 150,
     device: str = "cpu",
 ) -> Path:
@@ -50,7 +49,6 @@ def sample_latents(
         videos: folder of videos, or a pack.
         cache: where decoded frames are kept.
         split: which clips are for training; all without it.
-        sources: cut-outs and photographs for the scenes.
         batches: to infer latents on.
         device: where to compute.
 
@@ -71,7 +69,7 @@ def sample_latents(
     recipe = dataclasses.replace(recipe, batch=small)
     trainer = Trainer(
         recipe,
-        *training_material(recipe, videos, cache, split=split, sources=sources),
+        *training_material(recipe, videos, cache, split=split),
         device=device,
         start_from=folder,
     )

@@ -17,38 +17,23 @@ _SLIVER = 0.3  # cells of a thing in view under which nothing is asked of it
 
 
 class SceneTruth(NamedTuple):
-    """What is known of K scenes from how they were made (`lamdemo.data.scenes.things.SceneClip`, batched).
+    """What is known of K scenes from how they were made (`lamdemo.data.scenes.things.SceneClip`, batched)."""
 
-    Attributes:
-        matte: ``[K, T, 1, R, R]`` in [0, 1], what acts, as far as it is visible.
-        entering: ``[K, T-1, 1, R, R]`` in [0, 1], the part of it that came into view in frame t + 1.
-        acting: ``[K, T-1, 4]``: (m, k) of its forward map ``p -> m p + k``, real and imaginary parts, in units of the
-            picture's size.
-        acts: ``[K]`` bool, whether anything does.
-        ground: ``[K, T-1, 2, h, w]``, backward flow of everything else.
-        known: ``[K, T-1, 1, h, w]`` in [0, 1], how much of a cell's ground was in view in frame t.
-    """
-
-    matte: Tensor
-    entering: Tensor
+    matte: Tensor  # [K, T, 1, R, R] in [0, 1], what acts, as far as it is visible
+    entering: Tensor  # [K, T-1, 1, R, R] in [0, 1], the part of it that came into view in frame t + 1
+    # [K, T-1, 4]: (m, k) of its forward map `p -> m p + k`, real and imaginary parts, in units of the picture's size.
     acting: Tensor
-    acts: Tensor
-    ground: Tensor
-    known: Tensor
+    acts: Tensor  # [K] bool, whether anything does
+    ground: Tensor  # [K, T-1, 2, h, w], backward flow of everything else
+    known: Tensor  # [K, T-1, 1, h, w] in [0, 1], how much of a cell's ground was in view in frame t
 
 
 class FlowLayers(NamedTuple):
-    """What optical flow says of R real clips (`lamdemo.data.motion_layers`, batched).
+    """What optical flow says of R real clips (`lamdemo.data.motion_layers`, batched)."""
 
-    Attributes:
-        cover: ``[R, T-1, 1, h, w]`` in [0, 1], what moves by itself, in frame t + 1.
-        ground: ``[R, T-1, 2, h, w]``, backward flow of a fitted camera.
-        believed: ``[R, T-1]``, 1 where both can be believed, else 0.
-    """
-
-    cover: Tensor
-    ground: Tensor
-    believed: Tensor
+    cover: Tensor  # [R, T-1, 1, h, w] in [0, 1], what moves by itself, in frame t + 1
+    ground: Tensor  # [R, T-1, 2, h, w], backward flow of a fitted camera
+    believed: Tensor  # [R, T-1], 1 where both can be believed, else 0
 
 
 def uniform(generator: torch.Generator | None, device: torch.device, *shape: int) -> Tensor:

@@ -27,25 +27,15 @@ from lamdemo.core.files import PARTS, write_safely
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How weights are moved.
+    """How weights are moved."""
 
-    Attributes:
-        steps: how many steps the schedule spans.
-        learning_rate: at its peak.
-        warmup: share of the steps in which it rises; it then falls along a cosine.
-        floor: share of the peak at which it ends.
-        weight_decay: of matrices.
-        clip: largest norm of the gradient.
-        ema: decay of the moving average of the weights (rising to it from 0).
-    """
-
-    steps: int = 1000
-    learning_rate: float = 2e-4
-    warmup: float = 0.05
-    floor: float = 0.0
-    weight_decay: float = 0.02
-    clip: float = 1.0
-    ema: float = 0.99
+    steps: int = 1000  # how many steps the schedule spans
+    learning_rate: float = 2e-4  # at its peak
+    warmup: float = 0.05  # share of the steps in which it rises; it then falls along a cosine
+    floor: float = 0.0  # share of the peak at which it ends
+    weight_decay: float = 0.02  # of matrices
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.99  # decay of the moving average of the weights (rising to it from 0)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: a linear warmup, then a cosine down to the floor."""
@@ -58,17 +48,11 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig(Schedule):
-    """A schedule, and what else a run is told.
+    """A schedule, and what else a run is told."""
 
-    Attributes:
-        bf16: compute in bfloat16.
-        seed: of all that is drawn.
-        save_minutes: between two saved states.
-    """
-
-    bf16: bool = True
-    seed: int = 0
-    save_minutes: float = 3.0
+    bf16: bool = True  # compute in bfloat16
+    seed: int = 0  # of all that is drawn
+    save_minutes: float = 3.0  # between two saved states
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -228,7 +212,6 @@ class Loop(ABC, Generic[M, C]):
         most: int | None = None,
         title: str = "training",
         report: Callable[[str], None] | None = None,
-        progress: bool = True,
     ) -> bool:
         """Train to the end, saving on the way.
 
@@ -238,7 +221,6 @@ class Loop(ABC, Generic[M, C]):
             most: stop after so many steps altogether.
             title: of the progress bar.
             report: gets a line of logs every 50 steps.
-            progress: show a progress bar on a terminal.
 
         Returns:
             Whether the schedule's end was reached.
@@ -246,7 +228,7 @@ class Loop(ABC, Generic[M, C]):
         total = self.schedule.steps if most is None else min(most, self.schedule.steps)
         began = saved = time.monotonic()
         smooth: dict[str, float] = {}
-        with tqdm(total=total, initial=self.step, desc=title, disable=None if progress else True) as bar:
+        with tqdm(total=total, initial=self.step, desc=title, disable=None) as bar:
             while self.step < total:
                 try:
                     logs = self.train_step()

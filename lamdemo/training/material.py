@@ -37,15 +37,10 @@ def training_recordings(
 
 @dataclass(frozen=True)
 class SceneSources:
-    """Where scenes of things come from; only pictures of the training part are taken (`lamdemo.data.splits`).
+    """Where scenes of things come from; only pictures of the training part are taken (`lamdemo.data.splits`)."""
 
-    Attributes:
-        things: folders of cut-outs with alpha; the bundled ones without any.
-        backgrounds: folders of photographs of places, beside frames of the videos.
-    """
-
-    things: Sequence[Path] = ()
-    backgrounds: Sequence[Path] = ()
+    things: Sequence[Path] = ()  # folders of cut-outs with alpha; the bundled ones without any
+    backgrounds: Sequence[Path] = ()  # folders of photographs of places, beside frames of the videos
 
 
 def training_material(

@@ -24,63 +24,42 @@ from lamdemo.training.motion_losses import motion_losses
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms beside the state's L1 error. Lengths are in cells of the state's grid.
+    """Weights of the terms beside the state's L1 error. Lengths are in cells of the state's grid."""
 
-    Attributes:
-        motion: photometric error of the composed layers on the small pictures.
-        match: the same for the displacement that inverse dynamics reads from correlations.
-        teach: distance of the world model's flow from that displacement, where the latter explains
-            the next picture better than no motion does: matching sees far, the photometric error only near.
-        truth: distance of that displacement (and, without layers, of the flow) from the true motion, where it is
-            known, which is in scenes; for each place that moves, so that small things count.
-        balance: how far steps in which little changes are weighted up in the first two terms, so that a small
-            thing that moves counts beside a camera that does: the exponent of mean change over the step's.
-        smooth: first differences of the ground's flow, less across edges of the picture.
-        ground: distance of the ground's flow from the true one, over its length.
-        acting: distance of the acting layer's flow under the true matte from the true one, over its length, so that
-            a small turn counts as much as a large step.
-        votes: the same for what each place proposes.
-        readout: error of the acting thing's displacement, turn and growth as a linear map reads them from z, over
-            their length: z itself shall say them, whatever the thing's size and place.
-        matte: cross-entropy and overlap of the coarse matte.
-        cover: the same for the acting layer after the step, and for what enters.
-        flow_layers: how far layers of real clips are from those that their optical flow suggests.
-        remainder: mean length of what is added to the acting layer's similarity.
-        sparse: mean of the matte on real clips.
-        decoder: the decoder's picture error (it has no gradient to anything but the decoder).
-        sharp: cross-entropy and overlap of the decoder's matte.
-        entering: the same for where the decoder paints what enters, and the error of the colours there.
-        painter: the painter's picture error (no gradient to anything but the painter).
-        painting: mean of the decoder's mask on real clips: painting over is the last resort.
-        noise: largest standard deviation of the noise on past states, in units of the whitened state.
-        feedback: share of clips, half of whose past states are replaced by the model's own predictions of
-            them.
-        carried: share of scenes in which the model is told where the acting layer is, roughly.
-    """
-
-    motion: float = 2.0
-    match: float = 1.0
+    motion: float = 2.0  # photometric error of the composed layers on the small pictures
+    match: float = 1.0  # the same for the displacement that inverse dynamics reads from correlations
+    # Distance of the world model's flow from that displacement, where the latter explains the next picture better
+    # than no motion does: matching sees far, the photometric error only near.
     teach: float = 0.3
+    # Distance of that displacement (and, without layers, of the flow) from the true motion, where it is known, which
+    # is in scenes; for each place that moves, so that small things count.
     truth: float = 0.3
+    # How far steps in which little changes are weighted up in the first two terms, so that a small thing that moves
+    # counts beside a camera that does: the exponent of mean change over the step's.
     balance: float = 0.5
-    smooth: float = 0.1
-    ground: float = 1.0
+    smooth: float = 0.1  # first differences of the ground's flow, less across edges of the picture
+    ground: float = 1.0  # distance of the ground's flow from the true one, over its length
+    # Distance of the acting layer's flow under the true matte from the true one, over its length, so that a small
+    # turn counts as much as a large step.
     acting: float = 1.0
-    votes: float = 0.5
+    votes: float = 0.5  # the same for what each place proposes
+    # Error of the acting thing's displacement, turn and growth as a linear map reads them from z, over their length:
+    # z itself shall say them, whatever the thing's size and place.
     readout: float = 0.3
-    matte: float = 1.0
-    cover: float = 0.5
-    flow_layers: float = 0.3
-    remainder: float = 0.1
-    sparse: float = 0.1
-    decoder: float = 1.0
-    sharp: float = 1.0
-    entering: float = 0.5
-    painter: float = 1.0
-    painting: float = 0.02
-    noise: float = 0.1
+    matte: float = 1.0  # cross-entropy and overlap of the coarse matte
+    cover: float = 0.5  # the same for the acting layer after the step, and for what enters
+    flow_layers: float = 0.3  # how far layers of real clips are from those that their optical flow suggests
+    remainder: float = 0.1  # mean length of what is added to the acting layer's similarity
+    sparse: float = 0.1  # mean of the matte on real clips
+    decoder: float = 1.0  # the decoder's picture error (it has no gradient to anything but the decoder)
+    sharp: float = 1.0  # cross-entropy and overlap of the decoder's matte
+    entering: float = 0.5  # the same for where the decoder paints what enters, and the error of the colours there
+    painter: float = 1.0  # the painter's picture error (no gradient to anything but the painter)
+    painting: float = 0.02  # mean of the decoder's mask on real clips: painting over is the last resort
+    noise: float = 0.1  # largest standard deviation of the noise on past states, in units of the whitened state
+    # Share of clips, half of whose past states are replaced by the model's own predictions of them.
     feedback: float = 0.3
-    carried: float = 0.5
+    carried: float = 0.5  # share of scenes in which the model is told where the acting layer is, roughly
 
 
 class Objective(nn.Module):

@@ -36,32 +36,22 @@ _PHOTOGRAPH = (192, 288)
 
 @dataclass(frozen=True)
 class PairsConfig:
-    """Which pairs of a state and a latent to learn from.
+    """Which pairs of a state and a latent to learn from."""
 
-    Attributes:
-        clips: clips to draw; each gives ``2 * (frames - 1)`` pairs, since every step is also taken backwards.
-        frames: of each clip.
-        scenes: share of the clips that are procedural scenes.
-        photographs: frames of the recordings that serve as photographs in scenes.
-        weights: weight of each folder of videos (1 where none is given), as in training the model.
-        augment: how real clips are varied. One step spans the model's own time, and crops are mild: the prior is
-            to know the sizes that latents have in clips as they are read.
-        part: clips that are kept together in one file.
-        pooled: cells a side that states are pooled to.
-        seed: of all that is drawn.
-    """
-
-    clips: int = 3000
-    frames: int = 6
-    scenes: float = 0.2
-    photographs: int = 1200
+    clips: int = 3000  # clips to draw; each gives `2 * (frames - 1)` pairs, since every step is also taken backwards
+    frames: int = 6  # of each clip
+    scenes: float = 0.2  # share of the clips that are procedural scenes
+    photographs: int = 1200  # frames of the recordings that serve as photographs in scenes
+    # Weight of each folder of videos (1 where none is given), as in training the model.
     weights: dict[str, float] = field(default_factory=lambda: {"wild": 3.0, "wild_nc": 1.2, "robot": 1.6, "nav": 1.2})
+    # How real clips are varied. One step spans the model's own time, and crops are mild: the prior is to know the
+    # sizes that latents have in clips as they are read.
     augment: AugmentConfig = field(
         default_factory=lambda: AugmentConfig(area=0.7, aspect=1.15, reverse=0.0, colour=0.1, durations=(0.25,))
     )
-    part: int = 100
-    pooled: int = 4
-    seed: int = 0
+    part: int = 100  # clips that are kept together in one file
+    pooled: int = 4  # cells a side that states are pooled to
+    seed: int = 0  # of all that is drawn
 
     def __post_init__(self) -> None:
         if self.clips < 2 or self.frames < 2 or self.part < 1 or not 0 <= self.scenes <= 1:
@@ -70,19 +60,12 @@ class PairsConfig:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """States and the latents of what happened next.
+    """States and the latents of what happened next."""
 
-    Attributes:
-        states: float16 ``[n, P, D]``, pooled to ``P`` cells (see `pool_states`).
-        latents: float32 ``[n, Z]``.
-        recordings: int64 ``[n]``, which recording (or scene) each is of.
-        scenes: bool ``[n]``, whether it is of a procedural scene.
-    """
-
-    states: Tensor
-    latents: Tensor
-    recordings: Tensor
-    scenes: Tensor
+    states: Tensor  # float16 [n, P, D], pooled to `P` cells (see `pool_states`)
+    latents: Tensor  # float32 [n, Z]
+    recordings: Tensor  # int64 [n], which recording (or scene) each is of
+    scenes: Tensor  # bool [n], whether it is of a procedural scene
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -100,8 +83,6 @@ def collect_pairs(
     recordings: Sequence[Recording],
     folder: Path,
     config: PairsConfig | None = None,
-    *,
-    progress: bool = True,
 ) -> dict[str, Pairs]:
     """Infer the latents of clips and scenes with several checkpoints, and keep the pooled states beside them.
 
@@ -110,7 +91,6 @@ def collect_pairs(
         recordings: to learn from; only such as the model was trained with.
         folder: gets one file a part; parts that are there already are taken as they are.
         config: which pairs.
-        progress: show a progress bar on a terminal.
 
     Returns:
         For each name its pairs; the states are the same tensor.
@@ -138,7 +118,7 @@ def collect_pairs(
             if config.scenes
             else torch.zeros(0)
         )
-        for n in tqdm(missing, desc="inferring latents", disable=None if progress else True):
+        for n in tqdm(missing, desc="inferring latents", disable=None):
             tensors = _part(pipelines, sampler, photographs, config, n)
             write_safely(folder / f"{n:04d}.safetensors", save(tensors, metadata={"about": json.dumps(about)}))
     parts = []
@@ -205,16 +185,7 @@ def _part(
 
 @dataclass(frozen=True)
 class PriorTrainConfig(LoopConfig):
-    """How a prior is trained; the best moving average of the weights is kept.
-
-    Attributes:
-        batch: pairs a step.
-        scenes: share of procedural scenes among the pairs at most; what is more is left out. A scene's photograph
-            may be a frame of a drive, and says nothing of the drive's actions.
-        watch: share of the recordings that are not trained on, but tell which average is best: states are few
-            and a prior that knows them by heart is soon worse on new ones.
-        look: steps between looks at these.
-    """
+    """How a prior is trained; the best moving average of the weights is kept."""
 
     steps: int = 2500
     learning_rate: float = 1e-3
@@ -222,10 +193,14 @@ class PriorTrainConfig(LoopConfig):
     ema: float = 0.998
     bf16: bool = False
     save_minutes: float = 1.0
-    batch: int = 128
+    batch: int = 128  # pairs a step
+    # Share of procedural scenes among the pairs at most; what is more is left out. A scene's photograph may be a
+    # frame of a drive, and says nothing of the drive's actions.
     scenes: float = 0.05
+    # Share of the recordings that are not trained on, but tell which average is best: states are few and a prior that
+    # knows them by heart is soon worse on new ones.
     watch: float = 0.1
-    look: int = 200
+    look: int = 200  # steps between looks at these
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.look) < 1 or not 0 < self.watch < 1 or not 0 <= self.scenes < 1:

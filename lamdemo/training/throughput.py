@@ -13,15 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass
 class StepWork:
-    """How much of the machine a training step uses.
+    """How much of the machine a training step uses."""
 
-    Attributes:
-        operations: floating-point operations of a step's matrix products and convolutions, forward and backward.
-        peak: operations a second of a large matrix product in the step's precision, measured.
-    """
-
-    operations: float
-    peak: float
+    operations: float  # floating-point operations of a step's matrix products and convolutions, forward and backward
+    peak: float  # operations a second of a large matrix product in the step's precision, measured
     _since: tuple[int, float] | None = None
 
     @classmethod

@@ -1,6 +1,6 @@
 """The map of an atlas on the page: its files, its element, and what Python lays over it.
 
-Points are drawn by Plotly in the browser (``map.js``), since Gradio's own Plot tells nothing of clicks; `MAP_JS` is
+Points are drawn by Plotly in the browser (``assets/map``), since Gradio's own Plot tells nothing of clicks; `MAP_JS` is
 what a ``gr.HTML`` runs with the element of `map_html` in it:
 
     page = gr.HTML(
@@ -38,8 +38,11 @@ from lamdemo.latent_space.thumbnails import SHEET
 if TYPE_CHECKING:
     from lamdemo.latent_space.atlas import Atlas
 
-MAP_JS = (Path(__file__).parent / "map.js").read_text(encoding="utf-8")
-MAP_CSS = (Path(__file__).parent / "map.css").read_text(encoding="utf-8")
+_ASSETS = Path(__file__).parent / "assets" / "map"
+# In the order of use: each part adds what it does to one object, the last one begins. Gradio runs them as one function.
+_PARTS = ("colours", "tools", "data", "elements", "places", "figure", "paper", "card", "hands", "controls", "start")
+MAP_JS = "\n".join((_ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in _PARTS)
+MAP_CSS = (_ASSETS / "map.css").read_text(encoding="utf-8")
 OVERLAY_ID = "lam-map-overlay"
 FORMAT = "lamdemo-map/1"
 UNITS = {
@@ -179,53 +182,33 @@ def map_html(data_url: str, plotly_url: str, label: str = "Map of latent actions
 
 @dataclass(frozen=True, eq=False)
 class MapPath:
-    """The steps of a clip as a line through the map.
+    """The steps of a clip as a line through the map."""
 
-    Attributes:
-        coordinates: ``[S, 2|3]`` by projection, as `Atlas.place` gives them.
-        seconds: when each step begins, ``[S]``.
-        sizes: norms, ``[S]``.
-        name: of the clip.
-        thumbs: data URLs of pictures, one for each frame, ``S + 1``; none where there are no pictures.
-    """
-
-    coordinates: Mapping[str, np.ndarray]
-    seconds: Sequence[float] | np.ndarray
-    sizes: Sequence[float] | np.ndarray
-    name: str = "Your clip"
-    thumbs: Sequence[str] = ()
+    coordinates: Mapping[str, np.ndarray]  # [S, 2|3] by projection, as `Atlas.place` gives them
+    seconds: Sequence[float] | np.ndarray  # when each step begins, [S]
+    sizes: Sequence[float] | np.ndarray  # norms, [S]
+    name: str = "Your clip"  # of the clip
+    thumbs: Sequence[str] = ()  # data URLs of pictures, one for each frame, `S + 1`; none where there are no pictures
 
 
 @dataclass(frozen=True, eq=False)
 class MapSamples:
-    """Some latents on the map that are not of the atlas.
+    """Some latents on the map that are not of the atlas."""
 
-    Attributes:
-        label: what they are, as the legend says.
-        coordinates: ``[C, 2|3]`` by projection.
-        sizes: norms, ``[C]``; may be left out.
-        symbol: "diamond", "triangle", "square" or "ring"; by default the group's turn.
-    """
-
-    label: str
-    coordinates: Mapping[str, np.ndarray]
-    sizes: Sequence[float] | np.ndarray = ()
-    symbol: str | None = None
+    label: str  # what they are, as the legend says
+    coordinates: Mapping[str, np.ndarray]  # [C, 2|3] by projection
+    sizes: Sequence[float] | np.ndarray = ()  # norms, [C]; may be left out
+    symbol: str | None = None  # "diamond", "triangle", "square" or "ring"; by default the group's turn
 
 
 @dataclass(frozen=True, eq=False)
 class MapChosen:
-    """What stands out on the map.
+    """What stands out on the map."""
 
-    Attributes:
-        indices: steps of the atlas, which get a ring each: neighbours, examples.
-        star: one place ``[2|3]`` by projection: the mean of a lasso, a composed action.
-        label: words beside the star.
-    """
-
-    indices: Sequence[int] | np.ndarray = ()
+    indices: Sequence[int] | np.ndarray = ()  # steps of the atlas, which get a ring each: neighbours, examples
+    # One place [2|3] by projection: the mean of a lasso, a composed action.
     star: Mapping[str, np.ndarray] | None = None
-    label: str = ""
+    label: str = ""  # words beside the star
 
 
 def overlay_html(

@@ -45,29 +45,17 @@ _BACK = "() => { window.lamBack = true; }"
 
 @dataclass(frozen=True)
 class Kept:
-    """What was on show.
+    """What was on show."""
 
-    Attributes:
-        clip: the source's file.
-        picture: the target's.
-        first: first chosen step, from 1; 0 for the liveliest range.
-        last: last one.
-        begin: second of the source at which its steps begin.
-        moment: second of the target.
-        strength: factor on the actions.
-        repeat: how often they are carried out.
-        made: what the result on show was made of, see `lamdemo.ui.views.request_key`.
-    """
-
-    clip: str = ""
-    picture: str = ""
-    first: int = 0
-    last: int = 0
-    begin: float = 0.0
-    moment: float = 0.0
-    strength: float = 1.0
-    repeat: int = 1
-    made: str = ""
+    clip: str = ""  # the source's file
+    picture: str = ""  # the target's
+    first: int = 0  # first chosen step, from 1; 0 for the liveliest range
+    last: int = 0  # last one
+    begin: float = 0.0  # second of the source at which its steps begin
+    moment: float = 0.0  # second of the target
+    strength: float = 1.0  # factor on the actions
+    repeat: int = 1  # how often they are carried out
+    made: str = ""  # what the result on show was made of, see `lamdemo.ui.views.request_key`
 
     @classmethod
     def read(cls, said: object) -> Kept:

@@ -365,19 +365,12 @@ def _figure(key: str, row: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Example:
-    """A clip and a picture that go together.
+    """A clip and a picture that go together."""
 
-    Attributes:
-        title: a few words.
-        clip: file of the source.
-        photo: file of the target.
-        fails: where it is shown as a failure, a sentence that says what goes wrong.
-    """
-
-    title: str
-    clip: Path
-    photo: Path
-    fails: str = ""
+    title: str  # a few words
+    clip: Path  # file of the source
+    photo: Path  # file of the target
+    fails: str = ""  # where it is shown as a failure, a sentence that says what goes wrong
 
     @property
     def name(self) -> str:

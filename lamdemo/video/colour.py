@@ -21,21 +21,13 @@ _FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
 @dataclass(frozen=True)
 class Colouring:
-    """What brings a file's pixels to opaque RGB of the ordinary range.
+    """What brings a file's pixels to opaque RGB of the ordinary range."""
 
-    Attributes:
-        matrix: of its YUV, as the scaler names it; empty for what each frame says.
-        zimg: filter before all others, for a matrix that the scaler does not know.
-        light: filters from RGB in the file's transfer and primaries to sRGB; empty where they are ordinary.
-        stored: width and height of the pixels where they have alpha, else None.
-        decoder: options that choose the decoder.
-    """
-
-    matrix: str
-    zimg: str
-    light: str
-    stored: tuple[int, int] | None
-    decoder: tuple[str, ...]
+    matrix: str  # of its YUV, as the scaler names it; empty for what each frame says
+    zimg: str  # filter before all others, for a matrix that the scaler does not know
+    light: str  # filters from RGB in the file's transfer and primaries to sRGB; empty where they are ordinary
+    stored: tuple[int, int] | None  # width and height of the pixels where they have alpha, else None
+    decoder: tuple[str, ...]  # options that choose the decoder
 
     def filters(self, width: int, height: int) -> list[str]:
         """The filters that bring a frame to ``width`` by ``height`` pixels of RGB."""

@@ -20,19 +20,12 @@ from lamdemo.video import DEFAULT_LIMITS, iter_frames
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What an episode says besides its pictures.
+    """What an episode says besides its pictures."""
 
-    Attributes:
-        actions: float32 ``[T - 1, A]``.
-        truth: float32 ``[T, ...]`` each.
-        fps: frames a second, as recorded.
-        about: where it is from.
-    """
-
-    actions: np.ndarray
-    fps: float
-    truth: Mapping[str, np.ndarray] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict)
+    actions: np.ndarray  # float32 [T - 1, A]
+    fps: float  # frames a second, as recorded
+    truth: Mapping[str, np.ndarray] = field(default_factory=dict)  # float32 [T, ...] each
+    about: Mapping[str, Any] = field(default_factory=dict)  # where it is from
 
 
 # Every so-many-th frame of an episode and the longest side wanted -> uint8 [T', H, W, 3].
@@ -41,21 +34,13 @@ Pictures = Callable[[Table, int, int | None], np.ndarray]
 
 @dataclass(frozen=True)
 class Entry:
-    """An episode that was found and is not read yet.
+    """An episode that was found and is not read yet."""
 
-    Attributes:
-        name: of the episode.
-        recording: what to split by.
-        clip: what patterns of a split are compared with: its path in the folder it is from, or its name.
-        table: reads all but the pictures.
-        pictures: reads those.
-    """
-
-    name: str
-    recording: str
-    clip: str
-    table: Callable[[], Table]
-    pictures: Pictures
+    name: str  # of the episode
+    recording: str  # what to split by
+    clip: str  # what patterns of a split are compared with: its path in the folder it is from, or its name
+    table: Callable[[], Table]  # reads all but the pictures
+    pictures: Pictures  # reads those
 
 
 class Episodes(Sequence[Episode]):

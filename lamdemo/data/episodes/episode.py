@@ -18,28 +18,19 @@ from lamdemo.core.errors import LamdemoError
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """A recording with what was done in it.
+    """A recording with what was done in it."""
 
-    Attributes:
-        name: its file's name, without ending.
-        frames: uint8 ``[T, H, W, 3]``.
-        actions: float32 ``[T - 1, A]``; row t is what was done from frame t to frame t + 1.
-        fps: frames a second.
-        spec: what the numbers are.
-        truth: the true state at each frame where it is known, float32 ``[T, ...]`` each: "position" ``[T, 3]``.
-        recording: what to split by. Episodes that show one scene or one run (all cameras of it, say) share it,
-            and never stand on both sides of a split.
-        about: where it is from, as plain values that JSON holds.
-    """
-
-    name: str
-    frames: np.ndarray
-    actions: np.ndarray
-    fps: float
-    spec: ActionSpec
+    name: str  # its file's name, without ending
+    frames: np.ndarray  # uint8 [T, H, W, 3]
+    actions: np.ndarray  # float32 [T - 1, A]; row t is what was done from frame t to frame t + 1
+    fps: float  # frames a second
+    spec: ActionSpec  # what the numbers are
+    # The true state at each frame where it is known, float32 [T, ...] each: "position" [T, 3].
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # What to split by. Episodes that show one scene or one run (all cameras of it, say) share it, and never stand on
+    # both sides of a split.
     recording: str = ""
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)  # where it is from, as plain values that JSON holds
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -33,6 +33,7 @@ from lamdemo.video import write_video
 CONFIG_NAME = "episodes.json"
 FORMAT = "lamdemo-episodes/1"
 _TRUTH = "truth."
+_CRF = 18  # x264's constant rate factor, hard to tell from the frames
 
 
 class EpisodeWriter:
@@ -75,12 +76,8 @@ class EpisodeWriter:
         """Names of the episodes that are there whole."""
         return {p.stem for p in self.folder.glob("*.npz") if p.with_suffix(".mp4").exists()}
 
-    def add(self, episode: Episode, *, crf: int = 18) -> None:
+    def add(self, episode: Episode) -> None:
         """Write an episode; one of its name is replaced.
-
-        Args:
-            episode: of this writer's actions.
-            crf: x264's constant rate factor; 18 is hard to tell from the frames.
 
         Raises:
             LamdemoError: its actions are others than the folder's, or the folder cannot be written.
@@ -102,7 +99,7 @@ class EpisodeWriter:
         try:
             # An episode that is replaced is none in between: its old numbers would go with a new video.
             numbers.unlink(missing_ok=True)
-            write_video(video, episode.frames, episode.fps, crf=crf)
+            write_video(video, episode.frames, episode.fps, crf=_CRF)
             write_safely(numbers, stream.getvalue())
         except OSError as error:
             raise LamdemoError(f"{numbers.name} cannot be written: {reason(error)}; free some space.") from error

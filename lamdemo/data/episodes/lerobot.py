@@ -41,17 +41,11 @@ Fetch = Callable[[str], Path]
 
 @dataclass(frozen=True)
 class _Shot:
-    """Where an episode's pictures of one camera lie.
+    """Where an episode's pictures of one camera lie."""
 
-    Attributes:
-        video: path in the dataset; empty where the pictures lie in the table.
-        start: seconds into the video.
-        shared: other episodes may follow in it.
-    """
-
-    video: str = ""
-    start: float = 0.0
-    shared: bool = False
+    video: str = ""  # path in the dataset; empty where the pictures lie in the table
+    start: float = 0.0  # seconds into the video
+    shared: bool = False  # other episodes may follow in it
 
 
 @dataclass(frozen=True)

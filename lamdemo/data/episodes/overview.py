@@ -12,6 +12,7 @@ from lamdemo.core.actions import ActionSpec
 from lamdemo.data.episodes.collection import Episodes
 from lamdemo.data.episodes.episode import Episode
 
+_ROWS, _FPS = 6, 4.0  # episodes of a contact sheet at most, and rate of its frames
 _BAR = 12  # pixels down of a channel's bar
 _INK, _PALE = (32, 32, 32), (226, 226, 226)
 _COLOURS = (
@@ -27,29 +28,17 @@ _COLOURS = (
 
 @dataclass(frozen=True, eq=False)
 class ActionFigures:
-    """The actions of all episodes together, at the rate they were recorded.
+    """The actions of all episodes together, at the rate they were recorded."""
 
-    Attributes:
-        steps: how many.
-        rates: the frames a second that occur, in order.
-        seconds: time in all.
-        mean: float64 ``[A]``.
-        std: float64 ``[A]``.
-        least: lowest values, float64 ``[A]``.
-        most: highest values, float64 ``[A]``.
-        outside: share of the values that are out of their channel's range, float64 ``[A]``.
-        truth: names of what is known of the true state.
-    """
-
-    steps: int
-    rates: tuple[float, ...]
-    seconds: float
-    mean: np.ndarray
-    std: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
-    outside: np.ndarray
-    truth: tuple[str, ...]
+    steps: int  # how many
+    rates: tuple[float, ...]  # the frames a second that occur, in order
+    seconds: float  # time in all
+    mean: np.ndarray  # float64 [A]
+    std: np.ndarray  # float64 [A]
+    least: np.ndarray  # lowest values, float64 [A]
+    most: np.ndarray  # highest values, float64 [A]
+    outside: np.ndarray  # share of the values that are out of their channel's range, float64 [A]
+    truth: tuple[str, ...]  # names of what is known of the true state
 
 
 def figures(episodes: Episodes) -> ActionFigures:
@@ -73,25 +62,21 @@ def figures(episodes: Episodes) -> ActionFigures:
     )
 
 
-def contact_sheet(
-    episodes: Episodes, *, rows: int = 6, columns: int = 8, fps: float = 4.0, height: int = 120
-) -> np.ndarray:
+def contact_sheet(episodes: Episodes, *, columns: int = 8, height: int = 120) -> np.ndarray:
     """Some frames of some episodes in a row each, with the action that leads to the next frame below each one.
 
     Args:
         episodes: spread over these.
-        rows: episodes at most.
         columns: frames of each, in sequence, from its middle.
-        fps: rate of these frames; see `Episode.at`.
         height: pixels down of a picture.
 
     Returns:
         uint8 ``[H, W, 3]``.
     """
-    some = episodes.spread(rows)
+    some = episodes.spread(_ROWS)
     lines = [_legend(episodes.spec)]
     for i in range(len(some)):
-        episode = some.read(i, fps=fps, max_side=4 * height)
+        episode = some.read(i, fps=_FPS, max_side=4 * height)
         first = max(0, (len(episode) - columns) // 2)
         lines.append(_row(episode.part(first, first + columns), height))
     width = max(line.shape[1] for line in lines)

@@ -17,23 +17,14 @@ SEEN = 16  # a thing of fewer cells can hardly be seen
 
 
 class Look(NamedTuple):
-    """How a thing looks.
+    """How a thing looks."""
 
-    Attributes:
-        cutout: its picture.
-        stretch: its width over its height, as a factor to the picture's own.
-        mirror: -1 where it is mirrored, else 1.
-        gain: of each colour, ``[3]``.
-        lift: of all colours, of 255.
-        shadow: how dark its shadow is, 0 for none.
-    """
-
-    cutout: Cutout
-    stretch: float
-    mirror: float
-    gain: np.ndarray
-    lift: float
-    shadow: float
+    cutout: Cutout  # its picture
+    stretch: float  # its width over its height, as a factor to the picture's own
+    mirror: float  # -1 where it is mirrored, else 1
+    gain: np.ndarray  # of each colour, [3]
+    lift: float  # of all colours, of 255
+    shadow: float  # how dark its shadow is, 0 for none
 
     @property
     def shape(self) -> np.ndarray:

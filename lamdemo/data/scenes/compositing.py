@@ -17,65 +17,46 @@ GRID = 16  # cells a side of `SceneClip.ground`
 
 
 class SceneClip(NamedTuple):
-    """A clip whose layers are known. Flows and places are in units of the picture's size.
+    """A clip whose layers are known. Flows and places are in units of the picture's size."""
 
-    Attributes:
-        pictures: uint8 RGB ``[T, size, size, 3]``.
-        matte: uint8 ``[T, size / 2, size / 2]``, how much of a place shows the thing that acts.
-        entering: uint8 ``[T-1, size / 2, size / 2]``, the part of ``matte[t + 1]`` that in frame t was beyond the
-            picture's edge or behind something.
-        acting: float32 ``[T-1, 4]``, how the acting thing's points move from frame t to t + 1: with the numbers
-            (mr, mi, kx, ky), p -> (mr + i mi) p + (kx + i ky) for a place p = x + i y. (1, 0, 0, 0) if nothing acts.
-        acts: whether a thing acts, and not the camera alone.
-        ground: float32 ``[T-1, 2, 16, 16]``, backward flow, at the cells' centres, of all that is not the acting thing;
-            behind that thing, the flow of what it hides.
-        known: float32 ``[T-1, 1, 16, 16]``, the share of a cell that moves as `ground` says and was in view in frame t.
-        kind: what happens.
-    """
-
-    pictures: np.ndarray
-    matte: np.ndarray
+    pictures: np.ndarray  # uint8 RGB [T, size, size, 3]
+    matte: np.ndarray  # uint8 [T, size / 2, size / 2], how much of a place shows the thing that acts
+    # uint8 [T-1, size / 2, size / 2], the part of `matte[t + 1]` that in frame t was beyond the picture's edge or
+    # behind something.
     entering: np.ndarray
+    # float32 [T-1, 4], how the acting thing's points move from frame t to t + 1: with the numbers (mr, mi, kx, ky), p
+    # -> (mr + i mi) p + (kx + i ky) for a place p = x + i y. (1, 0, 0, 0) if nothing acts.
     acting: np.ndarray
-    acts: bool
+    acts: bool  # whether a thing acts, and not the camera alone
+    # float32 [T-1, 2, 16, 16], backward flow, at the cells' centres, of all that is not the acting thing; behind that
+    # thing, the flow of what it hides.
     ground: np.ndarray
+    # float32 [T-1, 1, 16, 16], the share of a cell that moves as `ground` says and was in view in frame t.
     known: np.ndarray
-    kind: str
+    kind: str  # what happens
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A textured plane.
+    """A textured plane."""
 
-    Attributes:
-        levels: uint8 textures, each half as large as the one before: premultiplied RGBA where the layer is a
-            "cutout", RGB where it is not.
-        matrices: ``[T, 3, 3]``, from the texture's square to the screen.
-        extent: a "cutout" ends at its texture; a "plane" goes on for ever, its texture mirrored; a "wall" is a plane
-            that ends at its texture's lower edge.
-        shadow: how dark its shadow is, from 0 to 1.
-    """
-
+    # Uint8 textures, each half as large as the one before: premultiplied RGBA where the layer is a "cutout", RGB
+    # where it is not.
     levels: tuple[np.ndarray, ...]
-    matrices: np.ndarray
+    matrices: np.ndarray  # [T, 3, 3], from the texture's square to the screen
+    # A "cutout" ends at its texture; a "plane" goes on for ever, its texture mirrored; a "wall" is a plane that ends
+    # at its texture's lower edge.
     extent: Literal["cutout", "plane", "wall"] = "cutout"
-    shadow: float = 0.0
+    shadow: float = 0.0  # how dark its shadow is, from 0 to 1
 
 
 class _Views(NamedTuple):
-    """Frames as drawn.
+    """Frames as drawn."""
 
-    Attributes:
-        pictures: uint8 RGB ``[T, size, size, 3]``.
-        alpha: float32 ``[T, half, half]``, from 0 to 255, the acting layer's as if nothing were in front of it.
-        through: float32 ``[T, half, half]``, from 0 to 1, how much can be seen through what is in front of it.
-        owners: uint8 ``[T, half, half]``, the layer that is seen where the acting one is left out.
-    """
-
-    pictures: np.ndarray
-    alpha: np.ndarray
-    through: np.ndarray
-    owners: np.ndarray
+    pictures: np.ndarray  # uint8 RGB [T, size, size, 3]
+    alpha: np.ndarray  # float32 [T, half, half], from 0 to 255, the acting layer's as if nothing were in front of it
+    through: np.ndarray  # float32 [T, half, half], from 0 to 1, how much can be seen through what is in front of it
+    owners: np.ndarray  # uint8 [T, half, half], the layer that is seen where the acting one is left out
 
 
 def compose(layers: list[Layer], acting: int | None, size: int, kind: str, *, shutter: float = 0.0) -> SceneClip:

@@ -16,6 +16,7 @@ from lamdemo.data.splits import pictures_in
 
 PATCH = 128  # side of a cut-out's largest patch, in pixels
 _SMALLEST = 16  # and of its smallest
+_LONGEST = 384  # side of a photograph, in pixels
 _MARGIN = 2  # rows of nothing around a cut-out, so that its edge fades
 _HARMONICS = 5
 # What may walk is at least so tall for its width; where nothing says what it is, it should look like a person.
@@ -23,17 +24,11 @@ _TALL = {"people": 0.9, "animals": 0.6, "": 1.5}
 
 
 class Cutout(NamedTuple):
-    """One thing.
+    """One thing."""
 
-    Attributes:
-        levels: premultiplied RGBA patches, uint8 ``[P, P, 4]``, each half as large as the one before.
-        middle: centre of its area in the patch, x and y from -1 to 1.
-        half: half its width and half its height, in half patches; the larger one is close to 1.
-    """
-
-    levels: tuple[np.ndarray, ...]
-    middle: np.ndarray
-    half: np.ndarray
+    levels: tuple[np.ndarray, ...]  # premultiplied RGBA patches, uint8 [P, P, 4], each half as large as the one before
+    middle: np.ndarray  # centre of its area in the patch, x and y from -1 to 1
+    half: np.ndarray  # half its width and half its height, in half patches; the larger one is close to 1
 
 
 @dataclass(frozen=True)
@@ -41,22 +36,15 @@ class SceneBank:
     """Cut-outs and photographs.
 
     The arrays are plain NumPy memory, so worker processes that are forked after reading share them.
-
-    Attributes:
-        levels: patches of all cut-outs, premultiplied RGBA, uint8 ``[N, P, P, 4]`` with P = 128, 64, 32, 16.
-        middles: ``[N, 2]``, and
-        halves: ``[N, 2]``, as in `Cutout`.
-        walkers: indices of those that may walk: upright people and animals.
-        photographs: places, uint8 RGB ``[H, W, 3]`` each, of any sizes.
-        blobs: chance that a thing is no cut-out but an outline filled with a piece of a photograph.
     """
 
+    # Patches of all cut-outs, premultiplied RGBA, uint8 [N, P, P, 4] with P = 128, 64, 32, 16.
     levels: tuple[np.ndarray, ...]
-    middles: np.ndarray
-    halves: np.ndarray
-    walkers: np.ndarray
-    photographs: tuple[np.ndarray, ...]
-    blobs: float = 0.12
+    middles: np.ndarray  # [N, 2], as in `Cutout`
+    halves: np.ndarray  # likewise
+    walkers: np.ndarray  # indices of those that may walk: upright people and animals
+    photographs: tuple[np.ndarray, ...]  # places, uint8 RGB [H, W, 3] each, of any sizes
+    blobs: float = 0.12  # chance that a thing is no cut-out but an outline filled with a piece of a photograph
 
     def __len__(self) -> int:
         return len(self.middles)
@@ -87,7 +75,6 @@ def read_bank(
     *,
     frames: Sequence[np.ndarray] = (),
     part: Literal["train", "test", "all"] = "all",
-    max_side: int = 384,
 ) -> SceneBank:
     """Read cut-outs and photographs from folders, however nested.
 
@@ -97,7 +84,6 @@ def read_bank(
         photographs: folders of photographs.
         frames: further places, uint8 RGB ``[H, W, 3]`` each, such as frames of clips; they are of every part.
         part: which pictures to take (see `lamdemo.data.splits.pictures_in`).
-        max_side: photographs are scaled down to this longest side.
 
     Raises:
         LamdemoError: there is no cut-out, or no photograph.
@@ -127,7 +113,7 @@ def read_bank(
         for picture in pictures_in(folder, (".jpg", ".jpeg", ".png", ".webp"), part):
             place = cv2.imread(str(picture.path), cv2.IMREAD_COLOR)
             if place is not None:
-                places.append(_no_larger(place[..., ::-1], max_side))
+                places.append(_no_larger(place[..., ::-1]))
     if not places:
         raise LamdemoError("There is no photograph to lay things over; give a folder with JPEG pictures of places.")
     return SceneBank(
@@ -139,8 +125,8 @@ def read_bank(
     )
 
 
-def _no_larger(picture: np.ndarray, max_side: int) -> np.ndarray:
-    scale = min(max_side / max(picture.shape[:2]), 1)
+def _no_larger(picture: np.ndarray) -> np.ndarray:
+    scale = min(_LONGEST / max(picture.shape[:2]), 1)
     size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
     return cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
 

@@ -29,65 +29,42 @@ class SceneConfig:
     """How procedural scenes are drawn.
 
     Speeds are a step's, log-uniform between their two bounds.
-
-    Attributes:
-        pan: camera translation, in picture widths.
-        zoom: camera zoom, as the logarithm of the scale.
-        roll: camera roll, in radians.
-        move: a thing's translation, in picture widths.
-        turn: a thing's rotation, in radians.
-        grow: a thing's growth, as the logarithm of the scale.
-        size: a thing's radius, in picture widths.
-        weights: share of each kind of action, in the order of `KINDS`.
     """
 
-    pan: tuple[float, float] = (0.008, 0.09)
-    zoom: tuple[float, float] = (0.01, 0.13)
-    roll: tuple[float, float] = (0.015, 0.17)
-    move: tuple[float, float] = (0.012, 0.09)
-    turn: tuple[float, float] = (0.05, 0.4)
-    grow: tuple[float, float] = (0.03, 0.18)
-    size: tuple[float, float] = (0.08, 0.22)
+    pan: tuple[float, float] = (0.008, 0.09)  # camera translation, in picture widths
+    zoom: tuple[float, float] = (0.01, 0.13)  # camera zoom, as the logarithm of the scale
+    roll: tuple[float, float] = (0.015, 0.17)  # camera roll, in radians
+    move: tuple[float, float] = (0.012, 0.09)  # a thing's translation, in picture widths
+    turn: tuple[float, float] = (0.05, 0.4)  # a thing's rotation, in radians
+    grow: tuple[float, float] = (0.03, 0.18)  # a thing's growth, as the logarithm of the scale
+    size: tuple[float, float] = (0.08, 0.22)  # a thing's radius, in picture widths
+    # Share of each kind of action, in the order of `KINDS`.
     weights: tuple[float, ...] = (0.03, 0.15, 0.14, 0.14, 0.15, 0.08, 0.09, 0.08, 0.06, 0.08)
 
 
 @dataclass(frozen=True)
 class Script:
-    """What happens.
+    """What happens."""
 
-    Attributes:
-        kind: the action.
-        camera: ``[T, 4]``: where the camera is: x, y (picture widths), log scale, roll (radians).
-        things: ``[K, T, 4]``: where each thing is in the world, the same four numbers; scale is the radius.
-    """
-
-    kind: Kind
-    camera: np.ndarray
-    things: np.ndarray
+    kind: Kind  # the action
+    camera: np.ndarray  # [T, 4]: where the camera is: x, y (picture widths), log scale, roll (radians)
+    things: np.ndarray  # [K, T, 4]: where each thing is in the world, the same four numbers; scale is the radius
 
 
 @dataclass(frozen=True)
 class Cast:
-    """What it happens to.
+    """What it happens to."""
 
-    Attributes:
-        photograph: index of the background's photograph.
-        frame: centre x, y and half width, half height of the view in that photograph, from 0 to 1; a negative
-            half width mirrors it.
-        skins: index of each thing's photograph, ``[K]``.
-        crops: centre x, y and half size of each thing's piece of its photograph, ``[K, 3]``.
-        shapes: cosine and sine amplitudes of each thing's outline, ``[K, 2, harmonics]``.
-        stretches: each thing's width over height, ``[K]``.
-        extras: further things that stand still in the world: ``[J, 4]`` as in `Script.things`; their looks
-            are the last J of the arrays above.
-    """
-
-    photograph: int
+    photograph: int  # index of the background's photograph
+    # Centre x, y and half width, half height of the view in that photograph, from 0 to 1; a negative half width
+    # mirrors it.
     frame: np.ndarray
-    skins: np.ndarray
-    crops: np.ndarray
-    shapes: np.ndarray
-    stretches: np.ndarray
+    skins: np.ndarray  # index of each thing's photograph, [K]
+    crops: np.ndarray  # centre x, y and half size of each thing's piece of its photograph, [K, 3]
+    shapes: np.ndarray  # cosine and sine amplitudes of each thing's outline, [K, 2, harmonics]
+    stretches: np.ndarray  # each thing's width over height, [K]
+    # Further things that stand still in the world: [J, 4] as in `Script.things`; their looks are the last J of the
+    # arrays above.
     extras: np.ndarray
 
 
@@ -357,19 +334,19 @@ def render(
     return picture.transpose(1, 2)
 
 
+def rendered(script: Script, cast: Cast, photographs: Photographs, size: int) -> np.ndarray:
+    """Frames uint8 ``[T, size, size, 3]``, drawn at twice the size: texture that moves must not glitter."""
+    clip = F.avg_pool2d(render([script], [cast], photographs, 2 * size)[0], 2)
+    return (clip.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
 class TrueMotion(NamedTuple):
-    """How the places of scenes moved, known from how they were made.
+    """How the places of scenes moved, known from how they were made."""
 
-    Attributes:
-        flow: ``[B, T-1, 2, r, r]``, backward, in units of the picture's size: where a place of frame t + 1 was
-            in frame t.
-        acting: ``[B, T-1, 1, r, r]`` in [0, 1], how much of a cell belongs to the thing that acts.
-        known: ``[B, T-1, 1, r, r]`` in [0, 1], how much of it was inside the picture in frame t.
-    """
-
+    # [B, T-1, 2, r, r], backward, in units of the picture's size: where a place of frame t + 1 was in frame t.
     flow: Tensor
-    acting: Tensor
-    known: Tensor
+    acting: Tensor  # [B, T-1, 1, r, r] in [0, 1], how much of a cell belongs to the thing that acts
+    known: Tensor  # [B, T-1, 1, r, r] in [0, 1], how much of it was inside the picture in frame t
 
 
 def true_motion(
@@ -417,6 +394,20 @@ def true_motion(
         return F.avg_pool2d(values, fine).reshape(b, t - 1, c, side, side)
 
     return TrueMotion(cells(was - here[:, :2]), cells(acting[..., None]), cells(known[..., None]))
+
+
+def camera_velocity(script: Script) -> np.ndarray:
+    """Camera's and thing's velocity in a script: ``[S, 6]``, columns pan x, y, zoom, roll, move x, y.
+
+    Pan and move are in picture widths a step, zoom is the logarithm of the scale, roll is in radians. The
+    pan is as the camera sees it: in its own axes and in its own scale. A thing that does not act is zero.
+    """
+    steps = np.diff(script.camera, axis=0)
+    angle, scale = script.camera[:-1, 3], np.exp(script.camera[:-1, 2])
+    x = (np.cos(angle) * steps[:, 0] + np.sin(angle) * steps[:, 1]) / scale
+    y = (-np.sin(angle) * steps[:, 0] + np.cos(angle) * steps[:, 1]) / scale
+    move = np.diff(script.things[0, :, :2], axis=0) if len(script.things) else np.zeros((len(steps), 2))
+    return np.column_stack([x, y, steps[:, 2], steps[:, 3], move])
 
 
 def draw_pairs(

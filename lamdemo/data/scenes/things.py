@@ -43,46 +43,29 @@ class ThingSceneConfig:
     """How scenes of things are drawn.
 
     Lengths are in picture widths; speeds are a step's, log-uniform between their two bounds.
-
-    Attributes:
-        weights: share of each kind, in the order of `THING_KINDS`; they need not add up to 1.
-        pan: camera translation.
-        zoom: camera zoom, as the logarithm of the scale.
-        roll: camera roll, in radians.
-        move: a thing's translation, walking included.
-        turn: a thing's rotation, in radians.
-        grow: a thing's growth, as the logarithm of the scale.
-        enter: speed of what enters or leaves.
-        size: a thing's radius, half its longer side.
-        other: the second thing's radius over the first one's.
-        larger: the same in a quarter of the pairs, which have a much larger thing in the second clip.
-        degraded: whether pictures are blurred, compressed and made noisy like real video.
     """
 
+    # Share of each kind, in the order of `THING_KINDS`; they need not add up to 1.
     weights: tuple[float, ...] = (0.02, 0.05, 0.04, 0.04, 0.2, 0.1, 0.12, 0.12, 0.14, 0.07, 0.1, 0.06, 0.08)
-    pan: tuple[float, float] = (0.008, 0.09)
-    zoom: tuple[float, float] = (0.01, 0.13)
-    roll: tuple[float, float] = (0.015, 0.17)
-    move: tuple[float, float] = (0.012, 0.09)
-    turn: tuple[float, float] = (0.05, 0.35)
-    grow: tuple[float, float] = (0.03, 0.18)
-    enter: tuple[float, float] = (0.03, 0.16)
-    size: tuple[float, float] = (0.08, 0.28)
-    other: tuple[float, float] = (0.5, 2.0)
+    pan: tuple[float, float] = (0.008, 0.09)  # camera translation
+    zoom: tuple[float, float] = (0.01, 0.13)  # camera zoom, as the logarithm of the scale
+    roll: tuple[float, float] = (0.015, 0.17)  # camera roll, in radians
+    move: tuple[float, float] = (0.012, 0.09)  # a thing's translation, walking included
+    turn: tuple[float, float] = (0.05, 0.35)  # a thing's rotation, in radians
+    grow: tuple[float, float] = (0.03, 0.18)  # a thing's growth, as the logarithm of the scale
+    enter: tuple[float, float] = (0.03, 0.16)  # speed of what enters or leaves
+    size: tuple[float, float] = (0.08, 0.28)  # a thing's radius, half its longer side
+    other: tuple[float, float] = (0.5, 2.0)  # the second thing's radius over the first one's
+    # The same in a quarter of the pairs, which have a much larger thing in the second clip.
     larger: tuple[float, float] = (1.5, 3.0)
-    degraded: bool = True
+    degraded: bool = True  # whether pictures are blurred, compressed and made noisy like real video
 
 
 class _Action(NamedTuple):
-    """What a thing does, in either clip.
+    """What a thing does, in either clip."""
 
-    Attributes:
-        delta: ``[T, 4]``, what is added to its pose, or for a walker ``[T, 3]``, its gait.
-        behind: the frame in which it is hidden behind something, or None.
-    """
-
-    delta: np.ndarray
-    behind: int | None = None
+    delta: np.ndarray  # [T, 4], what is added to its pose, or for a walker [T, 3], its gait
+    behind: int | None = None  # the frame in which it is hidden behind something, or None
 
     @property
     def walks(self) -> bool:

@@ -1,4 +1,4 @@
-"""What commands are turned into, by a controller or by a twin, for `lamdemo.evaluation.control.rollouts`."""
+"""What a controller or the action-conditioned baseline makes of commands, for the rollouts beside it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class ControllerAdapter:
         return self._known.latents(states, commands)
 
 
-class TwinAdapter:
-    """Commands as the labels of the twin, the action-conditioned baseline."""
+class BaselineAdapter:
+    """Commands as the labels of the action-conditioned baseline."""
 
-    def __init__(self, twin: ActionConditioned, name: str) -> None:
-        """Args: the twin; the kind of commands."""
-        self.world_model, self._twin, self._name = twin.world_model, twin, name
-        self.history = twin.config.history
+    def __init__(self, baseline: ActionConditioned, name: str) -> None:
+        """Args: the baseline; the kind of commands."""
+        self.world_model, self._baseline, self._name = baseline.world_model, baseline, name
+        self.history = baseline.config.history
 
     def latents(self, states: Tensor, commands: Tensor) -> Tensor:
         """``[B, Z]`` of commands ``[B, C, A]``, whatever the states."""
-        weight = next(self._twin.parameters())
+        weight = next(self._baseline.parameters())
         with torch.no_grad():
-            return self._twin.latents(self._name, commands.to(weight.device, weight.dtype))
+            return self._baseline.latents(self._name, commands.to(weight.device, weight.dtype))

@@ -25,9 +25,7 @@ def evaluate_closed_loop(
     tasks: Iterable[Task],
     policies: Mapping[str, Policy],
     *,
-    slack: int = SLACK,
     seed: int = 0,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Let policies pursue tasks.
 
@@ -35,9 +33,7 @@ def evaluate_closed_loop(
         sim: the simulator of the tasks.
         tasks: what to reach, one of each scene; made one by one, as they are needed.
         policies: by name; "twin", "random" and "zero", where they are there, are what others are set against.
-        slack: further steps than the task's own.
         seed: of policies and the bootstrap.
-        progress: show a bar on a terminal.
 
     Returns:
         ``tasks``, ``distance_is`` (the main distance's unit), ``start`` (mean distance); by policy ``success`` (at the
@@ -49,12 +45,12 @@ def evaluate_closed_loop(
     runs: dict[str, list[Run]] = {p: [] for p in policies}
     seconds = dict.fromkeys(policies, 0.0)
     seeds, steps = [], 0
-    for task in tqdm(tasks, desc="tasks", disable=None if progress else True):
+    for task in tqdm(tasks, desc="tasks", disable=None):
         seeds.append(task.seed)
-        steps = max(steps, len(task.actions) + slack)
+        steps = max(steps, len(task.actions) + SLACK)
         for name, policy in policies.items():
             begun = time.perf_counter()
-            run = pursue(sim, task, policy, len(task.actions) + slack, seed=seed)
+            run = pursue(sim, task, policy, len(task.actions) + SLACK, seed=seed)
             seconds[name] += (time.perf_counter() - begun) / max(len(run.actions), 1)
             runs[name].append(run)
     return summarize(runs, seeds, seed) | {

@@ -33,21 +33,14 @@ SIZE = (192, 192)  # of simulators' pictures, as in training
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """A part of an episode at the model's rate.
+    """A part of an episode at the model's rate."""
 
-    Attributes:
-        name: the episode's.
-        recording: what it counts as in the bootstrap.
-        frames: uint8 ``[S + 1, side, side, 3]``, at the encoder's square.
-        actions: float32 ``[S, A]``.
-        before: float32 ``[BEFORE, A]``, the commands before the first frame, oldest first; the command of doing
-            nothing where there were none.
-    """
-
-    name: str
-    recording: str
-    frames: np.ndarray
-    actions: np.ndarray
+    name: str  # the episode's
+    recording: str  # what it counts as in the bootstrap
+    frames: np.ndarray  # uint8 [S + 1, side, side, 3], at the encoder's square
+    actions: np.ndarray  # float32 [S, A]
+    # float32 [BEFORE, A], the commands before the first frame, oldest first; the command of doing nothing where there
+    # were none.
     before: np.ndarray
 
     def commands(self, step: int, history: int) -> np.ndarray:
@@ -58,23 +51,14 @@ class Stretch:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Episodes of one body, held out.
+    """Episodes of one embodiment, held out."""
 
-    Attributes:
-        name: of the body, such as "car".
-        spec: of its actions.
-        recordings: of each episode.
-        read: gives an episode by its place, at about a rate.
-        about: what they are, for reports.
-        close: lets go of a simulator that they are recorded in.
-    """
-
-    name: str
-    spec: ActionSpec
-    recordings: tuple[str, ...]
-    read: Callable[[int, float], Episode]
-    about: dict[str, Any]
-    close: Callable[[], None] = lambda: None
+    name: str  # of the embodiment, such as "car"
+    spec: ActionSpec  # of its actions
+    recordings: tuple[str, ...]  # of each episode
+    read: Callable[[int, float], Episode]  # gives an episode by its place, at about a rate
+    about: dict[str, Any]  # what they are, for reports
+    close: Callable[[], None] = lambda: None  # lets go of a simulator that they are recorded in
 
 
 def held_out(
@@ -85,11 +69,11 @@ def held_out(
     part: Part | Literal["all"],
     count: int,
 ) -> HeldOut | None:
-    """Held-out episodes of a body.
+    """Held-out episodes of an embodiment.
 
     Args:
         name: "car", "arm", a simulator's, or that of a folder in ``root``.
-        root: a folder of shared data (with an index), or one that holds a folder of episodes for each body.
+        root: a folder of shared data (with an index), or one that holds a folder of episodes for each embodiment.
         split: TOML file of which recordings are for what; needed for recordings unless ``part`` is "all".
         part: of the split, or of a simulator's seeds.
         count: episodes that a simulator records.

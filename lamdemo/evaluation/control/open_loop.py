@@ -46,7 +46,6 @@ def evaluate_open_loop(
     mean: np.ndarray,
     spread: np.ndarray,
     seed: int = 0,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Judge plans between the first and the last frame of stretches.
 
@@ -58,7 +57,6 @@ def evaluate_open_loop(
         mean: ``[A]``, mean command of the training data.
         spread: ``[A]``, its standard deviation.
         seed: of plans and the bootstrap.
-        progress: show a bar on a terminal.
 
     Returns:
         ``pairs``, ``recordings``, ``channels`` (names), ``unit`` (of each channel, what errors are divided by);
@@ -84,7 +82,7 @@ def evaluate_open_loop(
         begun = time.perf_counter()
         made = [
             plan(ends[i : i + _BATCH, 0], ends[i : i + _BATCH, 1], before[i : i + _BATCH], seed + i)
-            for i in tqdm(range(0, pairs, _BATCH), desc=f"planning, {method}", disable=None if progress else True)
+            for i in tqdm(range(0, pairs, _BATCH), desc=f"planning, {method}", disable=None)
         ]
         plans[method] = np.concatenate(made)
         seconds[method] = (time.perf_counter() - begun) / pairs

@@ -1,9 +1,9 @@
-"""Planners of each kind for one body, all with the same budget."""
+"""Planners of each kind for one embodiment, all with the same budget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,30 +23,24 @@ from lamdemo.planning.planner import CostWeights, Planner
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a plan is searched for; the same for every method that is compared.
+    """How long a plan is searched for; the same for every method that is compared."""
 
-    Attributes:
-        samples: candidates an iteration; the solver's own number where it is None.
-        elites: of them the best, from which the next are drawn; as above.
-        iterations: how often; as above.
-        refine: of the draft's best, those that the full world model judges again.
-        solver: which one searches.
-        draft: search with drafts of the world models, where there are some.
-        along: share of the cost that is the mean distance over the plan's steps; the rest is its end's, the paper's.
-        prior: weight of the prior of known commands: half the mean square of their standard coordinates. What the
-            pictures do not tell stays at the mean command.
-        rest: do nothing where a plan does not promise this share of the cost less than that, see `Planned`.
-    """
-
-    samples: int | None = None
-    elites: int | None = None
-    iterations: int | None = None
-    refine: int = 32
-    solver: str = "cem"
-    draft: bool = True
+    samples: int | None = None  # candidates an iteration; the solver's own number where it is None
+    elites: int | None = None  # of them the best, from which the next are drawn; as above
+    iterations: int | None = None  # how often; as above
+    refine: int = 32  # of the distilled model's best, those that the full world model judges again
+    solver: str = "cem"  # which one searches
+    distilled: bool = True  # search with distilled world models, where there are some
+    # Share of the cost that is the mean distance over the plan's steps; the rest is its end's, the paper's.
     along: float = 0.0
-    rest: float = 0.0
+    rest: float = 0.0  # do nothing where a plan does not promise this share of the cost less than that, see `Planned`
+    # Weight of the prior of known commands: half the mean square of their standard coordinates. What the pictures do
+    # not tell stays at the mean command.
     prior: float = 0.0
+
+    def told(self) -> dict[str, Any]:
+        """For reports, in which the distilled model is called "draft"."""
+        return {"draft" if k == "distilled" else k: v for k, v in asdict(self).items()}
 
     def settings(self) -> dict[str, Any]:
         """What the solver is built with."""
@@ -63,7 +57,7 @@ CLOSED = Budget(samples=64, elites=8, iterations=4, refine=6, along=0.5, rest=0.
 
 
 class Maker:
-    """Makes planners of one body, each once.
+    """Makes planners of one embodiment, each once.
 
     Attributes:
         horizon: steps of a plan, H.
@@ -74,27 +68,32 @@ class Maker:
         self,
         pipeline: TransferPipeline,
         known: KnownController,
-        twin: ActionConditioned | None,
+        baseline: ActionConditioned | None,
         budget: Budget,
         horizon: int,
         *,
-        twin_draft: DistilledModel | None = None,
+        distilled_baseline: DistilledModel | None = None,
         latents: Callable[[], np.ndarray | None] = lambda: None,
     ) -> None:
         """Prepare planners; none is made before it is asked for.
 
         Args:
             pipeline: whose world model imagines.
-            known: the body's controller.
-            twin: that knows the body's actions; None where there is none.
+            known: the embodiment's controller.
+            baseline: that knows the embodiment's actions; None where there is none.
             budget: how long to search.
             horizon: steps of a plan.
-            twin_draft: the twin's draft; without it the twin searches with its full world model.
-            latents: gives ``[M, Z]`` that span the latent space, of unlabelled recordings of the body; or None for
-                those that came with the checkpoint.
+            distilled_baseline: distilled from it; without it the full baseline searches.
+            latents: gives ``[M, Z]`` that span the latent space, of unlabelled recordings of the embodiment; or None
+                for those that came with the checkpoint.
         """
-        self._pipeline, self._known, self._twin = pipeline, known, twin
-        self.budget, self.horizon, self._twin_draft, self._latents = budget, horizon, twin_draft, latents
+        self._pipeline, self._known, self._baseline = pipeline, known, baseline
+        self.budget, self.horizon, self._distilled_baseline, self._latents = (
+            budget,
+            horizon,
+            distilled_baseline,
+            latents,
+        )
         self._made: dict[str, Planner] = {}
 
     @cached_property
@@ -104,9 +103,9 @@ class Maker:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Of planning: "controller", "latent" where latents span a space, and "twin" where there is one."""
+        """Of planning: "controller", "latent" where latents span a space, and "twin" where there is a baseline."""
         spanned = self._pipeline.training_latents is not None or self.latents is not None
-        return "controller", *(("latent",) if spanned else ()), *(("twin",) if self._twin is not None else ())
+        return "controller", *(("latent",) if spanned else ()), *(("twin",) if self._baseline is not None else ())
 
     def planner(self, method: str) -> Planner:
         """The planner of a method.
@@ -120,18 +119,18 @@ class Maker:
 
     def _make(self, method: str) -> Planner:
         budget = self.budget
-        draft: bool | DistilledModel | None = None if budget.draft else False
-        twin: bool | ActionConditioned = False
+        distilled: bool | DistilledModel | None = None if budget.distilled else False
+        baseline: bool | ActionConditioned = False
         if method == "twin":
-            assert self._twin is not None
-            twin, draft = self._twin, (self._twin_draft or False) if budget.draft else False
+            assert self._baseline is not None
+            baseline, distilled = self._baseline, (self._distilled_baseline or False) if budget.distilled else False
         return build_planner(
             self._pipeline,
             controller=self._known,
             space="latent" if method == "latent" else "known",
             solver=budget.solver,
-            draft=draft,
-            twin=twin,
+            distilled=distilled,
+            baseline=baseline,
             horizon=self.horizon,
             refine=budget.refine,
             latents=self.latents if method == "latent" else None,

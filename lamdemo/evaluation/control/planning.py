@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,62 +13,45 @@ from lamdemo.data.splits import Part
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.control.held_out import of_episodes
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget
-from lamdemo.evaluation.control.suite import Body, closed_section, find_twin, maker_of, open_section
+from lamdemo.evaluation.control.suite import EmbodimentModels, closed_section, find_baseline, maker_of, open_section
 from lamdemo.planning import SOLVERS
 
 
 @dataclass(frozen=True)
 class PlanningConfig:
-    """What to plan, where and how long.
+    """What to plan, where and how long."""
 
-    Attributes:
-        env: a simulator; or None.
-        episodes: a folder of recorded episodes; or None.
-        controller: of the checkpoint; the simulator's name, or that of the episodes' actions, without it.
-        space: what is searched.
-        solver: what searches.
-        samples: candidates an iteration; the evaluation's own without it.
-        iterations: how often; the evaluation's own without it.
-        draft: search with the draft.
-        horizon: steps of a plan.
-        tasks: how many goals.
-        split: TOML file of which episodes are for what; all are taken without it.
-        part: of the split, or of the simulator's scenes.
-        twin: folder of the twin; the checkpoint's own without it.
-        seed: of plans.
-    """
-
-    env: str | None = None
-    episodes: Path | None = None
+    env: str | None = None  # a simulator; or None
+    episodes: Path | None = None  # a folder of recorded episodes; or None
+    # Of the checkpoint; the simulator's name, or that of the episodes' actions, without it.
     controller: str | None = None
-    space: Literal["known", "latent"] = "known"
-    solver: str = "cem"
-    samples: int | None = None
-    iterations: int | None = None
-    draft: bool = True
-    horizon: int = 3
-    tasks: int = 50
-    split: Path | None = None
-    part: Part | Literal["all"] = "test"
-    twin: Path | None = None
-    seed: int = 0
+    space: Literal["known", "latent"] = "known"  # what is searched
+    solver: str = "cem"  # what searches
+    samples: int | None = None  # candidates an iteration; the evaluation's own without it
+    iterations: int | None = None  # how often; the evaluation's own without it
+    distilled: bool = True  # search with the distilled model
+    horizon: int = 3  # steps of a plan
+    tasks: int = 50  # how many goals
+    split: Path | None = None  # TOML file of which episodes are for what; all are taken without it
+    part: Part | Literal["all"] = "test"  # of the split, or of the simulator's scenes
+    baseline: Path | None = None  # folder of the action-conditioned baseline; the checkpoint's own without it
+    seed: int = 0  # of plans
 
 
-def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, progress: bool = True) -> dict[str, Any]:
+def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dict[str, Any]:
     """Plan and measure.
 
     Args:
         pipeline: of the checkpoint.
         config: what to plan.
-        progress: show a bar on a terminal.
 
     Returns:
         ``evaluation`` ("closedloop" or "openloop"), ``settings``, ``headline`` (of the method against no action,
-        random ones and the twin), and what `evaluate_closed_loop` or `evaluate_open_loop` returns. The method is
+        random ones and the baseline), and what `evaluate_closed_loop` or `evaluate_open_loop` returns. The method is
         called "controller" where known actions are searched, and "latent" where latents are.
 
     Raises:
-        LamdemoError: there is no such simulator, controller, twin, solver or episode.
+        LamdemoError: there is no such simulator, controller, baseline, solver or episode.
     """
     method = "controller" if config.space == "known" else "latent"
     closed = config.env is not None
@@ -87,7 +70,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
         config.iterations or own.iterations,
         base.refine,
         config.solver,
-        config.draft,
+        config.distilled,
         base.along,
         base.rest,
         base.prior,
@@ -109,19 +92,21 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig, *, pro
         every = open_episodes(config.episodes, part=part)
         name = config.controller or every.spec.name
         found = of_episodes(name, every, config.split, config.part)
-    body = Body(config.env or name, pipeline.controller(name), None, *find_twin(pipeline, name, config.twin))
-    maker = maker_of(pipeline, body, budget, config.horizon, config.episodes, config.split)
-    methods = [method, *(["twin"] if body.twin is not None else [])]
+    embodiment = EmbodimentModels(
+        config.env or name, pipeline.controller(name), None, *find_baseline(pipeline, name, config.baseline)
+    )
+    maker = maker_of(pipeline, embodiment, budget, config.horizon, config.episodes, config.split)
+    methods = [method, *(["twin"] if embodiment.baseline is not None else [])]
     if found is not None:
-        section = open_section(pipeline, body, found, maker, methods, config.tasks, config.seed, progress)
+        section = open_section(pipeline, embodiment, found, maker, methods, config.tasks, config.seed)
     else:
         scenes: Part = "test" if config.part == "all" else config.part
-        section = closed_section(body, maker, methods, scenes, config.tasks, config.seed, progress)
+        section = closed_section(embodiment, maker, methods, scenes, config.tasks, config.seed)
     bases = ("over_zero", "over_mean", "over_random", "over_twin")
     headline = {base: section[base].get(method) for base in bases if base in section}
     if "success" in section:
         headline["success"] = section["success"][method]
-    settings = {"space": config.space, "controller": name, "horizon": config.horizon, **asdict(budget)}
+    settings = {"space": config.space, "controller": name, "horizon": config.horizon, **budget.told()}
     return {
         "evaluation": "closedloop" if closed else "openloop",
         "settings": settings | {"part": section["data"]["part"], "seed": config.seed, "tasks": config.tasks},

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from lamdemo.engine import TransferPipeline
 from lamdemo.engine.rollout import draw, predict, to_frames
 from lamdemo.evaluation.control.held_out import Stretch
-from lamdemo.evaluation.lpips import Perceptual
+from lamdemo.evaluation.pictures import FROZEN_FEATURES, feature_distance, features
 from lamdemo.evaluation.statistics import ratio_of_means, swapped
 from lamdemo.evaluation.videos import state_error
 from lamdemo.models.world_model import WorldModel
@@ -44,15 +44,10 @@ _BATCH = 6  # stretches that are imagined and drawn at once
 
 
 class ActionAdapter(Protocol):
-    """What turns a command into something that a world model is given.
+    """What turns a command into something that a world model is given."""
 
-    Attributes:
-        world_model: that takes it.
-        history: C, commands that it sees.
-    """
-
-    world_model: WorldModel
-    history: int
+    world_model: WorldModel  # that takes it
+    history: int  # C, commands that it sees
 
     def latents(self, states: Tensor, commands: Tensor) -> Tensor:
         """``[B, Z]`` of states ``[B, N, D]`` and commands ``[B, C, A]``."""
@@ -97,10 +92,8 @@ def evaluate_rollouts(
     pipeline: TransferPipeline,
     cut: Sequence[Stretch],
     adapters: Mapping[str, ActionAdapter],
-    look: Perceptual,
     *,
     seed: int = 0,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Judge rollouts on stretches of `STEPS` steps.
 
@@ -108,9 +101,7 @@ def evaluate_rollouts(
         pipeline: whose model it is.
         cut: the stretches, of two recordings or more.
         adapters: "controller", and whichever there are of "mlp" and "twin".
-        look: the perceptual distance.
         seed: of shuffles and the bootstrap.
-        progress: show a bar on a terminal.
 
     Returns:
         ``stretches``, ``recordings``; ``perceptual`` (method to the ``mean`` over the steps of `SEEN`, and
@@ -131,14 +122,14 @@ def evaluate_rollouts(
     other = swapped(recordings, np.random.default_rng([seed, 2])) if len(set(recordings)) > 1 else None
     if other is None:
         methods = [m for m in methods if m != "shuffled"]
-    bar = tqdm(range(0, len(cut), _BATCH), desc="rollouts", disable=None if progress else True)
+    bar = tqdm(range(0, len(cut), _BATCH), desc="rollouts", disable=None)
     for start in bar:
         rows = list(range(start, min(start + _BATCH, len(cut))))
         with torch.no_grad():
             truth = torch.stack([pipeline.encode(cut[i].frames) for i in rows])  # [B, T, N, D]
             with pipeline.computing():
                 inferred = pipeline.model.infer(truth)
-        seen = [look.features(cut[i].frames[[0, *(k + 1 for k in shown)]]) for i in rows]
+        seen = [features(pipeline, cut[i].frames[[0, *(k + 1 for k in shown)]]) for i in rows]
 
         gives: dict[str, tuple[WorldModel, Callable[[int, Tensor], Tensor]]] = {}
         mine = pipeline.model.world_model
@@ -154,11 +145,11 @@ def evaluate_rollouts(
             made = imagine(pipeline, world, first, truth[:, 0], gave, steps)
             apart[method][rows] = state_error(made.states, truth[:, 1:].float().cpu()).numpy()
             for b, i in enumerate(rows):
-                near[method][i] = look.distance(look.features(made.frames[b, shown]), [m[1:] for m in seen[b]])
+                near[method][i] = feature_distance(features(pipeline, made.frames[b, shown]), seen[b][1:])
         apart["copy"][rows] = state_error(truth[:, :1].float().cpu(), truth[:, 1:].float().cpu()).numpy()
         for b, i in enumerate(rows):
-            near["copy"][i] = look.distance([m[:1] for m in seen[b]], [m[1:] for m in seen[b]])
-    about = {"perceptual_is": look.name}
+            near["copy"][i] = feature_distance(seen[b][:1], seen[b][1:])
+    about = {"perceptual_is": FROZEN_FEATURES}
     return about | compare_rollouts({m: near[m] for m in methods}, {m: apart[m] for m in methods}, recordings, seed)
 
 

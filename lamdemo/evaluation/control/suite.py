@@ -1,18 +1,17 @@
 """The evaluation of known actions and plans: one report a checkpoint, made section by section.
 
-A section is one part (rollouts, open loop, closed loop) of one body (car, arm, a simulator). The report is written
-after each, and one that is there already and was made from the same is kept: a run that was cut short goes on, and two
-processes may judge different bodies into one report.
+A section is one part (rollouts, open loop, closed loop) of one embodiment (car, arm, a simulator). The report is
+written after each, and one that is there already and was made from the same is kept: a run that was cut short goes on,
+and two processes may judge different embodiments into one report.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +22,12 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.data.splits import Part
 from lamdemo.engine import TransferPipeline
 from lamdemo.engine.controls import KnownController, fitting
-from lamdemo.evaluation.control.adapters import ControllerAdapter, TwinAdapter
+from lamdemo.evaluation.control.adapters import BaselineAdapter, ControllerAdapter
 from lamdemo.evaluation.control.held_out import SIZE, HeldOut, Stretch, held_out, stretches
 from lamdemo.evaluation.control.open_loop import HORIZON, evaluate_open_loop
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget, Maker
 from lamdemo.evaluation.control.rollouts import STEPS, evaluate_rollouts
-from lamdemo.evaluation.lpips import perceptual
-from lamdemo.evaluation.report import code_hash, plain, write_report
+from lamdemo.evaluation.report import code_hash, plain, split_hash, write_report
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.checkpoint import fingerprint
 from lamdemo.models.companion_files import load_action_conditioned, load_distilled
@@ -37,65 +35,43 @@ from lamdemo.models.controller import list_controllers, load_controller
 from lamdemo.models.distilled import DistilledModel
 
 PARTS = ("rollouts", "openloop", "closedloop")
-BODIES = ("car", "arm", "doom", "fetch")
-STRETCHES = 60  # of each body, for rollouts and for open loop
+EMBODIMENTS = ("car", "arm", "doom", "fetch")
+STRETCHES = 60  # of each embodiment, for rollouts and for open loop
 TASKS = 50  # of each simulator
 REPORT = "control"
-_SPANNING = 16  # training recordings of a body that span its latent space
+_SPANNING = 16  # training recordings of an embodiment that span its latent space
 _ABLATION = "-mlp"  # ends the name of a controller that sees no state
 
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """What to judge on, and with what.
+    """What to judge on, and with what."""
 
-    Attributes:
-        root: folder of the shared data (with an index), or one with a folder of episodes for each body; without it
-            only simulators are judged.
-        split: TOML file of which recordings are for what.
-        part: of the split, and of the simulators' seeds.
-        max_episodes: stretches, or tasks, at most of each body.
-        seed: of what is drawn at random.
-        only: these parts; all without it.
-        bodies: these bodies; all that the checkpoint has a controller for without it.
-        again: judge anew what is finished already.
-        twin: folder with the twin; the checkpoint's own without it.
-        ablations: folder with the controllers that see no state, where the checkpoint brings none.
-        open: how long a plan is searched for in open loop.
-        closed: the same in closed loop, where one is made at every step.
-    """
-
+    # Folder of the shared data (with an index), or one with a folder of episodes for each embodiment; without it only
+    # simulators are judged.
     root: Path | None = None
-    split: Path | None = None
-    part: Part | Literal["all"] = "test"
-    max_episodes: int | None = None
-    seed: int = 0
-    only: tuple[str, ...] = ()
-    bodies: tuple[str, ...] = ()
-    again: bool = False
-    twin: Path | None = None
-    ablations: Path | None = None
-    open: Budget = OPEN
-    closed: Budget = CLOSED
+    split: Path | None = None  # TOML file of which recordings are for what
+    part: Part | Literal["all"] = "test"  # of the split, and of the simulators' seeds
+    max_episodes: int | None = None  # stretches, or tasks, at most of each embodiment
+    seed: int = 0  # of what is drawn at random
+    only: tuple[str, ...] = ()  # these parts; all without it
+    embodiments: tuple[str, ...] = ()  # these; all that the checkpoint has a controller for without it
+    again: bool = False  # judge anew what is finished already
+    baseline: Path | None = None  # folder with the action-conditioned baseline; the checkpoint's own without it
+    ablations: Path | None = None  # folder with the controllers that see no state, where the checkpoint brings none
+    open: Budget = OPEN  # how long a plan is searched for in open loop
+    closed: Budget = CLOSED  # the same in closed loop, where one is made at every step
 
 
 @dataclass(frozen=True)
-class Body:
-    """What one body is judged with.
+class EmbodimentModels:
+    """What one embodiment is judged with."""
 
-    Attributes:
-        name: "car", ...
-        known: its controller.
-        ablation: the same that sees no state; None where there is none.
-        twin: that knows its actions; None where there is none.
-        twin_draft: the twin's draft; None where there is none.
-    """
-
-    name: str
-    known: KnownController
-    ablation: KnownController | None
-    twin: ActionConditioned | None
-    twin_draft: DistilledModel | None
+    name: str  # "car", ...
+    known: KnownController  # its controller
+    ablation: KnownController | None  # the same that sees no state; None where there is none
+    baseline: ActionConditioned | None  # that knows its actions; None where there is none
+    distilled_baseline: DistilledModel | None  # distilled from it; None where there is none
 
 
 def run_control(
@@ -105,7 +81,6 @@ def run_control(
     *,
     command: str | Sequence[str],
     say: Callable[[str], None] = lambda words: None,
-    progress: bool = True,
 ) -> list[Path]:
     """Judge checkpoints and write ``<name>/control.json`` for each.
 
@@ -115,29 +90,28 @@ def run_control(
         config: what to judge on.
         command: the command line, for the reports.
         say: is told what is kept, done or left out, and why.
-        progress: show progress bars on a terminal.
 
     Returns:
-        The reports. Their ``results`` hold ``settings``, ``headline`` and for each part each body's section: what
+        The reports. Their ``results`` hold ``settings``, ``headline`` and for each part each embodiment's section: what
         `evaluate_rollouts`, `evaluate_open_loop` or `evaluate_closed_loop` returns, with ``data``, ``made_from`` (all
         that it depends on), ``minutes`` and ``date``.
 
     Raises:
-        LamdemoError: a part or body is unknown, or has nothing to be judged on; or some sections could not be made,
-            once all others have been.
+        LamdemoError: a part or embodiment is unknown, or has nothing to be judged on; or some sections could not be
+            made, once all others have been.
     """
     _check(config)
     reports, failed = [], []
     for name, pipeline in pipelines.items():
         path = Path(out) / name / f"{REPORT}.json"
         results = _begun(path, pipeline)
-        for body_name in _bodies(pipeline, config):
+        for embodiment_name in _embodiments(pipeline, config):
             try:
-                body = _body(pipeline, body_name, config)
-                _judge(pipeline, body, config, results, path, command, say, progress)
+                embodiment = _models_of(pipeline, embodiment_name, config)
+                _judge(pipeline, embodiment, config, results, path, command, say)
             except LamdemoError as error:
-                failed.append(f"{body_name}: {error}")
-                say(f"{body_name}: not judged, {error}")
+                failed.append(f"{embodiment_name}: {error}")
+                say(f"{embodiment_name}: not judged, {error}")
         if results:
             reports.append(path)
     if failed:
@@ -154,10 +128,10 @@ def _check(config: ControlConfig) -> None:
             raise LamdemoError("Which of these recordings are held out is not known; give --split, or --part all.")
 
 
-def _bodies(pipeline: TransferPipeline, config: ControlConfig) -> list[str]:
+def _embodiments(pipeline: TransferPipeline, config: ControlConfig) -> list[str]:
     """Those of the checkpoint's controllers that are asked for."""
     has = [n for n in pipeline.controllers if not n.endswith(_ABLATION)]
-    wanted = config.bodies or has
+    wanted = config.embodiments or has
     missing = [n for n in wanted if n not in has]
     if missing:
         raise LamdemoError(
@@ -167,48 +141,55 @@ def _bodies(pipeline: TransferPipeline, config: ControlConfig) -> list[str]:
         raise LamdemoError(
             f"The checkpoint {pipeline.name} has no controller; train one with lamdemo train-controller."
         )
-    return sorted(wanted, key=lambda n: (BODIES.index(n) if n in BODIES else len(BODIES), n))
+    return sorted(wanted, key=lambda n: (EMBODIMENTS.index(n) if n in EMBODIMENTS else len(EMBODIMENTS), n))
 
 
-def _body(pipeline: TransferPipeline, name: str, config: ControlConfig) -> Body:
+def _models_of(pipeline: TransferPipeline, name: str, config: ControlConfig) -> EmbodimentModels:
     known = pipeline.controller(name)
-    return Body(name, known, _ablation(pipeline, name, config.ablations), *find_twin(pipeline, name, config.twin))
+    return EmbodimentModels(
+        name, known, _ablation(pipeline, name, config.ablations), *find_baseline(pipeline, name, config.baseline)
+    )
 
 
-def find_twin(
+def find_baseline(
     pipeline: TransferPipeline, name: str, folder: Path | None
 ) -> tuple[ActionConditioned | None, DistilledModel | None]:
-    """The twin that knows the actions of a body, and its draft, from a folder or beside the checkpoint.
+    """The baseline that knows an embodiment's actions, and what is distilled from it, of a folder or the checkpoint's.
 
     Raises:
-        LamdemoError: a folder was given that holds no twin; or it is damaged, or of another checkpoint.
+        LamdemoError: a folder was given that holds none; or it is damaged, or of another checkpoint.
     """
     place = folder or pipeline.folder
-    twin = None if place is None else load_action_conditioned(place, pipeline.model.device, of=pipeline.folder)
-    if twin is None and folder is not None:
+    baseline = None if place is None else load_action_conditioned(place, pipeline.model.device, of=pipeline.folder)
+    if baseline is None and folder is not None:
         raise LamdemoError(f"There is no twin in {folder.name}; give a folder with twin.json and twin.safetensors.")
-    if twin is None or place is None or name not in twin.names:
+    if baseline is None or place is None or name not in baseline.names:
         return None, None
-    return twin, load_distilled(place, pipeline.model.device, twin=True, of=pipeline.folder)
+    return baseline, load_distilled(place, pipeline.model.device, baseline=True, of=pipeline.folder)
 
 
 def maker_of(
-    pipeline: TransferPipeline, body: Body, budget: Budget, horizon: int, root: Path | None, split: Path | None
+    pipeline: TransferPipeline,
+    embodiment: EmbodimentModels,
+    budget: Budget,
+    horizon: int,
+    root: Path | None,
+    split: Path | None,
 ) -> Maker:
-    """What makes the planners of a body; the latent space is spanned by recordings that are for training."""
+    """What makes the planners of an embodiment; the latent space is spanned by recordings that are for training."""
     return Maker(
         pipeline,
-        body.known,
-        body.twin,
+        embodiment.known,
+        embodiment.baseline,
         budget,
         horizon,
-        twin_draft=body.twin_draft,
-        latents=lambda: training_latents(pipeline, body.name, root, split),
+        distilled_baseline=embodiment.distilled_baseline,
+        latents=lambda: training_latents(pipeline, embodiment.name, root, split),
     )
 
 
 def training_latents(pipeline: TransferPipeline, name: str, root: Path | None, split: Path | None) -> np.ndarray | None:
-    """Latents ``[M, Z]`` inferred from some of a body's training recordings, whose labels are not looked at.
+    """Latents ``[M, Z]`` inferred from some of an embodiment's training recordings, whose labels are not looked at.
 
     Returns:
         None where it has none; those of the checkpoint's own training then stand in.
@@ -241,35 +222,34 @@ def _ablation(pipeline: TransferPipeline, name: str, folder: Path | None) -> Kno
 
 def _judge(
     pipeline: TransferPipeline,
-    body: Body,
+    embodiment: EmbodimentModels,
     config: ControlConfig,
     results: dict[str, Any],
     path: Path,
     command: str | Sequence[str],
     say: Callable[[str], None],
-    progress: bool,
 ) -> None:
-    """Make the sections of one body that are wanted and missing, and write the report after each."""
+    """Make the sections of one embodiment that are wanted and missing, and write the report after each."""
     from lamdemo import simulators
 
     for part in PARTS:
         if config.only and part not in config.only:
             continue
-        if part == "closedloop" and body.name not in simulators.names():
+        if part == "closedloop" and embodiment.name not in simulators.names():
             continue
-        key = plain(_made_from(pipeline, body, config, part))
-        where = f"{path.parent.name}/{REPORT}.json: {part} of {body.name}"
-        if not config.again and (results.get(part) or {}).get(body.name, {}).get("made_from") == key:
+        key = plain(_made_from(pipeline, embodiment, config, part))
+        where = f"{path.parent.name}/{REPORT}.json: {part} of {embodiment.name}"
+        if not config.again and (results.get(part) or {}).get(embodiment.name, {}).get("made_from") == key:
             say(f"{where} kept, it is finished (--again judges anew)")
             continue
         begun = time.perf_counter()
         if part == "closedloop":
-            maker = maker_of(pipeline, body, config.closed, HORIZON, config.root, config.split)
+            maker = maker_of(pipeline, embodiment, config.closed, HORIZON, config.root, config.split)
             scenes: Part = "test" if config.part == "all" else config.part
             count = min(config.max_episodes or TASKS, TASKS)
-            section = closed_section(body, maker, maker.methods, scenes, count, config.seed, progress)
+            section = closed_section(embodiment, maker, maker.methods, scenes, count, config.seed)
         else:
-            section = _on_stretches(part, pipeline, body, config, say, progress)
+            section = _on_stretches(part, pipeline, embodiment, config, say)
             if not section:
                 continue
         section |= {
@@ -277,83 +257,89 @@ def _judge(
             "minutes": (time.perf_counter() - begun) / 60,
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         }
-        # Another process may have judged other bodies meanwhile.
+        # Another process may have judged other embodiments meanwhile.
         for there, sections in _begun(path, pipeline).items():
             results[there] = {**sections, **{b: s for b, s in results.get(there, {}).items() if b not in sections}}
-        results.setdefault(part, {})[body.name] = plain(section)
+        results.setdefault(part, {})[embodiment.name] = plain(section)
         _write(path, results, pipeline, config, command)
         say(f"{where} done in {section['minutes']:.1f} minutes")
 
 
 def _on_stretches(
-    part: str, pipeline: TransferPipeline, body: Body, config: ControlConfig, say: Callable[[str], None], progress: bool
+    part: str,
+    pipeline: TransferPipeline,
+    embodiment: EmbodimentModels,
+    config: ControlConfig,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     count = min(config.max_episodes or STRETCHES, STRETCHES)
-    found = held_out(body.name, config.root, split=config.split, part=config.part, count=count)
+    found = held_out(embodiment.name, config.root, split=config.split, part=config.part, count=count)
     if found is None:
-        say(f"{part} of {body.name}: left out, it needs --episodes-root with recordings of it")
+        say(f"{part} of {embodiment.name}: left out, it needs --episodes-root with recordings of it")
         return {}
     if part == "openloop":
-        maker = maker_of(pipeline, body, config.open, HORIZON, config.root, config.split)
-        return open_section(pipeline, body, found, maker, maker.methods, count, config.seed, progress)
-    cut = _cut(pipeline, body, found, STEPS, count, config.seed)
-    adapters: dict[str, Any] = {"controller": ControllerAdapter(pipeline, body.known)}
-    if body.ablation is not None:
-        adapters["mlp"] = ControllerAdapter(pipeline, body.ablation)
-    if body.twin is not None:
-        adapters["twin"] = TwinAdapter(body.twin, body.name)
-    section = evaluate_rollouts(pipeline, cut, adapters, perceptual(pipeline), seed=config.seed, progress=progress)
+        maker = maker_of(pipeline, embodiment, config.open, HORIZON, config.root, config.split)
+        return open_section(pipeline, embodiment, found, maker, maker.methods, count, config.seed)
+    cut = _cut(pipeline, embodiment, found, STEPS, count, config.seed)
+    adapters: dict[str, Any] = {"controller": ControllerAdapter(pipeline, embodiment.known)}
+    if embodiment.ablation is not None:
+        adapters["mlp"] = ControllerAdapter(pipeline, embodiment.ablation)
+    if embodiment.baseline is not None:
+        adapters["twin"] = BaselineAdapter(embodiment.baseline, embodiment.name)
+    section = evaluate_rollouts(pipeline, cut, adapters, seed=config.seed)
     return section | {"data": found.about}
 
 
-def _cut(pipeline: TransferPipeline, body: Body, found: HeldOut, steps: int, count: int, seed: int) -> list[Stretch]:
+def _cut(
+    pipeline: TransferPipeline, embodiment: EmbodimentModels, found: HeldOut, steps: int, count: int, seed: int
+) -> list[Stretch]:
     """Stretches of held-out episodes, at the encoder's square.
 
     Raises:
         LamdemoError: the episodes are of other actions, or all too short.
     """
     try:
-        check_names(body.name, found.spec, body.known)
+        check_names(embodiment.name, found.spec, embodiment.known)
         cut = list(stretches(found, pipeline.fps, steps, count, seed, pipeline.model.config.encoder.picture))
     finally:
         found.close()
     if not cut:
-        raise LamdemoError(f"No episode of {body.name} is {steps / pipeline.fps:g} seconds long; give longer ones.")
+        raise LamdemoError(
+            f"No episode of {embodiment.name} is {steps / pipeline.fps:g} seconds long; give longer ones."
+        )
     return cut
 
 
 def open_section(
     pipeline: TransferPipeline,
-    body: Body,
+    embodiment: EmbodimentModels,
     found: HeldOut,
     maker: Maker,
     methods: Sequence[str],
     count: int,
     seed: int,
-    progress: bool,
 ) -> dict[str, Any]:
     """Plans of some of a maker's methods on held-out episodes; see `evaluate_open_loop`.
 
     Raises:
         LamdemoError: the episodes are of other actions, or all too short.
     """
-    cut = _cut(pipeline, body, found, maker.horizon, count, seed)
-    mean, spread = commands_of(body.known)
+    cut = _cut(pipeline, embodiment, found, maker.horizon, count, seed)
+    mean, spread = commands_of(embodiment.known)
     section = evaluate_open_loop(
         pipeline,
         cut,
-        body.known.spec,
+        embodiment.known.spec,
         {m: maker.plan_many(m) for m in methods},
         mean=mean,
         spread=spread,
         seed=seed,
-        progress=progress,
     )
     return section | {"data": found.about}
 
 
 def check_names(name: str, spec: ActionSpec, known: KnownController) -> None:
-    """See that a controller knows the actions of a body.
+    """See that a controller knows the actions of an embodiment.
 
     Raises:
         LamdemoError: it knows others.
@@ -377,9 +363,9 @@ def commands_of(known: KnownController) -> tuple[Any, Any]:
 
 
 def closed_section(
-    body: Body, maker: Maker, methods: Sequence[str], part: Part, count: int, seed: int, progress: bool
+    embodiment: EmbodimentModels, maker: Maker, methods: Sequence[str], part: Part, count: int, seed: int
 ) -> dict[str, Any]:
-    """Plans of some of a maker's methods carried out in the body's simulator; see `evaluate_closed_loop`.
+    """Plans of some of a maker's methods carried out in the embodiment's simulator; see `evaluate_closed_loop`.
 
     Raises:
         LamdemoError: the simulator is not installed, or has other actions.
@@ -390,49 +376,50 @@ def closed_section(
     from lamdemo.simulators.recording import seeds
     from lamdemo.simulators.tasks import make_task
 
-    spec = body.known.spec
+    spec = embodiment.known.spec
     numbers = list(seeds(part)[:count])
-    with make(body.name, size=SIZE, seed=numbers[0]) as sim:
-        check_names(body.name, sim.spec, body.known)
+    with make(embodiment.name, size=SIZE, seed=numbers[0]) as sim:
+        check_names(embodiment.name, sim.spec, embodiment.known)
         policies: dict[str, Policy] = {}
         for method in methods:
-            decoder = body.known if method == "latent" else None
+            decoder = embodiment.known if method == "latent" else None
             policies[method] = Planned(maker.planner(method), spec, controller=decoder, rest=maker.budget.rest)
-        policies |= {"random": RandomPolicy(spec, *commands_of(body.known)), "zero": Zero(spec), "hidden": Hidden(spec)}
+        policies |= {
+            "random": RandomPolicy(spec, *commands_of(embodiment.known)),
+            "zero": Zero(spec),
+            "hidden": Hidden(spec),
+        }
         tasks = (make_task(sim, n) for n in numbers)
-        section = evaluate_closed_loop(sim, tasks, policies, seed=seed, progress=progress)
-    return section | {"data": {"simulator": body.name, "part": part, "seeds": [numbers[0], numbers[-1]]}}
+        section = evaluate_closed_loop(sim, tasks, policies, seed=seed)
+    return section | {"data": {"simulator": embodiment.name, "part": part, "seeds": [numbers[0], numbers[-1]]}}
 
 
-def _made_from(pipeline: TransferPipeline, body: Body, config: ControlConfig, part: str) -> dict[str, Any]:
+def _made_from(
+    pipeline: TransferPipeline, embodiment: EmbodimentModels, config: ControlConfig, part: str
+) -> dict[str, Any]:
     """All that a section depends on, the checkpoint's weights apart: a section of other code is made anew."""
     key: dict[str, Any] = {
         "code": code_hash(),
-        "controller": fingerprint(body.known.controller),
-        "twin": None if body.twin is None else fingerprint(body.twin),
+        "controller": fingerprint(embodiment.known.controller),
+        "twin": None if embodiment.baseline is None else fingerprint(embodiment.baseline),
         "part": config.part,
         "max_episodes": config.max_episodes,
         "seed": config.seed,
     }
     if part == "rollouts":
-        key["ablation"] = None if body.ablation is None else fingerprint(body.ablation.controller)
+        key["ablation"] = None if embodiment.ablation is None else fingerprint(embodiment.ablation.controller)
     else:
-        key["budget"] = asdict(config.open if part == "openloop" else config.closed) | {"horizon": HORIZON}
-        key["twin_draft"] = None if body.twin_draft is None else fingerprint(body.twin_draft)
+        key["budget"] = (config.open if part == "openloop" else config.closed).told() | {"horizon": HORIZON}
+        key["twin_draft"] = (
+            None if embodiment.distilled_baseline is None else fingerprint(embodiment.distilled_baseline)
+        )
         # It lies beside the weights and may be made anew without them.
-        draft = None if pipeline.folder is None else load_distilled(pipeline.folder)
-        key["draft"] = None if draft is None else fingerprint(draft)
+        distilled = None if pipeline.folder is None else load_distilled(pipeline.folder)
+        key["draft"] = None if distilled is None else fingerprint(distilled)
     if part != "closedloop":
-        key["split"] = None if config.split is None else _hash_of(config.split)
+        key["split"] = None if config.split is None else split_hash(config.split)[:16]
         key["root"] = None if config.root is None else config.root.resolve().name
     return key
-
-
-def _hash_of(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise LamdemoError(f"{path.name} cannot be read; give a file with a split.") from error
 
 
 def _begun(path: Path, pipeline: TransferPipeline) -> dict[str, Any]:
@@ -456,7 +443,7 @@ def _write(
     data = {
         "root": None if config.root is None else config.root.resolve().name,
         "part": config.part,
-        "split": None if config.split is None else {"file": config.split.name, "sha256": _hash_of(config.split)},
+        "split": None if config.split is None else {"file": config.split.name, "sha256": split_hash(config.split)[:16]},
         "max_episodes": config.max_episodes,
     }
     whole = {
@@ -469,7 +456,7 @@ def _write(
 
 
 def headline(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures that issue and paper ask for, by body."""
+    """The figures that issue and paper ask for, by embodiment."""
     wanted: dict[str, tuple[tuple[str, ...], ...]] = {
         "rollouts": (("over_inferred", "controller"), ("over_inferred", "mlp"), ("mlp_over_controller",)),
         "openloop": (
@@ -488,11 +475,11 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
     }
     found: dict[str, Any] = {}
     for part, paths in wanted.items():
-        for body, section in (results.get(part) or {}).items():
+        for embodiment, section in (results.get(part) or {}).items():
             for keys in paths:
                 value: Any = section
                 for key in keys:
                     value = value.get(key) if isinstance(value, Mapping) else None
                 if value is not None:
-                    found.setdefault(body, {})["_".join((part, *keys))] = value
+                    found.setdefault(embodiment, {})["_".join((part, *keys))] = value
     return found

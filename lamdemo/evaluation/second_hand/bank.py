@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,21 +23,13 @@ _RIM = 2  # empty pixels around a cut-out, so that its edge is sampled softly
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture of a bank.
+    """A picture of a bank."""
 
-    Attributes:
-        path: of the file.
-        name: its folder's name and its path in it.
-        source: what it comes from; pictures of one source are all held out or none is.
-        category: "people", "animals", ...; "" where it is not known.
-        words: what it shows.
-    """
-
-    path: Path
-    name: str
-    source: str
-    category: str
-    words: str
+    path: Path  # of the file
+    name: str  # its folder's name and its path in it
+    source: str  # what it comes from; pictures of one source are all held out or none is
+    category: str  # "people", "animals", ...; "" where it is not known
+    words: str  # what it shows
 
     @property
     def drawn(self) -> bool:
@@ -67,16 +58,9 @@ def entries(folders: Sequence[Path], part: Literal["train", "test", "all"]) -> l
     """
     found = []
     for folder in folders:
-        pictures = pictures_in(folder, _ENDINGS, part)
-        told: dict[str, dict[str, str]] = {}
-        if (folder / "INDEX.tsv").is_file():
-            with (folder / "INDEX.tsv").open(encoding="utf-8", errors="replace", newline="") as lines:
-                told = {r["file"]: r for r in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)}
-        for picture in pictures:
-            file = picture.path.relative_to(folder).as_posix()
-            row = told.get(file, {})
-            source, words = row.get("source") or file, row.get("words") or picture.path.stem
-            found.append(Entry(picture.path, f"{folder.name}/{file}", source, picture.category, words))
+        for path, category, source, words in pictures_in(folder, _ENDINGS, part):
+            file = path.relative_to(folder).as_posix()
+            found.append(Entry(path, f"{folder.name}/{file}", source or file, category, words or path.stem))
     return found
 
 

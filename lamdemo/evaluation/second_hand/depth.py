@@ -22,41 +22,25 @@ _HAZE = 0.9  # how much the ground takes on the backdrop's colour at its far end
 
 @dataclass(frozen=True)
 class Standing:
-    """A cut-out that stands on the ground and faces the way the camera looked at first.
+    """A cut-out that stands on the ground and faces the way the camera looked at first."""
 
-    Attributes:
-        cutout: what it looks like.
-        x, z: where its foot is.
-        tall: its height.
-        mirrored: left and right changed.
-    """
-
-    cutout: Cutout
-    x: float
+    cutout: Cutout  # what it looks like
+    x: float  # where its foot is
     z: float
-    tall: float
-    mirrored: bool
+    tall: float  # its height
+    mirrored: bool  # left and right changed
 
 
 @dataclass(frozen=True)
 class World:
-    """What there is.
+    """What there is."""
 
-    Attributes:
-        backdrop: linear light, float32 ``[h, w, 3]``.
-        ground: the same, a texture that is repeated as in mirrors.
-        things: in any order.
-        field: horizontal angle of view, in radians.
-        eye: height of the camera.
-        tilt: of the camera, down, in radians.
-    """
-
-    backdrop: np.ndarray
-    ground: np.ndarray
-    things: tuple[Standing, ...]
-    field: float
-    eye: float
-    tilt: float
+    backdrop: np.ndarray  # linear light, float32 [h, w, 3]
+    ground: np.ndarray  # the same, a texture that is repeated as in mirrors
+    things: tuple[Standing, ...]  # in any order
+    field: float  # horizontal angle of view, in radians
+    eye: float  # height of the camera
+    tilt: float  # of the camera, down, in radians
 
 
 @dataclass(frozen=True)

@@ -31,19 +31,12 @@ _TRIES = 300
 
 @dataclass(frozen=True)
 class Drawn:
-    """A case.
+    """A case."""
 
-    Attributes:
-        source: uint8 ``[T, h, w, 3]``.
-        truth: its first frame is the target.
-        acts: whether a thing acts in it, and not the camera alone.
-        files: what each of the two was made of: name and source of each picture.
-    """
-
-    source: np.ndarray
-    truth: Layered
-    acts: bool
-    files: dict[str, Any]
+    source: np.ndarray  # uint8 [T, h, w, 3]
+    truth: Layered  # its first frame is the target
+    acts: bool  # whether a thing acts in it, and not the camera alone
+    files: dict[str, Any]  # what each of the two was made of: name and source of each picture
 
 
 class _Unseen(Exception):

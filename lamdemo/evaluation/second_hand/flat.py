@@ -41,59 +41,35 @@ class Sun:
 
 @dataclass(frozen=True)
 class Actor:
-    """A cut-out in a scene.
+    """A cut-out in a scene."""
 
-    Attributes:
-        cutout: what it looks like.
-        poses: ``[T, 4]``, see `Pose`.
-        mirrored: left and right changed.
-        gain: of its light, float32 ``[3]``.
-    """
-
-    cutout: Cutout
-    poses: np.ndarray
-    mirrored: bool
-    gain: np.ndarray
+    cutout: Cutout  # what it looks like
+    poses: np.ndarray  # [T, 4], see `Pose`
+    mirrored: bool  # left and right changed
+    gain: np.ndarray  # of its light, float32 [3]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is shown.
+    """What is shown."""
 
-    Attributes:
-        size: height and width of the pictures.
-        background: linear light, float32 ``[h, w, 3]``.
-        placed: ``[3, 3]``, from the background's pixels to those of the first frame.
-        camera: ``[T, 4]``, its motion, see `lamdemo.evaluation.second_hand.laws`.
-        actors: from back to front.
-        acting: index of the one that acts; None where none does.
-        sun: of shadows; None without.
-        soft: width of the lens' blur, in pixels.
-    """
-
-    size: tuple[int, int]
-    background: np.ndarray
-    placed: np.ndarray
-    camera: np.ndarray
-    actors: tuple[Actor, ...]
-    acting: int | None
-    sun: Sun | None
-    soft: float
+    size: tuple[int, int]  # height and width of the pictures
+    background: np.ndarray  # linear light, float32 [h, w, 3]
+    placed: np.ndarray  # [3, 3], from the background's pixels to those of the first frame
+    camera: np.ndarray  # [T, 4], its motion, see `lamdemo.evaluation.second_hand.laws`
+    actors: tuple[Actor, ...]  # from back to front
+    acting: int | None  # index of the one that acts; None where none does
+    sun: Sun | None  # of shadows; None without
+    soft: float  # width of the lens' blur, in pixels
 
 
 @dataclass(frozen=True)
 class Layered:
-    """A clip and its layers.
+    """A clip and its layers."""
 
-    Attributes:
-        frames: uint8 ``[T, H, W, 3]``.
-        matte: float32 ``[T, H, W]``, what is seen of the acting thing.
-        hole: float32 ``[T, H, W]``, what it covered in the first frame and is seen now.
-    """
-
-    frames: np.ndarray
-    matte: np.ndarray
-    hole: np.ndarray
+    frames: np.ndarray  # uint8 [T, H, W, 3]
+    matte: np.ndarray  # float32 [T, H, W], what is seen of the acting thing
+    hole: np.ndarray  # float32 [T, H, W], what it covered in the first frame and is seen now
 
 
 def seen_from(camera: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -146,10 +122,9 @@ def _level(cutout: Cutout, pixels: float) -> int:
     return enough[-1] if enough else 0
 
 
-def outline(
-    cutout: Cutout, pose: np.ndarray, mirrored: bool, size: tuple[int, int], grid: tuple[int, int] = (72, 72)
-) -> np.ndarray:
-    """Alpha of a cut-out in the whole picture, on a coarse grid: float32 ``[*grid]``."""
+def outline(cutout: Cutout, pose: np.ndarray, mirrored: bool, size: tuple[int, int]) -> np.ndarray:
+    """Alpha of a cut-out in the whole picture, on a coarse grid: float32 ``[72, 72]``."""
+    grid = (72, 72)
     level = len(cutout.levels) - 1
     shrink = np.diag([grid[1] / size[1], grid[0] / size[0], 1.0])
     box = _drawn(cutout.levels[level], shrink @ _to_picture(cutout, level, pose, mirrored, size), grid)

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from lamdemo.core.errors import LamdemoError
 from lamdemo.data.videos import bundled_photographs
-from lamdemo.evaluation.case_folder import FPS, Layers, begin_cases, write_case
+from lamdemo.evaluation.case_folder import FPS, Layers, kinds_of_cases, write_case, write_each
 from lamdemo.evaluation.second_hand.bank import Bank, bundled_things, entries
 from lamdemo.evaluation.second_hand.drawing import KINDS, Kind, draw
 
@@ -52,33 +50,27 @@ def write_second_hand(
         LamdemoError: the folder is not empty, an argument is out of range, or there are too few pictures.
     """
     out = Path(out)
-    begin_cases(out, cases, steps, size)
-    if kind is not None and kind not in KINDS:
-        raise LamdemoError(f"There is no kind of action {kind!r} to make; choose one of {', '.join(KINDS)}.")
+    kinds = kinds_of_cases(out, cases, steps, size, kind, KINDS)
     cutouts = entries([Path(f) for f in things or (bundled_things(),)], part)
     # Of the bundled photographs none is ever trained on.
     places = entries([Path(f) for f in backgrounds], part) if backgrounds else entries([bundled_photographs()], "all")
     bank = Bank(cutouts, places)
-    written = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for i in tqdm(range(cases), desc="writing", disable=None):
-            chosen = kind or KINDS[i % len(KINDS)]
-            drawn = draw(chosen, np.random.default_rng([_HAND, seed, i]), bank, i // len(KINDS), steps, size)
-            truth = drawn.truth
-            layers = Layers.of(truth.matte, truth.hole, enters=chosen == "enter") if drawn.acts else None
-            about = {
-                "hand": "other",
-                "kind": chosen,
-                "seed": seed,
-                "index": i,
-                "part": part,
-                "steps": steps,
-                "size": size,
-                "fps": FPS,
-                "files": drawn.files,
-            }
-            written.append(write_case(out / f"{i:04d}_{chosen}", drawn.source, truth.frames, about, layers))
-    except OSError as error:
-        raise LamdemoError(f"The cases cannot be written to {out.name}; choose another place.") from error
-    return written
+
+    def write(i: int, chosen: Kind) -> Path:
+        drawn = draw(chosen, np.random.default_rng([_HAND, seed, i]), bank, i // len(KINDS), steps, size)
+        truth = drawn.truth
+        layers = Layers.of(truth.matte, truth.hole, enters=chosen == "enter") if drawn.acts else None
+        about = {
+            "hand": "other",
+            "kind": chosen,
+            "seed": seed,
+            "index": i,
+            "part": part,
+            "steps": steps,
+            "size": size,
+            "fps": FPS,
+            "files": drawn.files,
+        }
+        return write_case(out / f"{i:04d}_{chosen}", drawn.source, truth.frames, about, layers)
+
+    return write_each(out, kinds, write)

@@ -202,7 +202,7 @@ class Searcher:
 
     def _searched(self, tell: Callable[[Any], None], stop: threading.Event) -> Plan:
         problem = self.problem
-        objective = self.planner.objective(self.planner.draft or self.planner.judge, problem)
+        objective = self.planner.objective(self.planner.distilled or self.planner.judge, problem)
 
         @torch.no_grad()
         def cost(actions: np.ndarray | None) -> float | None:

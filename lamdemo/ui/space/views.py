@@ -341,22 +341,15 @@ def playing_empty() -> str:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is told of a draw.
+    """What is told of a draw."""
 
-    Attributes:
-        group: which prior, see `_GROUPS`.
-        count: how many.
-        size: their median norm.
-        far: median distance to the nearest step of the atlas, over that between recordings of the atlas; None
-            without an atlas.
-        unfamiliar: how many lie outside what the model saw in training; None where that is not known.
-    """
-
-    group: str
-    count: int
-    size: float
+    group: str  # which prior, see `_GROUPS`
+    count: int  # how many
+    size: float  # their median norm
+    # Median distance to the nearest step of the atlas, over that between recordings of the atlas; None without an
+    # atlas.
     far: float | None
-    unfamiliar: int | None
+    unfamiliar: int | None  # how many lie outside what the model saw in training; None where that is not known
 
 
 _GROUPS = {

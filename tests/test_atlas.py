@@ -578,11 +578,11 @@ def test_a_stopped_build_goes_on_and_gives_the_same_file(
     calls = list[int]()
     infer = pipeline.infer
 
-    def stopping(frames: np.ndarray) -> object:
+    def stopping(frames: np.ndarray, **how: int) -> object:
         calls.append(len(frames))
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return infer(frames)
+        return infer(frames, **how)
 
     monkeypatch.setattr(pipeline, "infer", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -599,7 +599,7 @@ def test_a_stopped_build_goes_on_and_gives_the_same_file(
     a_sentence(error, "cut.safetensors.parts", "--again")
 
     calls.clear()
-    monkeypatch.setattr(pipeline, "infer", lambda frames: calls.append(len(frames)) or infer(frames))
+    monkeypatch.setattr(pipeline, "infer", lambda frames, **how: calls.append(len(frames)) or infer(frames, **how))
     assert build("cut.safetensors") == whole
     assert len(calls) in (3, 4) and not parts.exists()  # the part cut short (in one piece or two) and two scenes
 

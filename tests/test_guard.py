@@ -418,6 +418,11 @@ def test_an_orderly_end_leaves_nothing_and_a_crash_is_swept(tiny_checkpoint: Pat
         assert upload(url, multipart(b"a video"))[0] == 200
         (first,) = tmp_path.glob(f"{workplace.PREFIX}*")
         assert [p.name for p in (first / "uploads").rglob("*.mp4")] == ["a.mp4"]
+        # The line is written after the answer.
+        until = time.monotonic() + 30
+        while "gradio_api/upload" not in (log := (tmp_path / "server.log").read_text()) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert any(json.loads(line).get("route") == "gradio_api/upload" for line in log.splitlines() if line[:1] == "{")
         process.kill()  # a crash
         process.wait(30)
         assert first.exists()
@@ -429,5 +434,3 @@ def test_an_orderly_end_leaves_nothing_and_a_crash_is_swept(tiny_checkpoint: Pat
         assert [p.name for p in tmp_path.iterdir()] == ["server.log"]
     finally:
         process.kill()
-    lines = [line for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("{")]
-    assert any(json.loads(line).get("route") == "gradio_api/upload" for line in lines)

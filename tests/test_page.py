@@ -18,6 +18,7 @@ from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import LatentActions, TransferPipeline, save_latents
 from lamdemo.jobs.compare import Progress
+from lamdemo.jobs.turns import PAUSE
 from lamdemo.ui.inputs import BETWEEN, SourceView, look_at_source, read_target
 from lamdemo.ui.models import Models, load
 from lamdemo.ui.prepared import poster, read, write
@@ -38,7 +39,7 @@ def pipeline(tiny_checkpoint: Path) -> TransferPipeline:
 
 
 def _make(pipeline: TransferPipeline, order: Order, folder: Path, **more: Any) -> tuple[list[Live], Finished]:
-    *told, done = make(pipeline, order, folder, **more)
+    *told, done = (news for news in make(pipeline, order, folder, **more) if news is not PAUSE)
     frames = [news for news in told if not isinstance(news, Writing)]
     assert len(told) - len(frames) == 5 and told[-5:] == [news for news in told if isinstance(news, Writing)]
     assert isinstance(done, Finished) and all(isinstance(frame, Live) for frame in frames)

@@ -136,20 +136,25 @@ class Inference:
                 f"{len(frames)} frames have {len(frames) - 1} actions between them, not {len(actions)}; give the "
                 "frames that the actions were inferred from."
             )
-        if not self._search_steps(refinement):
+        if not self.refinement_steps(refinement):
             return actions
         z = torch.from_numpy(actions.z).to(self.model.device)
         z = self._refined(frames, self.encode(frames), z, refinement)
         return LatentActions(z.float().cpu().numpy(), actions.fps, actions.checkpoint)
 
     def _refined(self, frames: np.ndarray, states: Tensor, z: Tensor, steps: int | None) -> Tensor:
-        steps = self._search_steps(steps)
+        steps = self.refinement_steps(steps)
         if not steps:
             return z
         with self.computing():
             return refine(self.model, states, self._square(frames), z, RefinementConfig(steps=steps))
 
-    def _search_steps(self, asked: int | None) -> int:
+    def refinement_steps(self, asked: int | None = None) -> int:
+        """Steps of the search where so many are asked for; see `refined`.
+
+        Raises:
+            LamdemoError: latents of this family cannot be refined.
+        """
         codes = self.family == "discrete"
         if asked is None:
             return RefinementConfig.steps if self.model.config.world_model.layers and not codes else 0

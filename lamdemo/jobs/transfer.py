@@ -166,7 +166,7 @@ def transfer(
             request.seen, request.fps, temperature=request.temperature, seed=request.seed, refinement=0
         )
     seconds = time.monotonic() - begun
-    if request.refines:
+    if request.refines and pipeline.refinement_steps(request.refinement):
         parts = []
         for at in range(0, len(inferred), _PART):
             begun = time.monotonic()

@@ -50,7 +50,7 @@ class NoModel:
 
     fps, checkpoint = 4.0, ""
 
-    def infer(self, frames: np.ndarray) -> LatentActions:
+    def infer(self, frames: np.ndarray, refinement: int = 0) -> LatentActions:
         """Nothing happens."""
         return LatentActions(np.zeros((len(frames) - 1, 16), np.float32), self.fps)
 

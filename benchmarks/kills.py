@@ -50,7 +50,7 @@ def train(folder: Path) -> None:
     module = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64))
     toy = Toy(LoopConfig(steps=STEPS, save_minutes=-1.0), module)
     toy.resume(folder)
-    toy.run(folder, progress=False)
+    toy.run(folder)
 
 
 def begun(folder: Path) -> int:

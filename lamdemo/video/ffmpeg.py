@@ -130,6 +130,7 @@ class Process:
         source: file to lay on its standard input, or None for a pipe that :meth:`write` fills.
         budget: wall time that it may take; of computing time it gets as much on each of four cores.
         memory: bytes of address space that it may take; None for no limit.
+        writes: bytes of the largest file that it may write while it reads ``source``.
         folder: folder it runs in.
         environment: more variables for it.
     """
@@ -141,6 +142,7 @@ class Process:
         source: IO[bytes] | None,
         budget: Budget,
         memory: int | None = None,
+        writes: int = 0,
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ):
@@ -158,7 +160,7 @@ class Process:
             pipesize=1 << 20,
         )
         if source is not None:
-            _bound(self._process.pid, memory, budget.seconds)
+            _bound(self._process.pid, memory, writes, budget.seconds)
         self.timed_out = False
         self._head, self._tail = bytearray(), bytearray()
         self._over = threading.Event()
@@ -242,8 +244,8 @@ class Process:
         return (self._head + self._tail).decode("utf-8", "replace")
 
 
-def _bound(process: int, memory: int | None, seconds: float | None) -> None:
-    """Let a process that reads write no file, and take no more than that, where the system knows such limits.
+def _bound(process: int, memory: int | None, writes: int, seconds: float | None) -> None:
+    """Let a process that reads write no larger file, and take no more than that, where the system knows such limits.
 
     It is done from here once it runs, which takes microseconds: what a child does before it becomes another program
     is not safe where there are threads.
@@ -254,7 +256,7 @@ def _bound(process: int, memory: int | None, seconds: float | None) -> None:
         change = resource.prlimit
     except (ImportError, AttributeError):  # Windows, macOS
         return
-    limits = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory}
+    limits = {resource.RLIMIT_FSIZE: writes, resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory}
     limits[resource.RLIMIT_CPU] = None if seconds is None else 4 * math.ceil(seconds) + 1
     for limit, value in limits.items():
         if value is not None:

@@ -10,6 +10,8 @@ from lamdemo.video.ffmpeg import Budget, Process, ffmpeg_command, input_argument
 from lamdemo.video.files import opened, replacing
 from lamdemo.video.probing import DEFAULT_LIMITS
 
+_MOST_BYTES = 1 << 32  # of the video with its sound
+
 
 def add_sound(
     video: str | os.PathLike[str],
@@ -47,8 +49,11 @@ def add_sound(
             *("-t", f"{seconds * repeat:.6f}", "-movflags", "+faststart", "-f", "mp4", "-y", f"file:{temporary.name}"),
         ]
         budget = Budget(DEFAULT_LIMITS.timeout)
-        command = ffmpeg_command(arguments)
-        with opened(source) as file, Process(command, source=file, budget=budget, folder=temporary.parent) as process:
+        command, where = ffmpeg_command(arguments), temporary.parent
+        with (
+            opened(source) as file,
+            Process(command, source=file, budget=budget, writes=_MOST_BYTES, folder=where) as process,
+        ):
             done = process.finish()
             silent = "matches no streams" in process.log
         if done:

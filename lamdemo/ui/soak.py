@@ -303,7 +303,7 @@ def usage(process: int, scratch: Path) -> dict[str, int]:
 
     def status(number: int, key: str) -> int:
         with suppress(OSError):
-            for line in Path(f"/proc/{number}/status").read_text().splitlines():
+            for line in Path(f"/proc/{number}/status").read_text(encoding="utf-8").splitlines():
                 if line.startswith(f"{key}:"):
                     return int(line.split()[1])
         return 0
@@ -311,7 +311,7 @@ def usage(process: int, scratch: Path) -> dict[str, int]:
     children = []
     with suppress(OSError):
         for task in Path(f"/proc/{process}/task").iterdir():
-            children += (task / "children").read_text().split()
+            children += (task / "children").read_text(encoding="utf-8").split()
     files = 0
     with suppress(OSError):
         files = len(os.listdir(f"/proc/{process}/fd"))

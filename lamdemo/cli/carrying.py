@@ -28,37 +28,21 @@ FORMATS = ("gif", "webp")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is done, alike for every source and target.
+    """What is done, alike for every source and target."""
 
-    Attributes:
-        source_range: part of the source.
-        target_time: where in a target clip to take over, in seconds.
-        strength: of the action.
-        reverse: whether it is negated.
-        repeat: how often it is carried out.
-        seed: of the noise.
-        temperature: share of that.
-        max_steps: taken from the source at most.
-        fps: steps a second; None for the checkpoint's own.
-        smooth: frames between two steps.
-        refinement: of the latents, see `lamdemo.engine.Inference.refined`; None for as much as serves.
-        formats: of `FORMATS`, beside the MP4.
-        audio: whether the source's sound is taken along.
-    """
-
-    source_range: Span | None
-    target_time: float | None
-    strength: float
-    reverse: bool
-    repeat: int
-    seed: int
-    temperature: float
-    max_steps: int
-    fps: float | None
-    smooth: int
-    refinement: int | None
-    formats: tuple[str, ...]
-    audio: bool
+    source_range: Span | None  # part of the source
+    target_time: float | None  # where in a target clip to take over, in seconds
+    strength: float  # of the action
+    reverse: bool  # whether it is negated
+    repeat: int  # how often it is carried out
+    seed: int  # of the noise
+    temperature: float  # share of that
+    max_steps: int  # taken from the source at most
+    fps: float | None  # steps a second; None for the checkpoint's own
+    smooth: int  # frames between two steps
+    refinement: int | None  # of the latents, see `lamdemo.engine.Inference.refined`; None for as much as serves
+    formats: tuple[str, ...]  # of `FORMATS`, beside the MP4
+    audio: bool  # whether the source's sound is taken along
 
     def told(self, rate: float, device: str) -> dict[str, Any]:
         """The settings of a report."""
@@ -73,21 +57,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Watched:
-    """A source that was read.
+    """A source that was read."""
 
-    Attributes:
-        path: of its file.
-        shown: its frames, see `watched`; None where the file holds actions only.
-        actions: those; of a clip once they were inferred.
-        available: steps that there would be without a limit.
-        rate: steps a second.
-    """
-
-    path: Path
-    shown: np.ndarray | None
-    actions: LatentActions | None
-    available: int
-    rate: float
+    path: Path  # of its file
+    shown: np.ndarray | None  # its frames, see `watched`; None where the file holds actions only
+    actions: LatentActions | None  # those; of a clip once they were inferred
+    available: int  # steps that there would be without a limit
+    rate: float  # steps a second
 
 
 def read_source(pipeline: TransferPipeline, source: Path, settings: Settings) -> Watched:

@@ -98,15 +98,10 @@ Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads t
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a clip.
+    """A part of a clip."""
 
-    Attributes:
-        start: in seconds.
-        end: in seconds; None for the clip's own end.
-    """
-
-    start: float = 0.0
-    end: float | None = None
+    start: float = 0.0  # in seconds
+    end: float | None = None  # in seconds; None for the clip's own end
 
     @property
     def seconds(self) -> float | None:

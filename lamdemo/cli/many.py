@@ -44,19 +44,12 @@ _COLUMNS = ("source", "target", "folder", "steps", "verdict", "probability", "mo
 
 @dataclass(frozen=True)
 class Pair:
-    """A source and a target.
+    """A source and a target."""
 
-    Attributes:
-        source: path of it.
-        target: path of it.
-        folder: of their results.
-        key: what tells this transfer from one of other files, settings or weights.
-    """
-
-    source: Path
-    target: Path
-    folder: Path
-    key: str
+    source: Path  # path of it
+    target: Path  # path of it
+    folder: Path  # of their results
+    key: str  # what tells this transfer from one of other files, settings or weights
 
     def is_done(self, settings: Settings) -> bool:
         """Whether its results are there, whole, and of just this."""

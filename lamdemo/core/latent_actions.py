@@ -18,17 +18,11 @@ MOST_FPS = 1000.0  # steps a second
 
 @dataclass(frozen=True)
 class LatentActions:
-    """A sequence of latent actions.
+    """A sequence of latent actions."""
 
-    Attributes:
-        z: float32 ``[S, Z]``; ``z[t]`` takes ``s[t]`` to ``s[t+1]``.
-        fps: steps a second.
-        checkpoint: hash of the checkpoint that they belong to; latents of one mean nothing to another.
-    """
-
-    z: np.ndarray
-    fps: float
-    checkpoint: str = ""
+    z: np.ndarray  # float32 [S, Z]; z[t] takes s[t] to s[t+1]
+    fps: float  # steps a second
+    checkpoint: str = ""  # hash of the checkpoint that they belong to; latents of one mean nothing to another
 
     def __len__(self) -> int:
         """Number of steps."""
@@ -85,17 +79,11 @@ class LatentActions:
 
 @dataclass(frozen=True)
 class ActionEdit:
-    """A change of actions before they are applied.
+    """A change of actions before they are applied."""
 
-    Attributes:
-        scale: strength; 1 leaves them as they are, 0 is no action.
-        negate: do the opposite. Since latents are odd in time, that is the same action backwards.
-        repeat: how many times the sequence is carried out.
-    """
-
-    scale: float = 1.0
-    negate: bool = False
-    repeat: int = 1
+    scale: float = 1.0  # strength; 1 leaves them as they are, 0 is no action
+    negate: bool = False  # do the opposite. Since latents are odd in time, that is the same action backwards
+    repeat: int = 1  # how many times the sequence is carried out
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.scale) or not -10 <= self.scale <= 10:

@@ -49,13 +49,9 @@ _SAME = 1e-5  # squared distance over squared norms that is rounding, not distan
 
 @dataclass(frozen=True, eq=False)
 class OutOfDistribution:
-    """How far the steps of a sequence lie outside what was seen in training.
+    """How far the steps of a sequence lie outside what was seen in training."""
 
-    Attributes:
-        scores: float64 ``[S]``, a quantile from 0 to 1 for each step, see `TrainingLatents.score`.
-    """
-
-    scores: np.ndarray
+    scores: np.ndarray  # float64 [S], a quantile from 0 to 1 for each step, see `TrainingLatents.score`
 
     @property
     def far(self) -> np.ndarray:

@@ -41,19 +41,12 @@ def bundled_checkpoints() -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class CheckpointSummary:
-    """What a checkpoint says about itself, without loading it.
+    """What a checkpoint says about itself, without loading it."""
 
-    Attributes:
-        name: of its folder.
-        family: of its latents: "sparse", "noisy" or "discrete".
-        capacity: the family's dial in words.
-        trained: one line of how it was made and what was measured; empty where nothing is told.
-    """
-
-    name: str
-    family: str
-    capacity: str
-    trained: str
+    name: str  # of its folder
+    family: str  # of its latents: "sparse", "noisy" or "discrete"
+    capacity: str  # the family's dial in words
+    trained: str  # one line of how it was made and what was measured; empty where nothing is told
 
     def __str__(self) -> str:
         kind = f"{self.family} latents, {self.capacity}"

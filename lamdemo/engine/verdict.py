@@ -46,59 +46,41 @@ _FOUND = 0.1  # share of its size in the clip below which what acts was not foun
 
 @dataclass(frozen=True)
 class Indicators:
-    """What a verdict is made of. Shares are of 1.
+    """What a verdict is made of. Shares are of 1."""
 
-    Attributes:
-        explained: share of the clip's own motion, by optical flow, that the model's flow accounts for when it is told
-            the actions that it read: 1 all, 0 no more than "nothing moves", less where it is worse than that.
-        read_back: how far the actions that the model reads from its result lie from those that it applied, over the
-            length of these: 0 the same, 1 as far as from no action.
-        imagined: how far the states of the drawn frames lie from those that the model foresaw, over how far these
-            went from the target's: 0 it drew what it foresaw.
-        shown: share of the motion that the model meant to draw that is seen in the drawn frames, by optical flow.
-        camera: share of the clip's motion that one camera's motion (an affine flow) accounts for.
-        moved: mean motion of the result over that of the clip.
-        alike: how near these two are, the smaller over the larger: 1 as much moves, 0 nothing, or far more.
-        reach: how far the fastest twentieth of the picture was moved, all steps together, of the picture's size.
-        invented: share of the last frame that shows nothing of the target: painted, filled behind what acts, or
-            continued beyond the target's edge.
-        stretched: how far the picture's shape is from the clip's: the size of the logarithm of the ratio of their
-            aspects. The model sees both as squares, so that a turn in one is no turn in the other.
-        clip_motion: mean motion of the clip in a step, of the picture's size.
-        clip_thing: share of the clip's picture that acts, by the model.
-        thing: share of the result's picture that acts, by the model.
-    """
-
+    # Share of the clip's own motion, by optical flow, that the model's flow accounts for when it is told the actions
+    # that it read: 1 all, 0 no more than "nothing moves", less where it is worse than that.
     explained: float
+    # How far the actions that the model reads from its result lie from those that it applied, over the length of
+    # these: 0 the same, 1 as far as from no action.
     read_back: float
+    # How far the states of the drawn frames lie from those that the model foresaw, over how far these went from the
+    # target's: 0 it drew what it foresaw.
     imagined: float
-    shown: float
-    camera: float
-    moved: float
-    alike: float
-    reach: float
+    shown: float  # share of the motion that the model meant to draw that is seen in the drawn frames, by optical flow
+    camera: float  # share of the clip's motion that one camera's motion (an affine flow) accounts for
+    moved: float  # mean motion of the result over that of the clip
+    alike: float  # how near these two are, the smaller over the larger: 1 as much moves, 0 nothing, or far more
+    reach: float  # how far the fastest twentieth of the picture was moved, all steps together, of the picture's size
+    # Share of the last frame that shows nothing of the target: painted, filled behind what acts, or continued beyond
+    # the target's edge.
     invented: float
+    # How far the picture's shape is from the clip's: the size of the logarithm of the ratio of their aspects. The
+    # model sees both as squares, so that a turn in one is no turn in the other.
     stretched: float
-    clip_motion: float
-    clip_thing: float
-    thing: float
+    clip_motion: float  # mean motion of the clip in a step, of the picture's size
+    clip_thing: float  # share of the clip's picture that acts, by the model
+    thing: float  # share of the result's picture that acts, by the model
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How much to trust a result.
+    """How much to trust a result."""
 
-    Attributes:
-        label: "good": its motion is most likely right; "failed": it is most likely wrong; "doubtful": neither.
-        probability: that its motion is right, its error less than half of that of a still picture.
-        sentence: the same for a stranger, with the main reason.
-        indicators: what it is made of.
-    """
-
-    label: Label
-    probability: float
-    sentence: str
-    indicators: Indicators
+    label: Label  # "good": its motion is most likely right; "failed": it is most likely wrong; "doubtful": neither
+    probability: float  # that its motion is right, its error less than half of that of a still picture
+    sentence: str  # the same for a stranger, with the main reason
+    indicators: Indicators  # what it is made of
 
     def as_dict(self) -> dict[str, Any]:
         """For reports."""
@@ -207,17 +189,11 @@ def _distance(one: np.ndarray, other: np.ndarray, origin: np.ndarray | float = 0
 
 @dataclass(frozen=True)
 class Scale:
-    """How an indicator speaks for a result.
+    """How an indicator speaks for a result."""
 
-    Attributes:
-        worst: the value that speaks most against it.
-        best: the value that speaks most for it; beyond both no more is learnt.
-        weight: 0 or more, how much lies between them.
-    """
-
-    worst: float
-    best: float
-    weight: float
+    worst: float  # the value that speaks most against it
+    best: float  # the value that speaks most for it; beyond both no more is learnt
+    weight: float  # 0 or more, how much lies between them
 
     def merit(self, value: float) -> float:
         """From 0, the worst, to 1, the best; a value that is no number speaks against the result."""
@@ -231,20 +207,13 @@ class VerdictRule:
 
     Each indicator adds to one sum, never takes from it as it gets better; a mark has a probability, the logistic
     function of the sum and the mark's own level.
-
-    Attributes:
-        scales: by the indicator's name.
-        right: level of the first mark.
-        passing: level of the second, not less.
-        good: probability of the first mark from which a result is called good; None: none is.
-        failed: probability of the second up to which it is called failed; None: none is.
     """
 
-    scales: Mapping[str, Scale]
-    right: float
-    passing: float
-    good: float | None = None
-    failed: float | None = None
+    scales: Mapping[str, Scale]  # by the indicator's name
+    right: float  # level of the first mark
+    passing: float  # level of the second, not less
+    good: float | None = None  # probability of the first mark from which a result is called good; None: none is
+    failed: float | None = None  # probability of the second up to which it is called failed; None: none is
 
     def chances(self, indicators: Indicators) -> tuple[float, float]:
         """Probabilities that the error is below `RIGHT`, and below `WRONG`."""

@@ -50,32 +50,20 @@ class Busy(LamdemoError):
 
 @dataclass(frozen=True)
 class Units:
-    """Units of a job that each take about as long.
+    """Units of a job that each take about as long."""
 
-    Attributes:
-        name: by which their time is measured, whatever job they are of.
-        count: how many of them.
-        guess: seconds that one of size 1 takes where none was measured yet.
-        size: how large each is, for units that take longer the more they hold.
-    """
-
-    name: str
-    count: int = 1
-    guess: float = 1.0
-    size: float = 1.0
+    name: str  # by which their time is measured, whatever job they are of
+    count: int = 1  # how many of them
+    guess: float = 1.0  # seconds that one of size 1 takes where none was measured yet
+    size: float = 1.0  # how large each is, for units that take longer the more they hold
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Told to a job that waits for a turn.
+    """Told to a job that waits for a turn."""
 
-    Attributes:
-        ahead: other visitors whose turn comes before.
-        seconds: until its own turn, as far as can be told from units measured before.
-    """
-
-    ahead: int
-    seconds: float
+    ahead: int  # other visitors whose turn comes before
+    seconds: float  # until its own turn, as far as can be told from units measured before
 
 
 class Job:

@@ -36,29 +36,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    """Sizes of a controller.
+    """Sizes of a controller."""
 
-    Attributes:
-        actions: A.
-        kind: "state" sees the state and the commands; "actions" only the commands (the ablation).
-        history: C, commands that are seen: this step's and those before it. Real machines answer late.
-        width: E.
-        heads: attention heads.
-        depth: self-attention blocks on the state.
-        patch: cells along each side of one token.
-        hidden: width of the three-layer networks of the commands.
-        dropout: share of the tokens' channels that training leaves out.
-    """
-
-    actions: int
+    actions: int  # A
+    # "state" sees the state and the commands; "actions" only the commands (the ablation).
     kind: Literal["state", "actions"] = "state"
-    history: int = 2
-    width: int = 128
-    heads: int = 4
-    depth: int = 2
-    patch: int = 4
-    hidden: int = 256
-    dropout: float = 0.0
+    history: int = 2  # C, commands that are seen: this step's and those before it. Real machines answer late
+    width: int = 128  # E
+    heads: int = 4  # attention heads
+    depth: int = 2  # self-attention blocks on the state
+    patch: int = 4  # cells along each side of one token
+    hidden: int = 256  # width of the three-layer networks of the commands
+    dropout: float = 0.0  # share of the tokens' channels that training leaves out
 
     def __post_init__(self) -> None:
         if self.kind not in ("state", "actions"):

@@ -53,41 +53,25 @@ _LEAST_VARIANCE = 1e-4  # of the largest: directions that latents hardly take ar
 
 @dataclass(frozen=True)
 class FlowPriorConfig:
-    """The sizes of a learned prior.
+    """The sizes of a learned prior."""
 
-    Attributes:
-        channels: Z.
-        state_channels: D.
-        pooled: cells a side that a state is pooled to.
-        token_width: width of the transformer over these cells.
-        token_depth: its blocks.
-        heads: of its attention.
-        context: width of what is kept of a state.
-        width: of the velocity's network.
-        depth: its blocks.
-        sizes: bins of sizes, K.
-        forget: share of the training steps that do not see the state, so that there is a prior without one too.
-        told: width of what the size is told of a state: little, or it knows the training clips by heart.
-        noise: standard deviation of what is added to states in training (before pooling these have unit variance).
-        dropout: share of what is kept of a state that is dropped in training.
-        snap: a discrete model's latents are codes, and samples are moved to the nearest one.
-    """
-
-    channels: int = 128
-    state_channels: int = 96
-    pooled: int = 4
-    token_width: int = 64
-    token_depth: int = 2
-    heads: int = 4
-    context: int = 96
-    width: int = 160
-    depth: int = 3
-    sizes: int = 32
+    channels: int = 128  # Z
+    state_channels: int = 96  # D
+    pooled: int = 4  # cells a side that a state is pooled to
+    token_width: int = 64  # width of the transformer over these cells
+    token_depth: int = 2  # its blocks
+    heads: int = 4  # of its attention
+    context: int = 96  # width of what is kept of a state
+    width: int = 160  # of the velocity's network
+    depth: int = 3  # its blocks
+    sizes: int = 32  # bins of sizes, K
+    # Share of the training steps that do not see the state, so that there is a prior without one too.
     forget: float = 0.15
-    told: int = 16
+    told: int = 16  # width of what the size is told of a state: little, or it knows the training clips by heart
+    # Standard deviation of what is added to states in training (before pooling these have unit variance).
     noise: float = 0.3
-    dropout: float = 0.3
-    snap: bool = False
+    dropout: float = 0.3  # share of what is kept of a state that is dropped in training
+    snap: bool = False  # a discrete model's latents are codes, and samples are moved to the nearest one
 
     def __post_init__(self) -> None:
         sizes = (self.channels, self.state_channels, self.pooled, self.token_width, self.heads, self.context, self.told)

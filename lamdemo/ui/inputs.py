@@ -45,32 +45,19 @@ def reading() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class SourceView:
-    """What the page shows of a source: up to `MOST_SHOWN` steps of it.
+    """What the page shows of a source: up to `MOST_SHOWN` steps of it."""
 
-    Attributes:
-        path: the file.
-        begin: where the steps begin, in seconds.
-        seconds: length of the whole file.
-        fps: steps a second.
-        sizes: how much happens in each step, the latent's norm, ``S`` of them.
-        aspect: width over height.
-        strip: JPEG of the ``S + 1`` frames side by side.
-        video: MP4 of the steps, with the frames between them.
-        latents: the actions, or None where they must be inferred again.
-        checkpoint: hash of the checkpoint that inferred them.
-        far: which steps lie outside what it saw in training, ``S`` of them; empty where that is not known.
-    """
-
-    path: str
-    begin: float
-    seconds: float
-    fps: float
-    sizes: tuple[float, ...]
-    aspect: float
-    strip: Path
-    video: Path
-    latents: LatentActions | None = None
-    checkpoint: str = ""
+    path: str  # the file
+    begin: float  # where the steps begin, in seconds
+    seconds: float  # length of the whole file
+    fps: float  # steps a second
+    sizes: tuple[float, ...]  # how much happens in each step, the latent's norm, S of them
+    aspect: float  # width over height
+    strip: Path  # JPEG of the S + 1 frames side by side
+    video: Path  # MP4 of the steps, with the frames between them
+    latents: LatentActions | None = None  # the actions, or None where they must be inferred again
+    checkpoint: str = ""  # hash of the checkpoint that inferred them
+    # Which steps lie outside what it saw in training, S of them; empty where that is not known.
     far: tuple[bool, ...] = ()
 
     @property
@@ -89,21 +76,13 @@ class SourceView:
 
 @dataclass(frozen=True)
 class TargetView:
-    """What the page shows of a target.
+    """What the page shows of a target."""
 
-    Attributes:
-        path: the file.
-        seconds: length of a clip; 0 for a picture.
-        moment: which time of a clip is meant, in seconds.
-        picture: JPEG of it.
-        aspect: width over height.
-    """
-
-    path: str
-    seconds: float
-    moment: float
-    picture: Path
-    aspect: float
+    path: str  # the file
+    seconds: float  # length of a clip; 0 for a picture
+    moment: float  # which time of a clip is meant, in seconds
+    picture: Path  # JPEG of it
+    aspect: float  # width over height
 
 
 def named(path: str | None, what: str) -> str:

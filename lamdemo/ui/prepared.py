@@ -28,17 +28,11 @@ _POSTER = 180  # of the still picture on an example's button
 
 @dataclass(frozen=True)
 class Prepared:
-    """A result with its inputs.
+    """A result with its inputs."""
 
-    Attributes:
-        source: of the source.
-        target: of the target.
-        done: the transfer.
-    """
-
-    source: SourceView
-    target: TargetView
-    done: Finished
+    source: SourceView  # of the source
+    target: TargetView  # of the target
+    done: Finished  # the transfer
 
 
 def poster(examples: Path, example: Example) -> Path | None:

@@ -31,33 +31,20 @@ MOST_BYTES = 400 << 20  # of a session's files
 
 @dataclass
 class Session:
-    """One open page.
+    """One open page."""
 
-    Attributes:
-        folder: where its files are; its name cannot be guessed, since files are served by their path.
-        stops: for each place of the page what ends the job in progress there when it is set, with what it has.
-        source: what is known of the source on show.
-        result: HTML of the last result, to be put back when a new transfer fails.
-        compared: the same of the last comparison.
-        again: whether the transfer that was on show is to be made again, see `lamdemo.ui.memory`.
-        space: what goes on in the latent space's tab; None before it was opened.
-        drive: the same of the drive's tab.
-        plan: the same of the plan's tab.
-        count: folders made so far; a name is never used twice, for browsers keep what they fetched.
-        touched: when it was last used, on the monotonic clock.
-    """
-
-    folder: Path
+    folder: Path  # where its files are; its name cannot be guessed, since files are served by their path
+    # For each place of the page what ends the job in progress there when it is set, with what it has.
     stops: dict[str, threading.Event] = field(default_factory=dict)
-    source: SourceView | None = None
-    result: str | None = None
-    compared: str | None = None
-    again: bool = False
-    space: SpaceSession | None = None
-    drive: DriveSession | None = None
-    plan: PlanSession | None = None
-    count: int = 0
-    touched: float = field(default_factory=time.monotonic)
+    source: SourceView | None = None  # what is known of the source on show
+    result: str | None = None  # HTML of the last result, to be put back when a new transfer fails
+    compared: str | None = None  # the same of the last comparison
+    again: bool = False  # whether the transfer that was on show is to be made again, see `lamdemo.ui.memory`
+    space: SpaceSession | None = None  # what goes on in the latent space's tab; None before it was opened
+    drive: DriveSession | None = None  # the same of the drive's tab
+    plan: PlanSession | None = None  # the same of the plan's tab
+    count: int = 0  # folders made so far; a name is never used twice, for browsers keep what they fetched
+    touched: float = field(default_factory=time.monotonic)  # when it was last used, on the monotonic clock
 
     def stop(self, place: str) -> threading.Event:
         """What ends the job in progress in a place; each job has its own, so that no other's end can end it."""

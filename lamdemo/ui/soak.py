@@ -67,15 +67,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class Material:
-    """What visitors bring.
+    """What visitors bring."""
 
-    Attributes:
-        pairs: source, target and the result's hash in a quiet run, each with its strength.
-        harmful: files by what they are.
-    """
-
+    # Source, target and the result's hash in a quiet run, each with its strength.
     pairs: list[tuple[Path, Path, float, str]]
-    harmful: dict[str, Path]
+    harmful: dict[str, Path]  # files by what they are
 
 
 def harmful_files(folder: Path, clip: Path) -> dict[str, Path]:

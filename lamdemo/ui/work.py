@@ -33,98 +33,57 @@ MOST_MADE = 64  # steps of one transfer, repeats counted
 
 @dataclass(frozen=True)
 class Order:
-    """A transfer as it is asked for.
+    """A transfer as it is asked for."""
 
-    Attributes:
-        source: file of the source.
-        target: file of the target.
-        begin: second of the source at which its steps begin.
-        first: first step, counted from 0.
-        last: step after the last one; None for `USUAL_STEPS` or the source's end.
-        moment: second of a target that is a clip.
-        strength: factor on the actions.
-        reverse: do the opposite.
-        repeat: how often the steps are carried out.
-        limit: steps made at most.
-        temperature: share of the posterior's noise.
-        seed: of that noise.
-        refine: whether latents are searched for that explain the source better.
-    """
-
-    source: str | None
-    target: str | None
-    begin: float = 0.0
-    first: int = 0
-    last: int | None = None
-    moment: float = 0.0
-    strength: float = 1.0
-    reverse: bool = False
-    repeat: int = 1
-    limit: int = MOST_MADE
-    temperature: float = 0.0
-    seed: int = 0
-    refine: bool = True
+    source: str | None  # file of the source
+    target: str | None  # file of the target
+    begin: float = 0.0  # second of the source at which its steps begin
+    first: int = 0  # first step, counted from 0
+    last: int | None = None  # step after the last one; None for `USUAL_STEPS` or the source's end
+    moment: float = 0.0  # second of a target that is a clip
+    strength: float = 1.0  # factor on the actions
+    reverse: bool = False  # do the opposite
+    repeat: int = 1  # how often the steps are carried out
+    limit: int = MOST_MADE  # steps made at most
+    temperature: float = 0.0  # share of the posterior's noise
+    seed: int = 0  # of that noise
+    refine: bool = True  # whether latents are searched for that explain the source better
 
 
 @dataclass(frozen=True)
 class Live:
-    """A frame of a transfer in progress.
+    """A frame of a transfer in progress."""
 
-    Attributes:
-        index: which step it came from; 0 is the target.
-        steps: how many there will be.
-        frame: uint8 ``[H, W, 3]``.
-        idle: uint8 ``[H, W, 3]``, of the same moment under no action.
-    """
-
-    index: int
-    steps: int
-    frame: np.ndarray
-    idle: np.ndarray
+    index: int  # which step it came from; 0 is the target
+    steps: int  # how many there will be
+    frame: np.ndarray  # uint8 [H, W, 3]
+    idle: np.ndarray  # uint8 [H, W, 3], of the same moment under no action
 
 
 @dataclass(frozen=True)
 class Writing:
-    """All steps are made, and what is done now takes seconds, too.
+    """All steps are made, and what is done now takes seconds, too."""
 
-    Attributes:
-        doing: that, in words.
-        steps: how many were made.
-    """
-
-    doing: str
-    steps: int
+    doing: str  # that, in words
+    steps: int  # how many were made
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A transfer's files, all of one duration so that they play in step.
+    """A transfer's files, all of one duration so that they play in step."""
 
-    Attributes:
-        folder: where they are.
-        made: steps made.
-        asked: steps that the range and the repeats come to.
-        stopped: whether it was stopped before its end.
-        first: first step of the source that was used.
-        span: how many steps of the source were used, before they repeat.
-        fps: steps a second.
-        aspect: width over height of the target.
-        measures: see `lamdemo.engine.measure`.
-        unfamiliar: how many of those steps lie outside what the model saw in training; None where that is
-            not known.
-        verdict: how much to trust it, see `lamdemo.engine.Verdict.as_dict`; None where that is not known.
-    """
-
-    folder: Path
-    made: int
-    asked: int
-    stopped: bool
-    first: int
-    span: int
-    fps: float
-    aspect: float
-    measures: dict[str, float]
+    folder: Path  # where they are
+    made: int  # steps made
+    asked: int  # steps that the range and the repeats come to
+    stopped: bool  # whether it was stopped before its end
+    first: int  # first step of the source that was used
+    span: int  # how many steps of the source were used, before they repeat
+    fps: float  # steps a second
+    aspect: float  # width over height of the target
+    measures: dict[str, float]  # see `lamdemo.engine.measure`
+    # How many of those steps lie outside what the model saw in training; None where that is not known.
     unfamiliar: int | None = None
+    # How much to trust it, see `lamdemo.engine.Verdict.as_dict`; None where that is not known.
     verdict: dict[str, Any] | None = None
 
     @property
@@ -321,21 +280,13 @@ def _fitted(frames: np.ndarray | list[np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison's files and figures.
+    """A comparison's files and figures."""
 
-    Attributes:
-        folder: where the files are.
-        rows: a table's column for each checkpoint, see `lamdemo.jobs.compare.Entry.as_dict`.
-        made: steps made.
-        stopped: names of checkpoints that were left out, since it was stopped.
-        size: width and height of the video, in pixels.
-    """
-
-    folder: Path
-    rows: tuple[dict[str, Any], ...]
-    made: int
-    stopped: tuple[str, ...]
-    size: tuple[int, int]
+    folder: Path  # where the files are
+    rows: tuple[dict[str, Any], ...]  # a table's column for each checkpoint, see `lamdemo.jobs.compare.Entry.as_dict`
+    made: int  # steps made
+    stopped: tuple[str, ...]  # names of checkpoints that were left out, since it was stopped
+    size: tuple[int, int]  # width and height of the video, in pixels
 
     @property
     def video(self) -> Path:

@@ -39,19 +39,12 @@ _PLUGINS = {
 
 @dataclass(frozen=True)
 class Still:
-    """A picture as decoded.
+    """A picture as decoded."""
 
-    Attributes:
-        width: pixels across as displayed.
-        height: pixels down, likewise.
-        codec: the name of its format.
-        pixels: uint8 ``[H, W, 3]`` of the size asked for.
-    """
-
-    width: int
-    height: int
-    codec: str
-    pixels: np.ndarray
+    width: int  # pixels across as displayed
+    height: int  # pixels down, likewise
+    codec: str  # the name of its format
+    pixels: np.ndarray  # uint8 [H, W, 3] of the size asked for
 
 
 def picture_format(path: Path) -> str | None:

@@ -40,19 +40,12 @@ _BACK = 0.5  # seconds that time goes back by where another recording begins; co
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """What one read may cost.
+    """What one read may cost."""
 
-    Attributes:
-        max_seconds: seconds of source video read at once.
-        max_pixels: pixels of one frame, both as stored and as returned.
-        max_bytes: bytes of all the frames returned together.
-        timeout: wall seconds spent waiting for the decoder.
-    """
-
-    max_seconds: float = 600.0
-    max_pixels: int = 64_000_000
-    max_bytes: int = 2 << 30
-    timeout: float = 120.0
+    max_seconds: float = 600.0  # seconds of source video read at once
+    max_pixels: int = 64_000_000  # pixels of one frame, both as stored and as returned
+    max_bytes: int = 2 << 30  # bytes of all the frames returned together
+    timeout: float = 120.0  # wall seconds spent waiting for the decoder
 
 
 DEFAULT_LIMITS = ReadLimits()
@@ -60,58 +53,33 @@ DEFAULT_LIMITS = ReadLimits()
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        width: pixels across as displayed: after rotation, with square pixels.
-        height: pixels down, likewise.
-        fps: frames a second, on average where they vary; 1 for a picture.
-        seconds: duration; 0 for a picture.
-        is_image: whether it is a single picture.
-        codec: the decoder's name of the codec.
-    """
-
-    width: int
-    height: int
-    fps: float
-    seconds: float
-    is_image: bool
-    codec: str
+    width: int  # pixels across as displayed: after rotation, with square pixels
+    height: int  # pixels down, likewise
+    fps: float  # frames a second, on average where they vary; 1 for a picture
+    seconds: float  # duration; 0 for a picture
+    is_image: bool  # whether it is a single picture
+    codec: str  # the decoder's name of the codec
 
 
 @dataclass(frozen=True)
 class Source:
-    """What probing found, with what only reading needs to know.
+    """What probing found, with what only reading needs to know."""
 
-    Attributes:
-        path: of the file.
-        info: for everybody.
-        rate: frames a second, exactly where the file says so.
-        begin: when its first frame begins, in seconds of ffmpeg's clock.
-        begin_stored: the same in the file's own time stamps.
-        formats: the names of its container's demuxer.
-        stream: number of the stream that is the video.
-        cover: number of the stream that is its alpha plane; None for none.
-        colouring: how its colours are brought to sRGB.
-        walked: whether its length and rate are those of its packets and not what it says.
-        seekable: whether a time can be searched for.
-        restarted: whether its times begin anew, and its frames are taken one after another at ``rate``.
-        turn: quarter turns with the clock that it is shown with; None for what is left to ffmpeg.
-    """
-
-    path: Path
-    info: VideoInfo
-    rate: Fraction
-    begin: Fraction
-    begin_stored: Fraction
-    formats: frozenset[str]
-    stream: int
-    cover: int | None
-    colouring: Colouring
-    walked: bool
-    seekable: bool
-    restarted: bool
-    turn: int | None
+    path: Path  # of the file
+    info: VideoInfo  # for everybody
+    rate: Fraction  # frames a second, exactly where the file says so
+    begin: Fraction  # when its first frame begins, in seconds of ffmpeg's clock
+    begin_stored: Fraction  # the same in the file's own time stamps
+    formats: frozenset[str]  # the names of its container's demuxer
+    stream: int  # number of the stream that is the video
+    cover: int | None  # number of the stream that is its alpha plane; None for none
+    colouring: Colouring  # how its colours are brought to sRGB
+    walked: bool  # whether its length and rate are those of its packets and not what it says
+    seekable: bool  # whether a time can be searched for
+    restarted: bool  # whether its times begin anew, and its frames are taken one after another at rate
+    turn: int | None  # quarter turns with the clock that it is shown with; None for what is left to ffmpeg
 
 
 @dataclass

@@ -45,15 +45,10 @@ _TURNS = ((), ("transpose=clock",), ("hflip", "vflip"), ("transpose=cclock",))  
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames evenly spaced in time.
+    """Frames evenly spaced in time."""
 
-    Attributes:
-        frames: uint8 ``[T, H, W, 3]``, RGB.
-        fps: frames a second.
-    """
-
-    frames: np.ndarray
-    fps: float
+    frames: np.ndarray  # uint8 [T, H, W, 3], RGB
+    fps: float  # frames a second
 
     @property
     def seconds(self) -> float:

@@ -33,23 +33,14 @@ _PANEL = 384  # height in pixels of the video's
 
 @dataclass(frozen=True)
 class Start:
-    """What a drive begins from.
+    """What a drive begins from."""
 
-    Attributes:
-        kind: "photo", "clip", "episode", "own" or "scene".
-        title: in words.
-        path: of the file; empty for a scene.
-        moment: in seconds, of a clip.
-        seconds: how long a clip is; 0 of a picture.
-        seed: of a scene.
-    """
-
-    kind: str
-    title: str
-    path: str = ""
-    moment: float = 0.0
-    seconds: float = 0.0
-    seed: int = 0
+    kind: str  # "photo", "clip", "episode", "own" or "scene"
+    title: str  # in words
+    path: str = ""  # of the file; empty for a scene
+    moment: float = 0.0  # in seconds, of a clip
+    seconds: float = 0.0  # how long a clip is; 0 of a picture
+    seed: int = 0  # of a scene
 
     def at(self, moment: float) -> Start:
         """The same at another moment."""
@@ -255,50 +246,29 @@ class Scene:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How the imagined picture agrees with the true one, in grey levels of 255.
+    """How the imagined picture agrees with the true one, in grey levels of 255."""
 
-    Attributes:
-        off: mean difference of the imagined picture from the true one.
-        still: the same of the picture that the drive began from: what imagining nothing would give.
-        moved: how far the truth is from its start, by unit.
-    """
-
-    off: float
-    still: float
-    moved: dict[str, float]
+    off: float  # mean difference of the imagined picture from the true one
+    still: float  # the same of the picture that the drive began from: what imagining nothing would give
+    moved: dict[str, float]  # how far the truth is from its start, by unit
 
 
 @dataclass(eq=False)
 class DriveSession:
-    """What one open page is driving.
+    """What one open page is driving."""
 
-    Attributes:
-        opened: whether the tab was ever opened.
-        checkpoint: hash of the checkpoint that all of this belongs to.
-        known: the controller; None where none is chosen yet.
-        start: what the drive began from.
-        picked: whether the visitor chose that, and not the page.
-        drive: the drive itself; None before a picture is chosen.
-        scene: the simulator's scene beside it, if one runs.
-        reel: its frames.
-        latents: latent actions ``[Z]`` of its steps.
-        first: the picture that it began from, uint8 ``[H, W, 3]``.
-        number: counts drives, so that the browser can tell a new one.
-        likeness: of imagined and true, where a scene runs.
-    """
-
-    opened: bool = False
-    checkpoint: str = ""
-    known: KnownController | None = None
-    start: Start | None = None
-    picked: bool = False
-    drive: Drive | None = None
-    scene: Scene | None = None
-    reel: Reel | None = None
-    first: np.ndarray | None = None
-    latents: list[np.ndarray] = field(default_factory=list)
-    number: int = 0
-    likeness: Likeness | None = None
+    opened: bool = False  # whether the tab was ever opened
+    checkpoint: str = ""  # hash of the checkpoint that all of this belongs to
+    known: KnownController | None = None  # the controller; None where none is chosen yet
+    start: Start | None = None  # what the drive began from
+    picked: bool = False  # whether the visitor chose that, and not the page
+    drive: Drive | None = None  # the drive itself; None before a picture is chosen
+    scene: Scene | None = None  # the simulator's scene beside it, if one runs
+    reel: Reel | None = None  # its frames
+    first: np.ndarray | None = None  # the picture that it began from, uint8 [H, W, 3]
+    latents: list[np.ndarray] = field(default_factory=list)  # latent actions [Z] of its steps
+    number: int = 0  # counts drives, so that the browser can tell a new one
+    likeness: Likeness | None = None  # of imagined and true, where a scene runs
 
     def begin(
         self,

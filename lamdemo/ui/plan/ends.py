@@ -28,48 +28,29 @@ MOST_APART = 8  # steps from start to goal that a search can bridge
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """A clip at the model's pace, with its known actions where there are some.
+    """A clip at the model's pace, with its known actions where there are some."""
 
-    Attributes:
-        key: by which it is chosen.
-        title: how people call it.
-        frames: uint8 ``[T, H, W, 3]``, two or more.
-        fps: frames a second.
-        actions: float32 ``[T - 1, A]``; None of a clip that comes without.
-        spec: what they mean.
-    """
-
-    key: str
-    title: str
-    frames: np.ndarray
-    fps: float
-    actions: np.ndarray | None = None
-    spec: ActionSpec | None = None
+    key: str  # by which it is chosen
+    title: str  # how people call it
+    frames: np.ndarray  # uint8 [T, H, W, 3], two or more
+    fps: float  # frames a second
+    actions: np.ndarray | None = None  # float32 [T - 1, A]; None of a clip that comes without
+    spec: ActionSpec | None = None  # what they mean
 
 
 @dataclass(frozen=True, eq=False)
 class Ends:
-    """What a way is searched between.
+    """What a way is searched between."""
 
-    Attributes:
-        start: uint8 ``[H, W, 3]``.
-        goal: uint8 ``[H', W', 3]``.
-        frames: what really happened, ``[S + 1, H, W, 3]`` with start and goal; None where that is not known.
-        actions: what was really done, float32 ``[S, A]``; None where that is not known.
-        before: what was done before the start, ``[R, A]``; None where that is not known.
-        spec: of both.
-        simulator: in which it can be carried out; empty for none.
-        seed: of the task there.
-    """
-
-    start: np.ndarray
-    goal: np.ndarray
+    start: np.ndarray  # uint8 [H, W, 3]
+    goal: np.ndarray  # uint8 [H', W', 3]
+    # What really happened, [S + 1, H, W, 3] with start and goal; None where that is not known.
     frames: np.ndarray | None = None
-    actions: np.ndarray | None = None
-    before: np.ndarray | None = None
-    spec: ActionSpec | None = None
-    simulator: str = ""
-    seed: int = 0
+    actions: np.ndarray | None = None  # what was really done, float32 [S, A]; None where that is not known
+    before: np.ndarray | None = None  # what was done before the start, [R, A]; None where that is not known
+    spec: ActionSpec | None = None  # of both
+    simulator: str = ""  # in which it can be carried out; empty for none
+    seed: int = 0  # of the task there
 
 
 class Library:

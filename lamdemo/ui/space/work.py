@@ -33,27 +33,16 @@ SIDE = 640  # longest side in pixels of a picture that is played with: speed cou
 
 @dataclass(frozen=True)
 class Played:
-    """Actions carried out on the target.
+    """Actions carried out on the target."""
 
-    Attributes:
-        folder: where the files are.
-        label: what was carried out.
-        steps: how many were made.
-        asked: how many were asked for.
-        stopped: whether they were stopped.
-        fps: steps a second.
-        aspect: width over height.
-        measures: see `lamdemo.engine.measure`.
-    """
-
-    folder: Path
-    label: str
-    steps: int
-    asked: int
-    stopped: bool
-    fps: float
-    aspect: float
-    measures: dict[str, float]
+    folder: Path  # where the files are
+    label: str  # what was carried out
+    steps: int  # how many were made
+    asked: int  # how many were asked for
+    stopped: bool  # whether they were stopped
+    fps: float  # steps a second
+    aspect: float  # width over height
+    measures: dict[str, float]  # see `lamdemo.engine.measure`
 
     @property
     def video(self) -> Path:
@@ -122,27 +111,16 @@ def play(
 
 @dataclass(eq=False)
 class Place:
-    """What the page has of one checkpoint's latent space.
+    """What the page has of one checkpoint's latent space."""
 
-    Attributes:
-        atlas: the map's steps; None where the checkpoint brings none.
-        folder: where the map's files are served from.
-        data: the map's data file.
-        prior: the learned prior; None where the checkpoint brings none.
-        keys: for play mode: key -> what it does.
-        spacing: mean distance of a step of the atlas from the nearest one of another recording.
-        about: figures of the prior's report, where there is one.
-        problem: one sentence on what is wrong with the atlas or the prior; empty for nothing.
-    """
-
-    atlas: Atlas | None
-    folder: Path
-    data: Path | None
-    prior: FlowPrior | None
-    keys: dict[str, Action] = field(default_factory=dict)
-    spacing: float = 1.0
-    about: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""
+    atlas: Atlas | None  # the map's steps; None where the checkpoint brings none
+    folder: Path  # where the map's files are served from
+    data: Path | None  # the map's data file
+    prior: FlowPrior | None  # the learned prior; None where the checkpoint brings none
+    keys: dict[str, Action] = field(default_factory=dict)  # for play mode: key -> what it does
+    spacing: float = 1.0  # mean distance of a step of the atlas from the nearest one of another recording
+    about: dict[str, Any] = field(default_factory=dict)  # figures of the prior's report, where there is one
+    problem: str = ""  # one sentence on what is wrong with the atlas or the prior; empty for nothing
 
 
 class Places:
@@ -230,49 +208,29 @@ def _prior_report(pipeline: TransferPipeline) -> dict[str, Any]:
 
 @dataclass
 class SpaceSession:
-    """What one open page has going on in the latent space.
+    """What one open page has going on in the latent space."""
 
-    Attributes:
-        checkpoint: hash of the checkpoint that all of this belongs to.
-        chosen: the action on the stage, and
-        before: the one that was there before it, for going between the two.
-        timeline: the blocks.
-        block: which block of it is chosen.
-        samples: drawn latents ``[K, Z]`` by their group's name.
-        rollout: play mode's picture, and
-        pressed: what was done to it, newest last.
-        playing: file and moment of the target that the rollout began from,
-        staged: of the target that is acted on on the stage, and
-        sampled: of the target that samples were drawn for.
-        performed: the actions whose result is on the stage; None where that shows the target.
-        of_timeline: whether they are the timeline's.
-        setting: strength and steps that the stage's controls gave them; None where these have no part in it.
-        knobs: what these controls say now.
-        foreign: whether the stage shows what the checkpoint before made.
-        names: what the user calls directions, by key, with a minus for the reverse.
-        restored: whether what the browser kept was looked at; until then it must not be overwritten.
-        linked: whether the timeline came by a link that is not played yet.
-    """
-
-    checkpoint: str = ""
-    chosen: Term | None = None
-    before: Term | None = None
-    timeline: Composition | None = None
-    block: int = 0
-    samples: dict[str, np.ndarray] = field(default_factory=dict)
-    rollout: Rollout | None = None
-    pressed: list[str] = field(default_factory=list)
-    playing: tuple[str, float] | None = None
-    staged: tuple[str, float] | None = None
-    sampled: tuple[str, float] | None = None
-    performed: Composition | None = None
-    of_timeline: bool = False
+    checkpoint: str = ""  # hash of the checkpoint that all of this belongs to
+    chosen: Term | None = None  # the action on the stage, and
+    before: Term | None = None  # the one that was there before it, for going between the two
+    timeline: Composition | None = None  # the blocks
+    block: int = 0  # which block of it is chosen
+    samples: dict[str, np.ndarray] = field(default_factory=dict)  # drawn latents [K, Z] by their group's name
+    rollout: Rollout | None = None  # play mode's picture, and
+    pressed: list[str] = field(default_factory=list)  # what was done to it, newest last
+    playing: tuple[str, float] | None = None  # file and moment of the target that the rollout began from,
+    staged: tuple[str, float] | None = None  # of the target that is acted on on the stage, and
+    sampled: tuple[str, float] | None = None  # of the target that samples were drawn for
+    performed: Composition | None = None  # the actions whose result is on the stage; None where that shows the target
+    of_timeline: bool = False  # whether they are the timeline's
+    # Strength and steps that the stage's controls gave them; None where these have no part in it.
     setting: tuple[float, int] | None = None
-    knobs: tuple[float, int] | None = None
-    foreign: bool = False
+    knobs: tuple[float, int] | None = None  # what these controls say now
+    foreign: bool = False  # whether the stage shows what the checkpoint before made
+    # What the user calls directions, by key, with a minus for the reverse.
     names: dict[str, str] = field(default_factory=dict)
-    restored: bool = False
-    linked: bool = False
+    restored: bool = False  # whether what the browser kept was looked at; until then it must not be overwritten
+    linked: bool = False  # whether the timeline came by a link that is not played yet
 
     def choose(self, term: Term) -> None:
         """Put an action on the stage."""

@@ -1,22 +1,28 @@
 """What a transfer's time is spent on, as ratios within one run.
 
-    python -m benchmarks.transfer [--checkpoint ID] [--threads 2]
+    python -m benchmarks.transfer [--checkpoint ID] [--threads 2] [--out FILE]
 
 Prints seconds for orientation and, what is to be compared between machines and versions, ratios: the key-value
-cache against feeding the whole past again, the canvas against the network, a large target against a small one.
+cache against feeding the whole past again, a large target against a small one, refined latents against a glance.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from lamdemo.core.files import write_safely
 from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.report import git_state
 
 
 def median_seconds(work: Callable[[], object], runs: int = 5) -> float:
@@ -35,7 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default=None)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    code = git_state()
     torch.set_num_threads(arguments.threads)
     pipeline = TransferPipeline.from_pretrained(arguments.checkpoint)
     rng = np.random.default_rng(0)
@@ -60,6 +68,10 @@ def main() -> None:
         times = {
             "encode 9 frames": median_seconds(lambda: pipeline.encode(source)),
             "infer 8 actions": median_seconds(lambda: pipeline.infer(source)),
+            "infer 8 actions at a glance": median_seconds(lambda: pipeline.infer(source, refinement=0)),
+            "carry out 8 steps and 8 of no action, 256x256": median_seconds(
+                lambda: list(pipeline.stream(actions, small))
+            ),
             "transfer of 8 steps, 256x256": median_seconds(lambda: pipeline.transfer(source, small)),
             "the same, actions given": median_seconds(lambda: pipeline.transfer(actions, small)),
             "the same, target 1280x720": median_seconds(lambda: pipeline.transfer(actions, large)),
@@ -69,10 +81,25 @@ def main() -> None:
     ratios = {
         "uncached / cached": times["8 uncached steps"] / times["8 cached steps"],
         "large / small target": times["the same, target 1280x720"] / times["the same, actions given"],
+        "inference / at a glance": times["infer 8 actions"] / times["infer 8 actions at a glance"],
         "inference / transfer": times["infer 8 actions"] / times["transfer of 8 steps, 256x256"],
     }
     rounded = {k: {n: round(v, 3) for n, v in d.items()} for k, d in (("seconds", times), ("ratios", ratios))}
-    print(json.dumps({"threads": arguments.threads, "torch": torch.__version__, **rounded}, indent=2))
+    report = {
+        "command": shlex.join(["python", "-m", "benchmarks.transfer", *sys.argv[1:]]),
+        "git": code,
+        "checkpoint": pipeline.checkpoint,
+        "seed": 0,
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+        "load average": round(os.getloadavg()[0], 2),
+        **rounded,
+    }
+    text = json.dumps(report, indent=2) + "\n"
+    if arguments.out is None:
+        print(text, end="")
+    else:
+        write_safely(arguments.out, text.encode())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import typer
 
 from lamdemo.cli.common import (
     Device,
+    Refinement,
     appearing_whole,
     checked_place,
     command_line,
@@ -116,6 +117,7 @@ def evaluate(
             parser=some_path, metavar="DIR", help="Of the suite control: folder of controllers that see no state."
         ),
     ] = None,
+    refinement: Refinement = None,
     device: Device = AUTO,
 ) -> None:
     """Measure how good checkpoints are, beside what needs no model.
@@ -136,6 +138,8 @@ def evaluate(
     [cyan]lamdemo evaluate --suite control --episodes-root data --split configs/split.toml --out reports[/]
     """
     checkpoints = list(checkpoint or [])
+    if refinement is not None and (pairs is None or suite is not None or len(checkpoints) > 1):
+        raise LamdemoError("--refinement is for one report on --pairs; leave it out.")
     if suite == "control":
         for_clips = {"--videos": videos, "--pairs": pairs, "--photos": photos, "--max-clips": max_clips}
         other = next((n for n, v in for_clips.items() if v is not None), None)
@@ -159,9 +163,8 @@ def evaluate(
         given = next((n for n, v in (("--only", only), ("--again", again), ("--photos", photos)) if v), None)
         if given is not None:
             raise LamdemoError(f"{given} is for a suite; add --suite paper.")
-        _evaluate_one(
-            ctx, out, videos, pairs, checkpoints[0] if checkpoints else None, split, part, max_clips, seed, device
-        )
+        name = checkpoints[0] if checkpoints else None
+        _evaluate_one(ctx, out, videos, pairs, name, split, part, max_clips, seed, refinement, device)
         return
     if split is not None and videos is None:
         raise LamdemoError("A split is of clips; leave out --split, or give --videos.")
@@ -245,6 +248,7 @@ def _evaluate_one(
     part: Literal["train", "validation", "test", "all"],
     max_clips: int | None,
     seed: int,
+    refinement: int | None,
     device: str,
 ) -> None:
     """One report of one checkpoint."""
@@ -264,7 +268,7 @@ def _evaluate_one(
         result = evaluate_videos(pipeline, ClipSet(videos, split, part, max_clips, seed))
     else:
         assert pairs is not None
-        result = evaluate_pairs(pipeline, pairs, max_clips=max_clips, seed=seed)
+        result = evaluate_pairs(pipeline, pairs, max_clips=max_clips, seed=seed, refinement=refinement)
     data = videos or pairs
     assert data is not None
     command = command_line(ctx.obj or [])

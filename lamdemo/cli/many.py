@@ -29,7 +29,7 @@ from lamdemo.cli.carrying import (
 )
 from lamdemo.cli.common import appearing_whole
 from lamdemo.core.errors import LamdemoError, as_text
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import file_hash, write_safely
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,14 +167,10 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 def _digest(path: Path) -> str:
     """A hash of what a file holds; of one that cannot be read, its name's, for whoever reads it to tell."""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as stream:
-            while piece := stream.read(1 << 20):
-                digest.update(piece)
+        return file_hash(path)
     except OSError:
-        digest.update(str(path).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+        return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _of_source(

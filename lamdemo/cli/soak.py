@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lamdemo.cli.common import Checkpoint, some_path
+from lamdemo.cli.common import Checkpoint, command_line, some_path
 from lamdemo.core.errors import LamdemoError
 
 
 def soak(
+    ctx: typer.Context,
     minutes: Annotated[float, typer.Option(min=0.05, max=1440, metavar="N", help="How long visitors come.")] = 5,
     clients: Annotated[int, typer.Option(min=1, max=256, metavar="M", help="How many there are at once.")] = 8,
     out: Annotated[
@@ -36,7 +36,7 @@ def soak(
     [cyan]lamdemo soak --minutes 30 --clients 64 --out soak.json[/]
     """
     if importlib.util.find_spec("gradio") is None:
-        raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[ui]'.")
+        raise LamdemoError("The page needs Gradio; install it with: pip install 'lamdemo[app]'.")
     from lamdemo.evaluation.report import git_state
     from lamdemo.ui import soak as work
 
@@ -45,7 +45,7 @@ def soak(
         minutes, clients, checkpoint=checkpoint, seed=seed, say=lambda words: print(words, file=sys.stderr, flush=True)
     )
     report = {
-        "command": shlex.join(["lamdemo", *sys.argv[1:]]),
+        "command": command_line(ctx.obj or []),
         "minutes": minutes,
         "clients": clients,
         "seed": seed,

@@ -22,7 +22,6 @@ from lamdemo.core.places import shipped
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyi", ".*", "checkpoints", "examples")
 _MARK = "Written by `lamdemo space`"  # what is written over only where it was written before
-_TAGS = ("latent-action-model", "world-model", "video")
 
 _APP = '''"""The page of {name}: ``python app.py``, then open the address it prints."""
 
@@ -154,6 +153,8 @@ def _requirements() -> list[str]:
 
 def _front_matter(title: str, hardware: Hardware, model: str | None) -> str:
     """What the Hub reads at the head of a Space's README."""
+    from lamdemo.engine.sharing import TAGS
+
     lines = [
         f"title: {json.dumps(title, ensure_ascii=False)}",
         "emoji: 🎞️",
@@ -167,7 +168,7 @@ def _front_matter(title: str, hardware: Hardware, model: str | None) -> str:
         "license: apache-2.0",
         "short_description: Carry the action in a clip over to another picture",
         f"suggested_hardware: {hardware.value}",
-        f"tags: [{', '.join(_TAGS)}]",
+        f"tags: [{', '.join(TAGS)}]",
     ]
     if model is not None:
         repo, _, revision = model.partition("@")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -49,6 +50,19 @@ def own_file(path: Path, most: int) -> Path:
     if status.st_size > most:
         raise ValueError(f"{status.st_size / 1e6:,.0f} MB, over the limit of {most / 1e6:,.0f}")
     return path
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of what a file holds. Python 3.10 has no ``hashlib.file_digest``.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def read_json(path: Path) -> Any:

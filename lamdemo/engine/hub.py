@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from typing import Any
 
 from lamdemo import __version__
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import file_hash, write_safely
 from lamdemo.engine.out_of_distribution import LATENTS_NAME
 from lamdemo.engine.verdict import VERDICT_NAME
 from lamdemo.models.checkpoint import CONFIG_NAME, FORMAT, WEIGHTS_NAME
@@ -205,21 +204,13 @@ def _whole(repo: str, folder: Path, hashes: dict[str, str] | None = None) -> Pat
     if missing:
         raise LamdemoError(f"{repo} is no lamdemo checkpoint, it lacks {missing[0]}; give another Hub id.")
     for name, wanted in (hashes or {}).items():
-        if is_wanted(name) and wanted and _sha256(folder / name) != wanted:
+        if is_wanted(name) and wanted and file_hash(folder / name) != wanted:
             raise LamdemoError(
                 f"{name} of {repo} is not what the Hub says it is; fetch it again "
                 f"(`hf download --force-download {repo}`)."
             )
     check_format(folder / CONFIG_NAME, repo)
     return folder
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _in_words(error: Exception, repo: str, revision: str | None) -> str:

@@ -104,8 +104,7 @@ class Inference:
             fps: frames a second, kept with the result; the model's own by default.
             temperature: share of the posterior's noise that is added (noisy family); 0 is the mean.
             seed: of that noise.
-            refinement: see `refined`; 0 is what the inverse dynamics reads at a glance, and the default where noise is
-                added, which the search would take out again.
+            refinement: see `refinement_steps`.
 
         Raises:
             LamdemoError: there are fewer than two frames, or latents of this family cannot be refined.
@@ -115,7 +114,7 @@ class Inference:
         generator = torch.Generator(self.model.device).manual_seed(seed)
         states = self.encode(frames)
         z = self.latents(states, temperature=temperature, generator=generator)
-        z = self._refined(frames, states, z, 0 if refinement is None and temperature else refinement)
+        z = self._refined(frames, states, z, self.refinement_steps(refinement, temperature))
         return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
 
     def refined(self, frames: np.ndarray, actions: LatentActions, refinement: int | None = None) -> LatentActions:
@@ -124,8 +123,7 @@ class Inference:
         Args:
             frames: between which they lie, uint8 ``[S + 1, H, W, 3]``.
             actions: to begin from, as `infer` gave them.
-            refinement: steps of the search; 0 for none. Without it as many as serve: none of latents that are codes,
-                and none of a model without layers.
+            refinement: see `refinement_steps`.
 
         Raises:
             LamdemoError: the actions are not of these frames or of this model, or cannot be refined.
@@ -136,28 +134,34 @@ class Inference:
                 f"{len(frames)} frames have {len(frames) - 1} actions between them, not {len(actions)}; give the "
                 "frames that the actions were inferred from."
             )
-        if not self.refinement_steps(refinement):
+        steps = self.refinement_steps(refinement)
+        if not steps:
             return actions
         z = torch.from_numpy(actions.z).to(self.model.device)
-        z = self._refined(frames, self.encode(frames), z, refinement)
+        z = self._refined(frames, self.encode(frames), z, steps)
         return LatentActions(z.float().cpu().numpy(), actions.fps, actions.checkpoint)
 
-    def _refined(self, frames: np.ndarray, states: Tensor, z: Tensor, steps: int | None) -> Tensor:
-        steps = self.refinement_steps(steps)
+    def _refined(self, frames: np.ndarray, states: Tensor, z: Tensor, steps: int) -> Tensor:
         if not steps:
             return z
         with self.computing():
             return refine(self.model, states, self._square(frames), z, RefinementConfig(steps=steps))
 
-    def refinement_steps(self, asked: int | None = None) -> int:
-        """Steps of the search where so many are asked for; see `refined`.
+    def refinement_steps(self, asked: int | None = None, temperature: float = 0.0) -> int:
+        """How many steps the search for better latents takes.
+
+        Args:
+            asked: so many; 0 leaves what the inverse dynamics reads at a glance. Without it as many as serve: none of
+                codes, none of a model without layers, and none where noise was added, which it would take out again.
+            temperature: share of the posterior's noise in the latents.
 
         Raises:
             LamdemoError: latents of this family cannot be refined.
         """
         codes = self.family == "discrete"
         if asked is None:
-            return RefinementConfig.steps if self.model.config.world_model.layers and not codes else 0
+            serves = self.model.config.world_model.layers and not codes and not temperature
+            return RefinementConfig.steps if serves else 0
         if asked and codes:
             raise LamdemoError("Codes cannot be moved a little, so this checkpoint's actions cannot be refined.")
         return asked

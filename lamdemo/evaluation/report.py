@@ -22,7 +22,7 @@ import torch
 
 import lamdemo
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import write_safely
+from lamdemo.core.files import file_hash, write_safely
 from lamdemo.engine import TransferPipeline
 
 _ENDS = 65536  # bytes of each end of a file that its content is told by
@@ -72,7 +72,7 @@ def split_hash(path: Path) -> str:
         LamdemoError: it cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise LamdemoError(f"{path.name} cannot be read; give a file with a split.") from error
 

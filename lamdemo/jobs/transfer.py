@@ -50,12 +50,6 @@ class TransferRequest:
         """Steps of the result."""
         return min(self.span * self.edit.repeat, self.limit)
 
-    @property
-    def refines(self) -> bool:
-        """Whether latents are to be refined: where the frames are known, and by default not where noise was added."""
-        wanted = not self.temperature if self.refinement is None else self.refinement > 0
-        return self.frames is not None and wanted
-
     def looped(self, steps: int | None = None) -> np.ndarray:
         """Indices into ``frames``, in step with the result: the source starts over where its actions do."""
         pace = self.between + 1
@@ -166,12 +160,14 @@ def transfer(
             request.seen, request.fps, temperature=request.temperature, seed=request.seed, refinement=0
         )
     seconds = time.monotonic() - begun
-    if request.refines and pipeline.refinement_steps(request.refinement):
+    known = request.frames is not None
+    refinement = pipeline.refinement_steps(request.refinement, request.temperature) if known else 0
+    if refinement:
         parts = []
         for at in range(0, len(inferred), _PART):
             begun = time.monotonic()
             part = LatentActions(inferred.z[at : at + _PART], inferred.fps, inferred.checkpoint)
-            parts.append(pipeline.refined(request.seen[at : at + _PART + 1], part, request.refinement).z)
+            parts.append(pipeline.refined(request.seen[at : at + _PART + 1], part, refinement).z)
             seconds += time.monotonic() - begun
             yield PAUSE
             if should_stop():

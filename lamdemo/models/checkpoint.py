@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.core.files import read_json, write_safely
+from lamdemo.core.files import file_hash, read_json, write_safely
 from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
 from lamdemo.models.stored import Damaged, Unfit, bounded_config, load_module
 
@@ -135,11 +135,7 @@ def ready(module: M, device: torch.device | str, dtype: torch.dtype) -> M:
 
 def checkpoint_hash(folder: str | Path) -> str:
     """SHA-256 of a checkpoint's weights, to name it in reports."""
-    digest = hashlib.sha256()
-    with open(Path(folder) / WEIGHTS_NAME, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+    return file_hash(Path(folder) / WEIGHTS_NAME)
 
 
 def fingerprint(module: nn.Module) -> str:

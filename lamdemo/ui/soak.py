@@ -7,7 +7,6 @@ for what it would not do.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import io
 import json
@@ -31,6 +30,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError
+from lamdemo.core.files import file_hash
 
 PAIRS = 6  # different transfers
 _CLEAR = (
@@ -242,7 +242,7 @@ def ask(client: Any, source: Path, target: Path, strength: float) -> str:
     except AppError as error:
         raise LamdemoError(error.message) from error
     # It stays where it is: results that are the same are one file there, which another visitor may be reading.
-    return hashlib.sha256(video.read_bytes()).hexdigest()
+    return file_hash(video)
 
 
 def fetch(url: str, path: str) -> tuple[int, bytes]:

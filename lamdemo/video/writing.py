@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -108,19 +109,7 @@ def write_gif(path: str | os.PathLike[str], frames: np.ndarray, fps: float) -> P
         LamdemoError: the folder cannot be written.
     """
     pictures = [Image.fromarray(_checked(f)).quantize(128, Image.Quantize.FASTOCTREE) for f in frames]
-    with replacing(Path(path)) as temporary:
-        try:
-            pictures[0].save(
-                temporary,
-                "GIF",
-                save_all=True,
-                append_images=pictures[1:],
-                duration=max(round(1000 / fps), 20),
-                loop=0,
-            )
-        except OSError as error:
-            raise LamdemoError(f"{shown_name(path)} was not written, {reason(error)}: free some space.") from error
-    return Path(path)
+    return _animate(path, pictures, "GIF", duration=max(round(1000 / fps), 20))
 
 
 def write_webp(path: str | os.PathLike[str], frames: np.ndarray, fps: float, *, quality: int = 80) -> Path:
@@ -142,18 +131,14 @@ def write_webp(path: str | os.PathLike[str], frames: np.ndarray, fps: float, *, 
     # Whole milliseconds, their rounding not summed up.
     ends = [round(1000 * (t + 1) / fps) for t in range(len(pictures))]
     durations = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    return _animate(path, pictures, "WEBP", duration=durations, quality=quality, method=2)
+
+
+def _animate(path: str | os.PathLike[str], pictures: Sequence[Image.Image], kind: str, **how: Any) -> Path:
+    """Write an endless animation by Pillow; ``how`` is what its writer of this kind takes."""
     with replacing(Path(path)) as temporary:
         try:
-            pictures[0].save(
-                temporary,
-                "WEBP",
-                save_all=True,
-                append_images=pictures[1:],
-                duration=durations,
-                loop=0,
-                quality=quality,
-                method=2,
-            )
+            pictures[0].save(temporary, kind, save_all=True, append_images=pictures[1:], loop=0, **how)
         except OSError as error:
             raise LamdemoError(f"{shown_name(path)} was not written, {reason(error)}: free some space.") from error
     return Path(path)

@@ -166,13 +166,31 @@ def test_a_session_keeps_two_results_and_takes_all_with_it() -> None:
     shutil.rmtree(sessions.root)
 
 
+def test_what_still_runs_for_a_page_that_was_left_leaves_nothing_behind() -> None:
+    sessions = Sessions()
+    session = sessions.get("one")
+    with session.place("result") as folder:
+        sessions.end("one")
+        folder.mkdir(parents=True)
+        (folder / "transfer.mp4").write_bytes(b"0")
+    with pytest.raises(LamdemoError, match="left"), session.place("result"):
+        raise AssertionError("It must not be entered.")
+    # An event that was under way asks for its session anew: no folder for that, and soon forgotten.
+    late = sessions.get("one")
+    assert late is not session and late.lives < sessions.get("two").lives
+    assert not any(sessions.root.iterdir())
+    shutil.rmtree(sessions.root)
+
+
 def test_a_session_long_silent_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = Sessions()
     old = sessions.get("old")
+    with old.place("result"):
+        pass
     now = time.monotonic()
     monkeypatch.setattr("lamdemo.ui.sessions.time.monotonic", lambda: now + 4000)
     sessions.get("new")
-    assert len(sessions) == 1 and not old.folder.exists()
+    assert len(sessions) == 1 and old.ended and not old.folder.exists()
     shutil.rmtree(sessions.root)
 
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lamdemo.ui.space.work import SpaceSession
 
 MAX_AGE = 3600.0  # seconds without a sign of life after which a session's files go
+AGE_ONCE_LEFT = 900.0  # the same of a page that was left, or lost its line, and still asks for something
 MOST_SESSIONS = 128  # open pages for which something is kept; beyond, it goes of the one that is silent the longest
 MOST_BYTES = 400 << 20  # of a session's files
 
@@ -45,6 +47,8 @@ class Session:
     plan: PlanSession | None = None  # the same of the plan's tab
     count: int = 0  # folders made so far; a name is never used twice, for browsers keep what they fetched
     touched: float = field(default_factory=time.monotonic)  # when it was last used, on the monotonic clock
+    lives: float = MAX_AGE  # seconds from then on after which it goes
+    ended: bool = False  # whether its files went: what is still running for it may leave none behind
 
     def stop(self, place: str) -> threading.Event:
         """What ends the job in progress in a place; each job has its own, so that no other's end can end it."""
@@ -52,7 +56,7 @@ class Session:
 
     @contextmanager
     def place(self, kind: str, keep: int = 1) -> Iterator[Path]:
-        """A new folder for one result or view; it stays unless the block ends in an error.
+        """A new folder for one result or view; it stays unless the block ends in an error or the session ended.
 
         Of those of its kind only the latest stays beside it, which the page shows until the new one is there; or the
         latest ``keep``, for a program that may make several at once.
@@ -60,12 +64,14 @@ class Session:
         Raises:
             LamdemoError: the session's files or the disk take no more.
         """
+        if self.ended:
+            raise LamdemoError("This page was left; open it again.")
         kept = sorted(self.folder.glob(f"{kind}-*"))
         for old in kept[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
         if bytes_in(self.folder) > MOST_BYTES:
             raise LamdemoError("This page has made more files than are kept for one; save what you need and reload it.")
-        check_room(self.folder)
+        check_room(self.folder.parent)
         self.count += 1
         new = self.folder / f"{kind}-{self.count:06d}"
         try:
@@ -77,6 +83,9 @@ class Session:
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
+        finally:
+            if self.ended:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Sessions:
@@ -91,6 +100,7 @@ class Sessions:
         self.root = Path(tempfile.mkdtemp(prefix="lamdemo-")).resolve()
         self.turns = Turns()
         self._sessions: dict[str, Session] = {}
+        self._left: OrderedDict[str, None] = OrderedDict()  # the last pages that were left
         self._lock = threading.Lock()
         atexit.register(shutil.rmtree, self.root, ignore_errors=True)
 
@@ -99,15 +109,17 @@ class Sessions:
         with self._lock:
             now = time.monotonic()
             for other, session in list(self._sessions.items()):
-                if now - session.touched > MAX_AGE and other != key:
+                if now - session.touched > session.lives and other != key:
                     self._drop(other)
             found = self._sessions.get(key or "")
             if found is None:
                 if len(self._sessions) >= MOST_SESSIONS:
                     self._drop(min(self._sessions, key=lambda other: self._sessions[other].touched))
-                folder = self.root / secrets.token_urlsafe(16)
-                folder.mkdir(parents=True)
-                found = self._sessions[key or ""] = Session(folder)
+                # The folder is there once there is a file for it: an event that was under way when its page was left
+                # must not leave one behind. Such a page is forgotten soon, unless it goes on: a line that broke looks
+                # the same, and the page mends it by itself.
+                lives = AGE_ONCE_LEFT if key in self._left else MAX_AGE
+                found = self._sessions[key or ""] = Session(self.root / secrets.token_urlsafe(16), lives=lives)
             found.touched = now
             return found
 
@@ -115,12 +127,16 @@ class Sessions:
         """Stop what a session is doing and remove its files."""
         with self._lock:
             self._drop(key or "")
+            self._left[key or ""] = None
+            while len(self._left) > 8 * MOST_SESSIONS:
+                self._left.popitem(last=False)
 
     def _drop(self, key: str) -> None:
         session = self._sessions.pop(key, None)
         if session is not None:
             for stop in list(session.stops.values()):
                 stop.set()
+            session.ended = True
             shutil.rmtree(session.folder, ignore_errors=True)
 
     def stop_all(self) -> None:

@@ -17,10 +17,11 @@ from safetensors.numpy import load, save
 
 from lamdemo.cli import main
 from lamdemo.core.errors import LamdemoError
+from lamdemo.data.known_actions import INDEX
 from lamdemo.data.scenes import Cast, Photographs, SceneConfig, Script, draw_cast, render, write_script
 from lamdemo.data.videos import photographs_in
 from lamdemo.engine import TransferPipeline
-from lamdemo.latent_space import building, recordings
+from lamdemo.latent_space import building, drawn, recordings
 from lamdemo.latent_space.atlas import ATLAS_NAME, Atlas
 from lamdemo.latent_space.building import build_atlas, density
 from lamdemo.latent_space.projection import (
@@ -33,7 +34,7 @@ from lamdemo.latent_space.projection import (
 )
 from lamdemo.latent_space.recordings import ACTIONS, CAMERA, AtlasConfig, camera_motion
 from lamdemo.latent_space.thumbnails import thumbnail, write_sheets
-from lamdemo.video import optical_flow, write_image, write_video
+from lamdemo.video import optical_flow, read_image, write_image, write_video
 
 FAST = AtlasConfig(umap=False, thumb=(32, 24), scene_steps=4)
 
@@ -96,6 +97,42 @@ def built(
     config = replace(FAST, umap=True)
     atlas = build_atlas(pipeline, videos=videos, scenes=10, out=out, config=config, photos=photos, say=said.append)
     return atlas, out, said
+
+
+def test_clips_that_may_not_be_shown_are_drawn_on_photographs(
+    pipeline: TransferPipeline, videos: Path, photos: Path, tmp_path: Path
+) -> None:
+    atlas = build_atlas(pipeline, drawn=videos, scenes=0, out=tmp_path / "atlas", config=FAST, photos=photos)
+    names = [r.name for r in atlas.recordings]
+    assert names == ["long", "drive"] and {r.part for r in atlas.recordings} == {drawn.PART}
+    assert "someone's car (CC BY 4.0), carried out on: " in atlas.recordings[1].credit
+    # The actions are the clip's own, of the steps in which most happens, and the pictures are none of it.
+    shown = build_atlas(pipeline, videos=videos, scenes=0, out=tmp_path / "shown", config=FAST, photos=photos)
+    theirs = {r.name: shown.latents[shown.recording == k] for k, r in enumerate(shown.recordings)}
+    for k, name in enumerate(("long.mp4", "nav/drive.mp4")):
+        mine = atlas.recording == k
+        assert np.array_equal(atlas.latents[mine], theirs[name][atlas.step[mine]])
+        pictures = {_tone(photo) for photo in sorted(photos.iterdir())}
+        first = atlas.thumbnail(int(atlas.frame[mine][0])).reshape(-1, 3).mean(0)
+        assert min(np.abs(first - tone).max() for tone in pictures) < 12
+        assert np.abs(first - moving_square(1).reshape(-1, 3).mean(0)).max() > 12
+
+
+def _tone(photo: Path) -> tuple[float, ...]:
+    return tuple(read_image(photo).reshape(-1, 3).mean(0))
+
+
+def test_of_clips_that_may_not_be_shown_each_folder_gives_as_many_under_an_open_licence(tmp_path: Path) -> None:
+    rows = [("a/1", "MIT (repo)"), ("a/2", "CC BY-NC 4.0"), ("a/3", "not stated"), ("b/1", "CC0 1.0")]
+    rows += [("b/2", "CC BY 4.0"), ("b/3", "Apache-2.0 (repo)"), ("b/4", "page unmarked")]
+    for name, _ in rows:
+        path = tmp_path / f"{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"0")
+    index = "".join(f"{name}.mp4\tclip {name}\tsource\t{licence}\n" for name, licence in rows)
+    (tmp_path / INDEX).write_text("file\tcontent\tsource\tlicence\n" + index)
+    assert [c.title for c in drawn.chosen_clips(tmp_path, 9)] == ["clip a/1", "clip b/1", "clip b/2", "clip b/3"]
+    assert [c.title for c in drawn.chosen_clips(tmp_path, 2)] == ["clip a/1", "clip b/1"]
 
 
 # Maps.

@@ -33,6 +33,14 @@ def atlas(
     videos: Annotated[
         Path | None, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, with folders in it or none.")
     ] = None,
+    drawn: Annotated[
+        Path | None,
+        typer.Option(
+            parser=some_path,
+            metavar="DIR",
+            help="Folder of videos whose actions go on the map and whose pictures do not: shown on photographs.",
+        ),
+    ] = None,
     scenes: Annotated[
         int | None, typer.Option(min=0, max=99_999, metavar="N", help="Procedural scenes to add; 520 without it.")
     ] = None,
@@ -73,6 +81,7 @@ def atlas(
         found = build_atlas(
             pipeline,
             videos=videos,
+            drawn=drawn,
             scenes=scenes,
             out=out,
             config=config,

@@ -75,7 +75,8 @@ def _own(target: Target) -> list[Step]:
     """What every checkpoint brings."""
     folder, sources, amounts = target.folder, target.sources, target.amounts
     atlas = folder / ATLAS_NAME
-    clips = ROOT / "examples/clips" if target.bundled else sources.videos  # a bundled atlas is passed on with pictures
+    # A bundled atlas is passed on with its pictures, so that of other clips it has the actions alone.
+    clips, drawn = (ROOT / "examples/clips", sources.videos) if target.bundled else (sources.videos, None)
 
     def make_latents(minutes: float | None) -> bool:
         assert sources.videos is not None
@@ -89,7 +90,7 @@ def _own(target: Target) -> list[Step]:
 
         made = target.place("atlas") / ATLAS_NAME
         made.parent.mkdir(parents=True, exist_ok=True)
-        build_atlas(target.pipeline(), videos=clips, out=made, say=target.say)
+        build_atlas(target.pipeline(), videos=clips, drawn=drawn, out=made, say=target.say)
         write_safely(atlas, made.read_bytes())
         return True
 

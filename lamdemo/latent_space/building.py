@@ -26,6 +26,7 @@ from lamdemo.data.videos import bundled_photographs
 from lamdemo.engine import TransferPipeline
 from lamdemo.latent_space.atlas import Atlas
 from lamdemo.latent_space.discovery import find_clusters, find_directions
+from lamdemo.latent_space.drawn import chosen_clips, drawn_jobs
 from lamdemo.latent_space.projection import neighbours, spread_equal, umap_maps
 from lamdemo.latent_space.recordings import (
     ACTIONS,
@@ -51,6 +52,7 @@ def build_atlas(
     pipeline: TransferPipeline,
     *,
     videos: str | Path | None = None,
+    drawn: str | Path | None = None,
     scenes: int | None = None,
     out: str | Path,
     config: AtlasConfig | None = None,
@@ -64,10 +66,12 @@ def build_atlas(
         pipeline: of the checkpoint.
         videos: folder of videos, nested as they may be. Known actions are taken from its index
             (`lamdemo.data.known_actions`), whose work they are from ``assets.json`` there or in the folder above.
+        drawn: folder of videos whose actions go on the map and whose pictures do not: they are shown as the model
+            carries them out on the photographs (`lamdemo.latent_space.drawn`).
         scenes: how many procedural scenes; the config's without it.
         out: the file to write. The work stands in ``FILE.parts/`` until it is done.
         config: how to make it.
-        photos: folder of photographs for the scenes; the bundled ones without it.
+        photos: folder of photographs for the scenes and to draw on; the bundled ones without it.
         resume: keep what was done before: an atlas of the same inputs is returned as it is. Otherwise begin anew
             and replace what is there.
         say: is given one sentence for each video that could not be read, and for what is left out.
@@ -84,15 +88,17 @@ def build_atlas(
     say = say or (lambda words: None)
     out, folder = Path(out), None if videos is None else Path(videos)
     paths = [] if folder is None else _chosen(find_videos(folder), config.recordings)
-    if not paths and not config.scenes:
+    redrawn = [] if drawn is None else chosen_clips(Path(drawn), config.drawn)
+    if not paths and not redrawn and not config.scenes:
         where = "Give a folder of videos" if folder is None else f"The folder {folder.name} holds no video; give one"
         raise LamdemoError(f"{where}{'' if folder is None else ' with clips in it'}, or ask for scenes.")
-    photographs = Path(photos) if photos is not None else bundled_photographs() if config.scenes else None
+    photographs = Path(photos) if photos is not None else bundled_photographs() if config.scenes or redrawn else None
     maps = config.umap and _installed("umap", "UMAP maps", say)
     learned = _installed("sklearn", "clusters and directions", say)
     built = {
         "config": json.loads(json.dumps(asdict(config))),
         "videos": None if folder is None else _digest((p.relative_to(folder).as_posix(), p) for p in paths),
+        "drawn": None if drawn is None else _digest((c.title, c.path) for c in redrawn),
         "photographs": None if photographs is None else _digest((p.name, p) for p in sorted(photographs.rglob("*.*"))),
         "umap": maps,
         "learned": learned,
@@ -105,7 +111,9 @@ def build_atlas(
     settings = {"format": _FORMAT, "checkpoint": pipeline.checkpoint, **shaping, "photographs": built["photographs"]}
     kept = _open_parts(out, settings, resume)
     jobs = clip_jobs(pipeline, folder, paths, fps, config, say) if folder is not None else []
-    jobs += scene_jobs(pipeline, photographs, config) if photographs is not None else []
+    if photographs is not None:
+        jobs += drawn_jobs(pipeline, redrawn, photographs, fps, config) if redrawn else []
+        jobs += scene_jobs(pipeline, photographs, config)
     done: list[Path] = []
     for job in tqdm(jobs, desc="atlas", unit="recording", disable=None):
         file = kept / job.file

@@ -63,6 +63,7 @@ class AtlasConfig:
     fps: float | None = None  # steps a second of clips; the model's own without it
     steps: int = 256  # of each recording at most, from its beginning
     recordings: int | None = None  # clips at most, spread evenly over the folder; all without it
+    drawn: int = 60  # clips at most that are shown on photographs, see `lamdemo.latent_space.drawn`
     scenes: int = 520  # how many procedural scenes
     scene_steps: int = 8  # of each scene
     seed: int = 0  # of the scenes and the UMAP layouts
@@ -74,7 +75,7 @@ class AtlasConfig:
 
     def __post_init__(self) -> None:
         fps_fits = self.fps is None or 0.1 <= self.fps <= 120
-        counts_fit = self.steps >= 1 and self.scenes >= 0 and self.seed >= 0
+        counts_fit = self.steps >= 1 and self.drawn >= 0 and self.scenes >= 0 and self.seed >= 0
         clips_fit = self.recordings is None or self.recordings >= 1
         scene_fits = 1 <= self.scene_steps <= 64
         map_fits = self.near >= 2 and 0 <= self.min_dist < 1
@@ -146,6 +147,12 @@ def file_state(path: Path) -> tuple[int, int]:
 # Clips.
 
 
+def part_file(kind: str, name: str, path: Path) -> str:
+    """Name of the file of what a clip, as it is now, gives."""
+    key = hashlib.sha256(json.dumps([name, *file_state(path)]).encode()).hexdigest()[:24]
+    return f"{kind}_{key}.npz"
+
+
 def clip_jobs(
     pipeline: TransferPipeline,
     folder: Path,
@@ -160,14 +167,13 @@ def clip_jobs(
     jobs = []
     for path in paths:
         name = path.relative_to(folder).as_posix()
-        key = hashlib.sha256(json.dumps([name, *file_state(path)]).encode()).hexdigest()[:24]
         part = name.split("/")[0] if "/" in name else "clips"
         recording = Recording(plain(name), plain(part), credits.get(name, ""), fps)
 
         def make(path: Path = path, recording: Recording = recording, name: str = name) -> Part:
             return _clip(pipeline, path, recording, folder, indexed.get(name), config, say)
 
-        jobs.append(Job(f"clip_{key}.npz", path.name, make))
+        jobs.append(Job(part_file("clip", name, path), path.name, make))
     return jobs
 
 
@@ -207,7 +213,7 @@ def _clip(
     """The steps of a clip."""
     latents: list[np.ndarray] = []
     thumbs: list[np.ndarray] = []
-    for frames in _pieces(pipeline, path, recording.fps, config.steps):
+    for frames in clip_pieces(pipeline, path, recording.fps, config.steps):
         latents.append(pipeline.infer(frames, refinement=0).z.astype(np.float16))
         small = [thumbnail(f, config.thumb) for f in frames]
         thumbs += small if not thumbs else small[1:]
@@ -225,7 +231,7 @@ def _clip(
     return Part(recording, "", z, np.arange(len(z), dtype=np.int32), np.stack(thumbs), known)
 
 
-def _pieces(pipeline: TransferPipeline, path: Path, fps: float, steps: int) -> Iterator[np.ndarray]:
+def clip_pieces(pipeline: TransferPipeline, path: Path, fps: float, steps: int) -> Iterator[np.ndarray]:
     """Frames of a clip, a piece at a time; each begins with the last frame of the one before.
 
     Raises:

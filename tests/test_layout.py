@@ -73,3 +73,18 @@ def test_everything_but_the_page_imports_without_gradio():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_file_and_function_is_read_in_one_sitting():
+    """A file that needs more than 500 lines holds two ideas, and a function of more than 80 several."""
+    long = []
+    for path in PACKAGE.rglob("*.py"):
+        name, text = path.relative_to(PACKAGE).as_posix(), path.read_text()
+        if text.count("\n") > 500:
+            long.append(name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                if node.end_lineno - first >= 80:
+                    long.append(f"{name}: {node.name}")
+    assert not long, long

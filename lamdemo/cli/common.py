@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -93,6 +93,17 @@ HeldOut = Annotated[
 StopAfter = Annotated[
     float | None, typer.Option(min=0, metavar="MIN", help="Stop training after so many minutes; call again.")
 ]
+CheckpointFolder = Annotated[
+    str, typer.Argument(parser=some_text, metavar="CHECKPOINT", help="A folder, or a bundled name.")
+]
+VideosOrPack = Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, or a pack.")]
+JudgedPart = Annotated[
+    Literal["train", "validation", "test", "all"], typer.Option(help="Part of the split to judge on.")
+]
+DrawSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")]
+TrainingSteps = Annotated[int, typer.Option(min=1, metavar="N", help="Steps of training.")]
+CommandHistory = Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Commands that are seen at a step.")]
+FramesBetween = Annotated[int, typer.Option(min=0, max=8, metavar="K", help="Frames to add between two steps.")]
 Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads to compute with on a CPU.")]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lamdemo.cli.common import (
+    CheckpointFolder,
     Device,
     StopAfter,
     Threads,
@@ -64,9 +65,7 @@ Out = Annotated[
 
 def companions(
     ctx: typer.Context,
-    checkpoint: Annotated[
-        str, typer.Argument(parser=some_text, metavar="CHECKPOINT", help="A folder, or a bundled name.")
-    ],
+    checkpoint: CheckpointFolder,
     videos: Annotated[Path | None, typer.Option(parser=some_path, metavar="DIR", help="Folder of clips.")] = None,
     split: SplitFile = None,
     episodes: EpisodeSource = None,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lamdemo.cli.carrying import about, aim, watched
 from lamdemo.cli.common import (
     Device,
+    FramesBetween,
     NoiseSeed,
     Refinement,
     Repeat,
@@ -28,6 +30,11 @@ from lamdemo.cli.common import (
 from lamdemo.cli.transfer import Target
 from lamdemo.core.devices import AUTO, best_device
 from lamdemo.core.errors import LamdemoError, as_text
+
+if TYPE_CHECKING:
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.jobs.compare import Entry
+    from lamdemo.jobs.transfer import TransferRequest
 
 Checkpoints = Annotated[
     list[str],
@@ -58,10 +65,7 @@ def compare(
     max_steps: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Steps made at most, repeats counted.")
     ] = 32,
-    smooth: Annotated[
-        int,
-        typer.Option(min=0, max=8, metavar="K", help="Frames to add between two steps."),
-    ] = 2,
+    smooth: FramesBetween = 2,
     refinement: Refinement = None,
     device: Device = AUTO,
 ) -> None:
@@ -74,19 +78,13 @@ def compare(
 
     [cyan]lamdemo compare walk.mp4 street.jpg --checkpoint noisy --checkpoint discrete --out result[/]
     """
-    from tqdm import tqdm
-
-    from lamdemo.engine import ActionEdit, TransferPipeline, resolve_checkpoint
+    from lamdemo.engine import ActionEdit, TransferPipeline
     from lamdemo.jobs.compare import (
         COMPARE_SIDE,
-        MEASURES,
-        Entry,
         check_names,
         check_pace,
-        grid_columns,
         write_grid,
     )
-    from lamdemo.jobs.compare import compare as run
     from lamdemo.jobs.transfer import TransferRequest
     from lamdemo.models import read_config
 
@@ -98,69 +96,102 @@ def compare(
     if source.suffix.lower() == ".npz":
         raise LamdemoError(f"{source.name} holds the latent actions of one checkpoint; compare them on a clip.")
     # All are looked up before the first begins: a name that is wrong should not cost the work of the others.
-    folders = {name: resolve_checkpoint(name) for name in names}
+    folders = _told_apart(names)
+    shown = list(folders)
     configs = [read_config(folder)[0] for folder in folders.values()]
-    shown = {name: Path(name).name if Path(name).is_absolute() else name for name in names}
-    if len(set(shown.values())) < len(names):
-        # Two folders of one name: told apart by the folders they are in.
-        shown = {name: f"{folders[name].parent.name}/{folders[name].name}" for name in names}
     fps = configs[0].fps
-    for name, config in zip(names, configs, strict=True):
-        check_pace(shown[name], config.fps, fps)
+    for name, config in zip(shown, configs, strict=True):
+        check_pace(name, config.fps, fps)
     frames, available = watched(source, fps, source_range, max_steps, smooth)
     past = aim(target, target_time, fps, max(c.world_model.context for c in configs), COMPARE_SIDE)
     request = TransferRequest(frames, past, fps, edit, smooth, max_steps, temperature, seed, refinement=refinement)
 
-    def load(label: str) -> TransferPipeline:
-        name = next(n for n in names if shown[n] == label)
+    def load(name: str) -> TransferPipeline:
         return TransferPipeline.from_pretrained(folders[name], device=device)
 
-    entries: list[Entry] = []
-    with tqdm(total=len(names) * request.steps, desc="compare", unit="step", leave=False, disable=None) as bar:
-        for news in run(request, list(shown.values()), load):
-            if isinstance(news, Entry):
-                entries.append(news)
-            elif news.step is not None:
-                bar.set_postfix_str(news.name)
-                bar.update(news.index * request.steps + news.step - bar.n)
-
+    entries = _carried(request, shown, load)
     with appearing_whole(out) as folder:
         write_grid(folder / "compare.mp4", request, entries)
-        height, width = entries[0].panel.shape[1:3]
-        report: dict[str, Any] = {
-            "inputs": {
-                "source": source.name,
-                "source_range": str(source_range) if source_range else None,
-                "target": target.name,
-                "target_time": target_time,
-                "target_context": len(past),
-            },
-            "settings": {
-                "strength": strength,
-                "reverse": reverse,
-                "repeat": repeat,
-                "seed": seed,
-                "temperature": temperature,
-                "refinement": refinement,
-                "max_steps": max_steps,
-                "fps": fps,
-                "smooth": smooth,
-                "device": device,
-            },
-            "steps": {"available": available, "used": request.span, "made": request.steps},
-            "size": {"width": past.shape[2], "height": past.shape[1]},
-            "panels": ["source", *(e.name for e in entries)],
-            "columns": grid_columns(len(entries) + 1, width / height),
-            "checkpoints": [entry.as_dict() for entry in entries],
-            "meaning": {m.key: m.meaning for m in MEASURES},
-            "seconds": round(time.monotonic() - begun, 3),
-            **about(ctx.obj or []),
+        report = _figures(request, entries, {"available": available, "used": request.span, "made": request.steps})
+        inputs = {
+            "source": source.name,
+            "source_range": str(source_range) if source_range else None,
+            "target": target.name,
+            "target_time": target_time,
+            "target_context": len(past),
         }
+        seconds = {"seconds": round(time.monotonic() - begun, 3)}
+        report = {"inputs": inputs} | report | seconds | about(ctx.obj or [])
+        report["settings"]["device"] = device
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         (folder / "report.json").write_text(as_text(text), encoding="utf-8")
     typer.echo(f"{out / 'compare.mp4'} ({len(entries)} checkpoints, {request.steps} steps)")
+    _tell(entries)
+
+
+def _tell(entries: Sequence[Entry]) -> None:
+    """How much to trust each result, and whom the source is unlike to."""
     for entry in entries:
         if entry.verdict is not None:
             typer.echo(f"{entry.name}: {entry.verdict.sentence}")
         if entry.out_of_distribution is not None and entry.out_of_distribution.warning:
             typer.echo(f"warning: {entry.name}: {entry.out_of_distribution.warning}")
+
+
+def _carried(request: TransferRequest, names: list[str], load: Callable[[str], TransferPipeline]) -> list[Entry]:
+    """The results of all checkpoints, under a bar."""
+    from tqdm import tqdm
+
+    from lamdemo.jobs.compare import Entry, compare
+
+    entries: list[Entry] = []
+    with tqdm(total=len(names) * request.steps, desc="compare", unit="step", leave=False, disable=None) as bar:
+        for news in compare(request, names, load):
+            if isinstance(news, Entry):
+                entries.append(news)
+            elif news.step is not None:
+                bar.set_postfix_str(news.name)
+                bar.update(news.index * request.steps + news.step - bar.n)
+    return entries
+
+
+def _told_apart(names: Sequence[str]) -> dict[str, Path]:
+    """Folders of checkpoints by the names that are shown: two folders of one name by the folders they are in.
+
+    Raises:
+        LamdemoError: there is no such checkpoint.
+    """
+    from lamdemo.engine import resolve_checkpoint
+
+    folders = [resolve_checkpoint(name) for name in names]
+    shown = [Path(name).name if Path(name).is_absolute() else name for name in names]
+    if len(set(shown)) < len(names):
+        shown = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+    return dict(zip(shown, folders, strict=True))
+
+
+def _figures(request: TransferRequest, entries: Sequence[Entry], steps: dict[str, int]) -> dict[str, Any]:
+    """What the report says of the transfer and of each checkpoint."""
+    from lamdemo.jobs.compare import MEASURES, grid_columns
+
+    height, width = entries[0].panel.shape[1:3]
+    settings = {
+        "strength": request.edit.scale,
+        "reverse": request.edit.negate,
+        "repeat": request.edit.repeat,
+        "seed": request.seed,
+        "temperature": request.temperature,
+        "refinement": request.refinement,
+        "max_steps": request.limit,
+        "fps": request.fps,
+        "smooth": request.between,
+    }
+    return {
+        "settings": settings,
+        "steps": steps,
+        "size": {"width": request.target.shape[2], "height": request.target.shape[1]},
+        "panels": ["source", *(e.name for e in entries)],
+        "columns": grid_columns(len(entries) + 1, width / height),
+        "checkpoints": [entry.as_dict() for entry in entries],
+        "meaning": {m.key: m.meaning for m in MEASURES},
+    }

@@ -10,6 +10,8 @@ import typer
 
 from lamdemo.cli.common import (
     Device,
+    DrawSeed,
+    JudgedPart,
     Refinement,
     appearing_whole,
     checked_place,
@@ -30,93 +32,104 @@ PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "enteri
 CONTROL_PARTS = ("rollouts", "openloop", "closedloop")  # as `lamdemo.evaluation.control.PARTS`
 
 
+ReportPlace = Annotated[
+    Path,
+    typer.Option(parser=some_path, metavar="PATH", help="Report to write, JSON; for a suite, folder for the reports."),
+]
+Clips = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="DIR", help="Judge prediction, leakage and cycle on clips."),
+]
+Cases = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="DIR", help="Judge transfers on cases that `lamdemo scenes` wrote."),
+]
+Checkpoints = Annotated[
+    list[str] | None,
+    typer.Option(
+        parser=some_text,
+        metavar="ID",
+        help="A folder, a bundled name, or owner/name\\[@revision] on the Hugging Face Hub. "
+        "The bundled one without it; several when it is repeated.",
+    ),
+]
+Suite = Annotated[
+    Literal["paper", "control"] | None,
+    typer.Option(
+        help="paper: judge on everything at once, taken for granted with several checkpoints. "
+        "control: judge known actions and plans."
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        parser=some_text,
+        metavar="PART",
+        help=f"Of the suite: {', '.join(PARTS)} (control: {', '.join(CONTROL_PARTS)}); may be repeated.",
+    ),
+]
+Again = Annotated[bool, typer.Option("--again", help="Of the suite: judge anew what is finished already.")]
+SuitePhotos = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="DIR", help="Of the suite: photographs for scenes; bundled without it."),
+]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="FILE", help="TOML file of which clips are for what."),
+]
+MaxClips = Annotated[int | None, typer.Option(min=1, metavar="N", help="Clips or cases at most; all without it.")]
+EpisodesRoot = Annotated[
+    Path | None,
+    typer.Option(
+        parser=some_path,
+        metavar="DIR",
+        help="Of the suite control: recordings with known actions; only simulators without it.",
+    ),
+]
+MaxEpisodes = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Of the suite control: episodes or tasks at most.")
+]
+Bodies = Annotated[
+    list[str] | None,
+    typer.Option(
+        parser=some_text,
+        metavar="NAME",
+        help="Of the suite control: car, arm, doom, ...; may be repeated. All controllers without it.",
+    ),
+]
+TwinFolder = Annotated[
+    Path | None,
+    typer.Option(
+        parser=some_path, metavar="DIR", help="Of the suite control: folder of the twin; the checkpoint's without."
+    ),
+]
+Ablations = Annotated[
+    Path | None,
+    typer.Option(
+        parser=some_path, metavar="DIR", help="Of the suite control: folder of controllers that see no state."
+    ),
+]
+
+
 def evaluate(
     ctx: typer.Context,
-    out: Annotated[
-        Path,
-        typer.Option(
-            parser=some_path, metavar="PATH", help="Report to write, JSON; for a suite, folder for the reports."
-        ),
-    ],
-    videos: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Judge prediction, leakage and cycle on clips."),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Judge transfers on cases that `lamdemo scenes` wrote."),
-    ] = None,
-    checkpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            parser=some_text,
-            metavar="ID",
-            help="A folder, a bundled name, or owner/name\\[@revision] on the Hugging Face Hub. "
-            "The bundled one without it; several when it is repeated.",
-        ),
-    ] = None,
-    suite: Annotated[
-        Literal["paper", "control"] | None,
-        typer.Option(
-            help="paper: judge on everything at once, taken for granted with several checkpoints. "
-            "control: judge known actions and plans."
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            parser=some_text,
-            metavar="PART",
-            help=f"Of the suite: {', '.join(PARTS)} (control: {', '.join(CONTROL_PARTS)}); may be repeated.",
-        ),
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Of the suite: judge anew what is finished already.")] = False,
-    photos: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Of the suite: photographs for scenes; bundled without it."),
-    ] = None,
-    split: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="FILE", help="TOML file of which clips are for what."),
-    ] = None,
-    part: Annotated[
-        Literal["train", "validation", "test", "all"], typer.Option(help="Part of the split to judge on.")
-    ] = "test",
-    max_clips: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Clips or cases at most; all without it.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
-    episodes_root: Annotated[
-        Path | None,
-        typer.Option(
-            parser=some_path,
-            metavar="DIR",
-            help="Of the suite control: recordings with known actions; only simulators without it.",
-        ),
-    ] = None,
-    max_episodes: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of the suite control: episodes or tasks at most.")
-    ] = None,
-    body: Annotated[
-        list[str] | None,
-        typer.Option(
-            parser=some_text,
-            metavar="NAME",
-            help="Of the suite control: car, arm, doom, ...; may be repeated. All controllers without it.",
-        ),
-    ] = None,
-    twin: Annotated[
-        Path | None,
-        typer.Option(
-            parser=some_path, metavar="DIR", help="Of the suite control: folder of the twin; the checkpoint's without."
-        ),
-    ] = None,
-    ablations: Annotated[
-        Path | None,
-        typer.Option(
-            parser=some_path, metavar="DIR", help="Of the suite control: folder of controllers that see no state."
-        ),
-    ] = None,
+    out: ReportPlace,
+    videos: Clips = None,
+    pairs: Cases = None,
+    checkpoint: Checkpoints = None,
+    suite: Suite = None,
+    only: Only = None,
+    again: Again = False,
+    photos: SuitePhotos = None,
+    split: SplitFile = None,
+    part: JudgedPart = "test",
+    max_clips: MaxClips = None,
+    seed: DrawSeed = 0,
+    episodes_root: EpisodesRoot = None,
+    max_episodes: MaxEpisodes = None,
+    body: Bodies = None,
+    twin: TwinFolder = None,
+    ablations: Ablations = None,
     refinement: Refinement = None,
     device: Device = AUTO,
 ) -> None:
@@ -292,39 +305,45 @@ def _tell(out: Path) -> None:
     typer.echo(out)
 
 
+Hand = Annotated[
+    Literal["training", "other"],
+    typer.Option(
+        help="Who draws: the training's own generator, or code that shares nothing with it, from pictures that "
+        "are held out from training."
+    ),
+]
+OtherThings = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=some_path, metavar="DIR", help="Cut-outs for --hand other; may be repeated. Bundled ones without it."
+    ),
+]
+OtherBackgrounds = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=some_path,
+        metavar="DIR",
+        help="Photographs of places for --hand other; may be repeated. Bundled ones without it.",
+    ),
+]
+OtherPart = Annotated[
+    Literal["train", "test"],
+    typer.Option(help="Of the pictures for --hand other, by their sources: test are those held out from training."),
+]
+
+
 def scenes(
     out: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder for the cases, new or empty.")],
     cases: Annotated[int, typer.Option(min=1, max=9999, metavar="N", help="How many.")],
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything; same seed, same cases.")] = 0,
-    hand: Annotated[
-        Literal["training", "other"],
-        typer.Option(
-            help="Who draws: the training's own generator, or code that shares nothing with it, from pictures that "
-            "are held out from training."
-        ),
-    ] = "training",
+    hand: Hand = "training",
     photos: Annotated[
         Path | None,
         typer.Option(parser=some_path, metavar="DIR", help="Photographs for --hand training; bundled ones without it."),
     ] = None,
-    things: Annotated[
-        list[Path] | None,
-        typer.Option(
-            parser=some_path, metavar="DIR", help="Cut-outs for --hand other; may be repeated. Bundled ones without it."
-        ),
-    ] = None,
-    backgrounds: Annotated[
-        list[Path] | None,
-        typer.Option(
-            parser=some_path,
-            metavar="DIR",
-            help="Photographs of places for --hand other; may be repeated. Bundled ones without it.",
-        ),
-    ] = None,
-    part: Annotated[
-        Literal["train", "test"],
-        typer.Option(help="Of the pictures for --hand other, by their sources: test are those held out from training."),
-    ] = "test",
+    things: OtherThings = None,
+    backgrounds: OtherBackgrounds = None,
+    part: OtherPart = "test",
     kind: Annotated[
         str | None,
         typer.Option(parser=some_text, metavar="K", help="pan, zoom, roll, move, turn, ...; all in turns without it."),

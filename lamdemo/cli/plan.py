@@ -20,28 +20,45 @@ from lamdemo.cli.common import (
 from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
 
+Simulator = Annotated[
+    str | None, typer.Option(parser=some_text, metavar="NAME", help="Pursue goals in this simulator: doom, fetch.")
+]
+Recorded = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="DIR", help="Plan between frames of these recorded episodes."),
+]
+ControllerName = Annotated[
+    str | None,
+    typer.Option(
+        parser=some_text, metavar="NAME", help="Of the checkpoint: car, arm, ... The simulator's name without it."
+    ),
+]
+SearchSpace = Annotated[
+    Literal["known", "latent"],
+    typer.Option(help="Search known actions, through the controller, or latent actions themselves."),
+]
+EpisodeSplit = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="FILE", help="TOML file of which episodes are for what."),
+]
+TaskPart = Annotated[
+    Literal["train", "validation", "test", "all"],
+    typer.Option(help="Part of the split, or of the simulator's scenes."),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="DIR", help="Folder of the twin; the checkpoint's own without it."),
+]
+
 
 def plan(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(parser=some_path, metavar="FILE", help="Report to write, JSON.")],
-    env: Annotated[
-        str | None, typer.Option(parser=some_text, metavar="NAME", help="Pursue goals in this simulator: doom, fetch.")
-    ] = None,
-    episodes: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Plan between frames of these recorded episodes."),
-    ] = None,
+    env: Simulator = None,
+    episodes: Recorded = None,
     checkpoint: Checkpoint = None,
-    controller: Annotated[
-        str | None,
-        typer.Option(
-            parser=some_text, metavar="NAME", help="Of the checkpoint: car, arm, ... The simulator's name without it."
-        ),
-    ] = None,
-    space: Annotated[
-        Literal["known", "latent"],
-        typer.Option(help="Search known actions, through the controller, or latent actions themselves."),
-    ] = "known",
+    controller: ControllerName = None,
+    space: SearchSpace = "known",
     solver: Annotated[str, typer.Option(metavar="NAME", help="cem, icem, mppi, gradient or random.")] = "cem",
     samples: Annotated[int | None, typer.Option(min=2, metavar="N", help="Candidates an iteration.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, metavar="N", help="How often to draw them.")] = None,
@@ -50,18 +67,9 @@ def plan(
     ] = True,
     horizon: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Steps of a plan.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Tasks, or pairs of frames.")] = 50,
-    split: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="FILE", help="TOML file of which episodes are for what."),
-    ] = None,
-    part: Annotated[
-        Literal["train", "validation", "test", "all"],
-        typer.Option(help="Part of the split, or of the simulator's scenes."),
-    ] = "test",
-    twin: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="DIR", help="Folder of the twin; the checkpoint's own without it."),
-    ] = None,
+    split: EpisodeSplit = None,
+    part: TaskPart = "test",
+    twin: Baseline = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of plans; the same seed gives the same plans.")] = 0,
     device: Device = AUTO,
 ) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from lamdemo.cli.common import (
     Cache,
     Device,
+    DrawSeed,
     HeldOut,
+    JudgedPart,
     StopAfter,
     Threads,
+    TrainingSteps,
+    VideosOrPack,
     checked_place,
     command_line,
     remove_if_empty,
@@ -33,10 +37,7 @@ def prior(
             help="Folders, bundled names or Hub ids; those of one encoder share its work.",
         ),
     ],
-    videos: Annotated[
-        Path,
-        typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, or a pack."),
-    ],
+    videos: VideosOrPack,
     out: Annotated[
         Path,
         typer.Option(
@@ -48,19 +49,17 @@ def prior(
     split: HeldOut = None,
     cache: Cache = None,
     clips: Annotated[int, typer.Option(min=4, metavar="N", help="Clips to learn from; half a second each.")] = 3000,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of training.")] = 2500,
+    steps: TrainingSteps = 2500,
     install: Annotated[bool, typer.Option("--install", help="Put finished priors beside their checkpoints.")] = False,
     judge: Annotated[
         bool, typer.Option("--judge", help="Do not train: judge the priors that the checkpoints bring.")
     ] = False,
-    part: Annotated[
-        Literal["train", "validation", "test", "all"], typer.Option(help="Part of the split to judge on.")
-    ] = "test",
+    part: JudgedPart = "test",
     max_clips: Annotated[
         int | None, typer.Option(min=5, metavar="N", help="Clips to judge on at most; all without it.")
     ] = None,
     stop_after: StopAfter = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
+    seed: DrawSeed = 0,
     device: Device = AUTO,
     threads: Threads = None,
 ) -> None:

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from lamdemo.cli.common import checked_place, some_path, some_text
+from lamdemo.cli.common import CheckpointFolder, checked_place, some_path, some_text
 from lamdemo.core.errors import LamdemoError
 
 
 def push(
-    checkpoint: Annotated[
-        str, typer.Argument(parser=some_text, metavar="CHECKPOINT", help="A folder, or a bundled name.")
-    ],
+    checkpoint: CheckpointFolder,
     repo: Annotated[
         str | None, typer.Argument(parser=some_text, metavar="REPO", help="owner/name; made if need be.")
     ] = None,

@@ -14,6 +14,7 @@ from lamdemo.cli.common import (
     HeldOut,
     Things,
     Threads,
+    VideosOrPack,
     checked_place,
     command_line,
     remove_if_empty,
@@ -101,7 +102,7 @@ StartFrom = Annotated[
 def family(
     ctx: typer.Context,
     recipe: Annotated[Path, typer.Argument(parser=some_path, metavar="RECIPE", help="TOML, as in recipes/.")],
-    videos: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, or a pack.")],
+    videos: VideosOrPack,
     out: OutOption,
     split: HeldOut = None,
     things: Things = None,

@@ -23,6 +23,7 @@ from lamdemo.cli.carrying import (
 from lamdemo.cli.common import (
     Checkpoint,
     Device,
+    FramesBetween,
     NoiseSeed,
     Refinement,
     Repeat,
@@ -101,10 +102,7 @@ def transfer(
         float | None,
         typer.Option(min=0.1, max=60, metavar="F", help="Steps a second; the checkpoint's own without it."),
     ] = None,
-    smooth: Annotated[
-        int,
-        typer.Option(min=0, max=8, metavar="K", help="Frames to add between two steps."),
-    ] = 2,
+    smooth: FramesBetween = 2,
     format: Annotated[
         list[Format] | None,
         typer.Option("--format", help="Write transfer.gif or transfer.webp too; may be repeated."),

@@ -7,15 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from lamdemo.cli.common import Device, Threads, checked_place, command_line, some_path, some_text
+from lamdemo.cli.common import CheckpointFolder, Device, Threads, checked_place, command_line, some_path
 from lamdemo.core.devices import AUTO, best_device
 
 
 def verdict(
     ctx: typer.Context,
-    checkpoint: Annotated[
-        str, typer.Argument(parser=some_text, metavar="CHECKPOINT", help="A folder, or a bundled name.")
-    ],
+    checkpoint: CheckpointFolder,
     pairs: Annotated[
         Path,
         typer.Option(parser=some_path, metavar="DIR", help="Cases that `lamdemo scenes` wrote, to fit the rule on."),

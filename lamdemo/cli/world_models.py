@@ -9,10 +9,13 @@ import typer
 
 from lamdemo.cli.common import (
     Cache,
+    CommandHistory,
     Device,
+    DrawSeed,
     HeldOut,
     StopAfter,
     Threads,
+    TrainingSteps,
     checked_place,
     remove_if_empty,
     some_path,
@@ -49,14 +52,14 @@ def train_twin(
     split: HeldOut = None,
     cache: Cache = None,
     install: Annotated[bool, typer.Option("--install", help="Put a finished twin beside its checkpoint.")] = False,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of training.")] = 1000,
+    steps: TrainingSteps = 1000,
     clips: Annotated[int, typer.Option(min=1, metavar="N", help="Clips in a step.")] = 8,
-    history: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Commands that are seen at a step.")] = 2,
+    history: CommandHistory = 2,
     mirror: Annotated[
         bool, typer.Option(help="Learn from flipped pictures too, where it is known what commands do there.")
     ] = True,
     stop_after: StopAfter = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
+    seed: DrawSeed = 0,
     device: Device = AUTO,
     threads: Threads = None,
 ) -> None:
@@ -96,9 +99,9 @@ def train_draft(
     split: HeldOut = None,
     cache: Cache = None,
     install: Annotated[bool, typer.Option("--install", help="Put a finished draft beside its checkpoint.")] = False,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of training.")] = 1500,
+    steps: TrainingSteps = 1500,
     stop_after: StopAfter = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn at random.")] = 0,
+    seed: DrawSeed = 0,
     device: Device = AUTO,
     threads: Threads = None,
 ) -> None:

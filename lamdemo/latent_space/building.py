@@ -33,6 +33,7 @@ from lamdemo.latent_space.recordings import (
     CAMERA,
     DRIVING,
     AtlasConfig,
+    Job,
     Part,
     clip_jobs,
     file_state,
@@ -114,6 +115,18 @@ def build_atlas(
     if photographs is not None:
         jobs += drawn_jobs(pipeline, redrawn, photographs, fps, config) if redrawn else []
         jobs += scene_jobs(pipeline, photographs, config)
+    done = _made(jobs, kept, say)
+    if not done:
+        shutil.rmtree(kept, ignore_errors=True)
+        raise LamdemoError("No recording could be read, so there is nothing to make an atlas of; give other videos.")
+    atlas = _assembled(pipeline, done, config, built, say)
+    atlas.save(out)
+    shutil.rmtree(kept, ignore_errors=True)
+    return atlas
+
+
+def _made(jobs: list[Job], kept: Path, say: Callable[[str], object]) -> list[Path]:
+    """Files of the parts of all recordings that can be read; those that are there already are kept."""
     done: list[Path] = []
     for job in tqdm(jobs, desc="atlas", unit="recording", disable=None):
         file = kept / job.file
@@ -125,13 +138,7 @@ def build_atlas(
                 continue
             _write(file, part.to_bytes())
         done.append(file)
-    if not done:
-        shutil.rmtree(kept, ignore_errors=True)
-        raise LamdemoError("No recording could be read, so there is nothing to make an atlas of; give other videos.")
-    atlas = _assembled(pipeline, done, config, built, say)
-    atlas.save(out)
-    shutil.rmtree(kept, ignore_errors=True)
-    return atlas
+    return done
 
 
 def _installed(module: str, what: str, say: Callable[[str], object]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from lamdemo.video import (
 
 if TYPE_CHECKING:
     from lamdemo.engine import LatentActions, TransferPipeline, TransferStep
-    from lamdemo.jobs.compare import Progress
+    from lamdemo.jobs.compare import Entry, Progress
+    from lamdemo.jobs.transfer import Transferred, TransferRequest
 
 MOST_STEPS = 32  # of a source that can be chosen for one transfer
 MOST_MADE = 64  # steps of one transfer, repeats counted
@@ -221,24 +222,9 @@ def make(
         elif event is PAUSE:
             yield PAUSE
     assert done is not None
-    made, rate = len(done.actions), pipeline.fps * pace
-    shown = clip[request.looped(made)]
-    yield Writing("the result is written", made)
-    write_video(folder / "transfer.mp4", iter(done.smooth), rate)
-    yield Writing("the video under no action is written", made)
-    write_video(folder / "no_action.mp4", iter(done.idle), rate, crf=21)
-    yield Writing("the source is written beside it", made)
-    write_video(folder / "source.mp4", shown, rate, crf=21)
-    yield Writing("all three are put side by side", made)
-    panels = [_fitted(shown), _fitted(done.smooth), _fitted(done.idle)]
-    write_video(
-        folder / "side_by_side.mp4",
-        side_by_side(panels, height=_PANEL, labels=["source", "transfer", "no action"]),
-        rate,
-    )
-    write_gif(folder / "transfer.gif", side_by_side([p[::2] for p in panels[:2]], height=_GIF), rate / 2)
-    write_image(folder / "card.jpg", _card(panels[0], panels[1], made / pipeline.fps))
-    done.actions.save(folder / "latents.npz")
+    made = len(done.actions)
+    for what in _written(done, clip[request.looped(made)], pipeline.fps, folder):
+        yield Writing(what, made)
     height, width = done.steps[0].frame.shape[:2]
     scores, verdict = done.out_of_distribution, done.verdict
     yield Finished(
@@ -254,6 +240,34 @@ def make(
         unfamiliar=None if scores is None else scores.count,
         verdict=None if verdict is None else verdict.as_dict(),
     )
+
+
+def _written(done: Transferred, shown: np.ndarray, fps: float, folder: Path) -> Iterator[str]:
+    """Write a transfer's files, saying what comes next.
+
+    Args:
+        done: what was made.
+        shown: the source's frames in step with it, uint8 ``[T, H, W, 3]``.
+        fps: steps a second.
+        folder: where to.
+
+    Yields:
+        A clause before each file that takes a while.
+    """
+    rate = fps * (BETWEEN + 1)
+    yield "the result is written"
+    write_video(folder / "transfer.mp4", iter(done.smooth), rate)
+    yield "the video under no action is written"
+    write_video(folder / "no_action.mp4", iter(done.idle), rate, crf=21)
+    yield "the source is written beside it"
+    write_video(folder / "source.mp4", shown, rate, crf=21)
+    yield "all three are put side by side"
+    panels = [_fitted(shown), _fitted(done.smooth), _fitted(done.idle)]
+    beside = side_by_side(panels, height=_PANEL, labels=["source", "transfer", "no action"])
+    write_video(folder / "side_by_side.mp4", beside, rate)
+    write_gif(folder / "transfer.gif", side_by_side([p[::2] for p in panels[:2]], height=_GIF), rate / 2)
+    write_image(folder / "card.jpg", _card(panels[0], panels[1], len(done.actions) / fps))
+    done.actions.save(folder / "latents.npz")
 
 
 _PANEL = 360  # pixels down of a panel in the side-by-side video
@@ -327,13 +341,11 @@ def make_comparison(
         COMPARE_SIDE,
         FEWEST,
         LOOKING,
-        MEASURES,
         Entry,
         Progress,
         check_names,
         check_pace,
         compare,
-        write_grid,
     )
     from lamdemo.jobs.transfer import TransferRequest
 
@@ -369,17 +381,21 @@ def make_comparison(
             yield news
     if len(entries) < FEWEST:
         raise LamdemoError(_TOO_EARLY)
+    yield _write_comparison(request, entries, tuple(names[len(entries) :]), folder)
+
+
+def _write_comparison(
+    request: TransferRequest, entries: list[Entry], stopped: tuple[str, ...], folder: Path
+) -> Compared:
+    """Write a comparison's video and figures; ``stopped`` names the checkpoints that were left out."""
+    from lamdemo.jobs.compare import MEASURES, write_grid
+
     info = probe(write_grid(folder / "compare.mp4", request, entries), LIMITS)
-    compared = Compared(
-        folder=folder,
-        rows=tuple(entry.as_dict() for entry in entries),
-        made=request.steps,
-        stopped=tuple(names[len(entries) :]),
-        size=(info.width, info.height),
-    )
+    rows = tuple(entry.as_dict() for entry in entries)
+    compared = Compared(folder, rows, request.steps, stopped, (info.width, info.height))
     settings = {"temperature": request.temperature, "seed": request.seed, "fps": request.fps}
     report = {
-        "settings": dataclasses.asdict(edit) | settings,
+        "settings": dataclasses.asdict(request.edit) | settings,
         "steps": {"used": request.span, "made": request.steps},
         "panels": ["source", *(entry.name for entry in entries)],
         "checkpoints": compared.rows,
@@ -387,7 +403,7 @@ def make_comparison(
     }
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     compared.report.write_text(as_text(text), encoding="utf-8")
-    yield compared
+    return compared
 
 
 _TOO_EARLY = "It was stopped before two checkpoints were done, so there is nothing to compare; start it again."

@@ -237,10 +237,12 @@ class Rollout:
             rendering = model.render(before, prediction, picture)
         shares = [(k + 1) / (self.between + 1) for k in range(self.between)]
         large = self._canvas.enlarged(rendering) if shares else rendering
+        self._canvas.lift(large)
         # Of the same moments under no action nobody sees what lies between.
         alone, seen = self._canvas.first(), Rendering(*(values[:1] for values in large))
         middle = [to_frames(alone.preview(seen, s))[0] for s in shares]
-        self._picture = self._canvas.apply(large)
+        self._canvas.move(large)
+        self._picture = self._canvas.picture
         self._state = prediction.states[:, 0]
         self.count += 1
         self._remember(rendering, before)
@@ -326,4 +328,4 @@ def _snapshot_before(count: int) -> int:
 
 def to_frames(pictures: Tensor) -> np.ndarray:
     """``[B, 3, H, W]`` in [0, 1] to uint8 ``[B, H, W, 3]``."""
-    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return (pictures * 255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamdemo.models.decoder import Rendering
+from lamdemo.models.decoder import UNSURE, Rendering
 from lamdemo.models.painter import fill_behind_matte
 from lamdemo.models.warp import pixel_centres, sample_at
 
+_COMPOSED = 256  # cells along the longer side of the grid on which motions are composed: four of the decoder's finest
 _SOFT = 24  # cells along the longer side of the blurred picture that what lies far outside fades into
 _FADE = 0.12  # of the picture's size, over which it does
 _FOUND = 0.002  # share of the picture from which something counts as found
@@ -28,21 +29,26 @@ _MORE = 1.25  # a second look takes a matte that is so much larger, if it has th
 class Canvas:
     """Two layers of a picture being moved step by step.
 
+    Motions are smooth, so they are composed on a grid of at most 256 cells a side and enlarged where they are drawn.
     Nothing is changed in place, so a shallow copy is a snapshot.
     """
 
     def __init__(self, picture: Tensor) -> None:
         """Start from ``picture [B, 3, H, W]`` in [0, 1]."""
         b, _, h, w = picture.shape
+        scale = min(_COMPOSED / max(h, w), 1.0)
         self._centres = pixel_centres(h, w, device=picture.device)[None]
+        self._cells = pixel_centres(max(round(h * scale), 1), max(round(w * scale), 1), device=picture.device)[None]
         self._steps = 0
         nothing = torch.zeros(b, 1, h, w, device=picture.device)
-        self._front = self._plate = picture  # originals of what acts, and of the ground
+        # Originals of what acts, and of the ground; colours last in memory, as they are read.
+        self._front = self._plate = picture.contiguous(memory_format=torch.channels_last)
         self._soft = _colours_of(picture)
         self._matte = nothing  # of what acts, in its original
+        self._reach = self._coarse(nothing)  # the same on the grid of cells, where any of it is
         self._lifted = [False] * b
-        self._acting = self._ground = self._centres.expand(b, -1, -1, -1)  # where each pixel comes from
-        self._paint = torch.zeros(b, 4, h, w, device=picture.device)  # colour times cover, cover
+        self._acting = self._ground = self._cells.expand(b, -1, -1, -1)  # where each cell comes from
+        self._paint: Tensor | None = None  # [B, 4, H, W], colour times cover, cover; None where nothing was painted
 
     @property
     def picture(self) -> Tensor:
@@ -52,19 +58,26 @@ class Canvas:
     @property
     def cover(self) -> Tensor:
         """Where what acts is now, ``[B, 1, H, W]`` in [0, 1], with what has come into view."""
-        return torch.maximum(self._moved_matte(self._acting), self._paint[:, 3:])
+        matte = self._matte
+        if any(self._lifted):
+            matte = sample_at(matte, self._enlarged(self._acting), outside="zeros")
+        matte = matte if self._paint is None else torch.maximum(matte, self._paint[:, 3:])
+        return matte.clamp(max=1)  # sampling may round up
 
     @property
     def invented(self) -> Tensor:
-        """Where nothing of the original is seen, ``[B, 1, h, w]`` in [0, 1], on a quarter of the picture's grid.
+        """Where nothing of the original is seen, ``[B, 1, h, w]`` in [0, 1], on a coarse grid.
 
         What was painted, filled behind what acts, or continued beyond the picture's edge.
         """
-        ground, acting, paint = (v[..., ::4, ::4] for v in (self._ground, self._acting, self._paint[:, 3:]))
+        ground, acting = (v[..., ::4, ::4] for v in (self._ground, self._acting))
         beyond = ((ground < 0) | (ground > 1)).any(1, keepdim=True).float()
         filled = torch.maximum(beyond, sample_at(self._matte, ground, outside="zeros"))
-        front = sample_at(self._matte, acting, outside="zeros")
-        return paint + (1 - paint) * (1 - front) * filled
+        unseen = (1 - sample_at(self._matte, acting, outside="zeros")) * filled
+        if self._paint is None:
+            return unseen
+        paint = F.adaptive_avg_pool2d(self._paint[:, 3:], (unseen.shape[-2], unseen.shape[-1]))
+        return paint + (1 - paint) * unseen
 
     def apply(self, rendering: Rendering) -> Tensor:
         """Take one step and return the new picture ``[B, 3, H, W]``."""
@@ -73,65 +86,87 @@ class Canvas:
 
     def advance(self, rendering: Rendering) -> None:
         """Take one step without drawing it."""
-        self._lift(rendering)
+        self.lift(rendering)
+        self.move(rendering)
+
+    def move(self, rendering: Rendering) -> None:
+        """Take a step for which `lift` has been called, without drawing it."""
         self._ground, self._acting, self._paint = self._after(rendering, 1.0)
         self._steps += 1
 
     def found(self, rendering: Rendering) -> Tensor:
         """Where what acts would be held to be, ``[B, 1, H, W]`` in [0, 1], if this step were taken now."""
-        there = copy.copy(self)
-        there._lift(rendering)
-        return there.cover
+        rows, mattes = self._new(rendering)
+        cover = self.cover
+        return cover.index_copy(0, torch.tensor(rows, device=mattes.device), mattes) if rows else cover
 
     def enlarged(self, rendering: Rendering) -> Rendering:
-        """The same rendering at the picture's size, for a step of which several shares are drawn."""
-        grids = {name: self._full(getattr(rendering, name)) for name in ("mask", "colour", "ground", "acting", "matte")}
-        return rendering._replace(**grids)
+        """The same rendering at the size that it is drawn at, for a step of which several shares are."""
+        flows = {name: self._coarse(getattr(rendering, name)) for name in ("ground", "acting")}
+        return rendering._replace(**flows, matte=self._full(rendering.matte), **self._painted(rendering))
+
+    def _painted(self, rendering: Rendering) -> dict[str, Tensor]:
+        """Mask and colour at the picture's size, where there is any of either."""
+        if self._paint is None and rendering.mask.max() <= UNSURE:
+            return {}
+        return {"mask": self._full(rendering.mask), "colour": self._full(rendering.colour)}
 
     def preview(self, rendering: Rendering, share: float) -> Tensor:
-        """The picture after a ``share`` (0 to 1) of a step, which is not taken. ``[B, 3, H, W]``."""
-        there = copy.copy(self)
-        there._lift(rendering)
-        return there._drawn(*there._after(rendering, share))
+        """The picture ``[B, 3, H, W]`` after a ``share`` (0 to 1) of a step for which `lift` has been called.
+
+        The step is not taken.
+        """
+        return self._drawn(*self._after(rendering, share))
 
     def first(self) -> Canvas:
         """The first picture of the batch alone, as a canvas of its own."""
         alone = copy.copy(self)
-        for name in ("_front", "_plate", "_soft", "_matte", "_acting", "_ground", "_paint"):
+        for name in ("_front", "_plate", "_soft", "_matte", "_reach", "_acting", "_ground"):
             setattr(alone, name, getattr(self, name)[:1])
+        alone._paint = None if self._paint is None else self._paint[:1]
         alone._lifted = self._lifted[:1]
         return alone
 
     # Lifting what acts off the ground.
 
-    def _lift(self, rendering: Rendering) -> None:
-        """Let what is found to act be a layer of its own, where nothing is yet, or something else."""
-        found = self._full(rendering.matte)
-        # Half sure is a rim of a pixel or two, not a ghost.
-        found = ((found - 0.25) / 0.5).clamp(0, 1)
-        sure = found > 0.5
-        if not (sure.float().mean((1, 2, 3)) > _FOUND).any():
-            return
-        cover = self.cover
-        rows = [i for i in range(len(found)) if self._is_new(sure[i], cover[i] > 0.5, self._lifted[i])]
+    def lift(self, rendering: Rendering) -> None:
+        """Let what a rendering finds to act be a layer of its own, where nothing is yet, or something else."""
+        rows, mattes = self._new(rendering)
         if not rows:
             return
-        picture, some = self.picture[rows], torch.maximum(found[rows], self._paint[rows, 3:])
-        # What was found a moment ago and is found again, larger, is one thing.
-        same = torch.tensor([_overlap(sure[i], cover[i] > 0.5) > _SAME for i in rows], device=found.device)
-        some = torch.where(same[:, None, None, None], torch.maximum(some, cover[rows]), some)
-        at = torch.tensor(rows, device=found.device)
-        self._plate = self._plate.index_copy(0, at, fill_behind_matte(picture, some))
+        picture, at = self.picture[rows], torch.tensor(rows, device=mattes.device)
+        self._plate = _with_rows(self._plate, at, fill_behind_matte(picture, mattes))
         self._soft = _colours_of(self._plate)
-        self._front = self._front.index_copy(0, at, picture)
-        self._matte = self._matte.index_copy(0, at, some)
-        here = self._centres.expand(len(rows), -1, -1, -1)
+        self._front = _with_rows(self._front, at, picture)
+        self._matte = self._matte.index_copy(0, at, mattes)
+        self._reach = F.adaptive_max_pool2d(self._matte, (self._cells.shape[-2], self._cells.shape[-1]))
+        here = self._cells.expand(len(rows), -1, -1, -1)
         self._acting, self._ground = self._acting.index_copy(0, at, here), self._ground.index_copy(0, at, here)
-        self._paint = self._paint.index_copy(0, at, torch.zeros_like(self._paint[rows]))
+        if self._paint is not None:
+            self._paint = self._paint.index_copy(0, at, torch.zeros_like(self._paint[rows]))
         self._lifted = [lifted or i in rows for i, lifted in enumerate(self._lifted)]
 
+    def _new(self, rendering: Rendering) -> tuple[list[int], Tensor]:
+        """Rows in which something is found that is no layer yet, and its mattes ``[len(rows), 1, H, W]``."""
+        # What is new is decided on cells, and only that is looked at pixel by pixel.
+        sure = _sharpened(self._coarse(rendering.matte)) > 0.5
+        if not (sure.float().mean((1, 2, 3)) > _FOUND).any():
+            return [], rendering.matte[:0]
+        cover = self._coarse(self.cover) > 0.5
+        rows = [i for i in range(len(sure)) if self._is_new(sure[i], cover[i], self._lifted[i])]
+        if not rows:
+            return [], rendering.matte[:0]
+        mattes = _sharpened(self._full(rendering.matte[rows]))
+        if self._paint is not None:
+            mattes = torch.maximum(mattes, self._paint[rows, 3:])
+        for k, i in enumerate(rows):
+            # What was found a moment ago and is found again, larger, is one thing.
+            if _overlap(sure[i], cover[i]) > _SAME:
+                mattes[k] = torch.maximum(mattes[k], self.cover[i])
+        return rows, mattes
+
     def _is_new(self, sure: Tensor, cover: Tensor, lifted: bool) -> bool:
-        """Whether what is surely found, bool ``[1, H, W]``, is not what is carried already, bool ``[1, H, W]``."""
+        """Whether what is surely found, bool ``[1, h, w]``, is not what is carried already, bool ``[1, h, w]``."""
         if sure.float().mean() <= _FOUND:
             return False
         if cover.float().mean() <= _FOUND or _overlap(sure, cover) < _SAME:
@@ -144,56 +179,92 @@ class Canvas:
     # Drawing.
 
     def _full(self, values: Tensor) -> Tensor:
-        if values.shape[-2:] == self._plate.shape[-2:]:
-            return values
-        return F.interpolate(values.float(), self._plate.shape[-2:], mode="bilinear", align_corners=False)
+        """Maps ``[B, C, ., .]`` at the picture's size."""
+        return _resized(values, *self._plate.shape[-2:])
 
-    def _moved_matte(self, acting: Tensor) -> Tensor:
-        if not any(self._lifted):
-            return self._matte
-        return sample_at(self._matte, acting, outside="zeros")
+    def _coarse(self, values: Tensor) -> Tensor:
+        """Maps ``[B, C, ., .]`` at the size of the grid on which motions are composed."""
+        return _resized(values, *self._cells.shape[-2:])
 
-    def _drawn(self, ground: Tensor, acting: Tensor, paint: Tensor) -> Tensor:
-        base = self._continued(ground)
-        if any(self._lifted):
-            front = sample_at(self._front, acting, mode="bicubic").clamp(0, 1)
-            base = base + self._moved_matte(acting) * (front - base)
-        return base * (1 - paint[:, 3:]) + paint[:, :3]
+    def _enlarged(self, places: Tensor) -> Tensor:
+        """Places ``[B, 2, h, w]`` of cells as those ``[B, 2, H, W]`` of pixels."""
+        if places.shape[-2:] == self._centres.shape[-2:]:
+            return places
+        return self._full(places - self._cells).add_(self._centres)
+
+    def _drawn(self, ground: Tensor, acting: Tensor, paint: Tensor | None) -> Tensor:
+        picture = self._continued(ground)
+        for row in (i for i, lifted in enumerate(self._lifted) if lifted):
+            self._lay(picture[row : row + 1], row, acting[row : row + 1])
+        return picture if paint is None else picture * (1 - paint[:, 3:]) + paint[:, :3]
+
+    def _lay(self, picture: Tensor, row: int, acting: Tensor) -> None:
+        """Draw what acts in a row over its picture ``[1, 3, H, W]``, in place, where it is."""
+        there = sample_at(self._reach[row : row + 1], acting, outside="zeros")[0, 0] > 0
+        on = there.any(1).nonzero(), there.any(0).nonzero()
+        if not len(on[0]):
+            return
+        box = tuple(
+            slice(max(int(cells[0]) - 1, 0) * size // count, -(-min(int(cells[-1]) + 2, count) * size // count))
+            for cells, size, count in zip(on, picture.shape[-2:], there.shape, strict=True)
+        )
+        places = self._centres[..., box[0], box[1]]
+        places = places + sample_at(acting - self._cells, places)
+        below = picture[..., box[0], box[1]]
+        front = sample_at(self._front[row : row + 1], places, mode="bicubic").clamp_(0, 1)
+        below.lerp_(front, sample_at(self._matte[row : row + 1], places, outside="zeros"))
 
     def _continued(self, places: Tensor) -> Tensor:
-        """The ground at ``places``; beyond its edges the mirrored picture, which fades into its colours alone.
+        """The ground at ``places`` of cells; beyond its edges the mirrored picture, fading into its colours alone.
 
         What comes into view from outside is not known. A mirrored edge shows less than a smeared one, and far outside
         nothing sharp would be true.
         """
-        base = sample_at(self._plate, places, mode="bicubic", outside="reflection").clamp(0, 1)
+        at = self._enlarged(places)
+        base = sample_at(self._plate, at, mode="bicubic", outside="reflection").clamp_(0, 1)
         outside = ((places - 0.5).abs() - 0.5).amax(1, keepdim=True)
         if outside.max() <= 0:
             return base
-        soft = sample_at(self._soft, places, mode="bicubic", outside="reflection").clamp(0, 1)
-        return base + (outside / _FADE).clamp(0, 1) * (soft - base)
+        soft = self._full(sample_at(self._soft, places, mode="bicubic", outside="reflection").clamp(0, 1))
+        return base.lerp_(soft, self._full((outside / _FADE).clamp(0, 1)))
 
-    def _after(self, rendering: Rendering, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _after(self, rendering: Rendering, share: float) -> tuple[Tensor, Tensor, Tensor | None]:
         """Places of the ground and of what acts, and the paint, after a share of a step."""
         ground, _ = self._moved(self._ground, rendering.ground, share)
         acting, target = self._moved(self._acting, rendering.acting, share)
-        mask, colour = self._full(rendering.mask) * share, self._full(rendering.colour)
-        paint = torch.cat([colour, torch.ones_like(mask)], 1)
-        return ground, acting, sample_at(self._paint, target, outside="zeros") * (1 - mask) + mask * paint
+        added = self._painted(rendering)
+        if not added:
+            return ground, acting, None
+        mask = added["mask"] * (added["mask"] > UNSURE) * share
+        paint = mask * torch.cat([added["colour"], torch.ones_like(mask)], 1)
+        if self._paint is not None:
+            paint = paint + sample_at(self._paint, self._enlarged(target), outside="zeros") * (1 - mask)
+        return ground, acting, paint
 
     def _moved(self, places: Tensor, flow: Tensor, share: float) -> tuple[Tensor, Tensor]:
-        """Places after a share of a flow, and where each pixel was a moment ago."""
-        h, w = self._plate.shape[-2:]
-        target = self._centres + self._full(flow) * share
-        # Beyond the outermost pixels the map goes on straight, so that a picture moved out and back is whole.
+        """Places after a share of a flow, and where each cell was a moment ago."""
+        h, w = self._cells.shape[-2:]
+        target = self._cells + self._coarse(flow) * share
+        # Beyond the outermost cells the map goes on straight, so that a picture moved out and back is whole.
         edge = 0.5 / torch.tensor([w, h], device=target.device, dtype=target.dtype)[:, None, None]
         inside = target.maximum(edge).minimum(1 - edge)
         return sample_at(places, inside) + (target - inside), target
 
     @property
     def total_flow(self) -> Tensor:
-        """Backward flow of the ground from the original to now, ``[B, 2, H, W]``, in units of the picture's size."""
-        return self._ground - self._centres
+        """Backward flow of the ground from the original to now, ``[B, 2, h, w]``, in units of the picture's size."""
+        return self._ground - self._cells
+
+
+def _with_rows(pictures: Tensor, at: Tensor, rows: Tensor) -> Tensor:
+    """Pictures with some replaced, colours last in memory."""
+    return pictures.index_copy(0, at, rows).contiguous(memory_format=torch.channels_last)
+
+
+def _resized(values: Tensor, h: int, w: int) -> Tensor:
+    if values.shape[-2:] == (h, w):
+        return values
+    return F.interpolate(values.float(), (h, w), mode="bilinear", align_corners=False)
 
 
 def _colours_of(pictures: Tensor) -> Tensor:
@@ -201,6 +272,11 @@ def _colours_of(pictures: Tensor) -> Tensor:
     h, w = pictures.shape[-2:]
     scale = _SOFT / max(h, w)
     return F.interpolate(pictures, (max(round(h * scale), 2), max(round(w * scale), 2)), mode="area")
+
+
+def _sharpened(mattes: Tensor) -> Tensor:
+    """Mattes of which half sure is a rim of a pixel or two, not a ghost."""
+    return ((mattes - 0.25) / 0.5).clamp(0, 1)
 
 
 def _overlap(a: Tensor, b: Tensor) -> float:

@@ -7,6 +7,7 @@ sharp. It is trained apart: everything it sees of the model is detached.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ class DecoderConfig:
     width: int = 64  # channels of its convolutions
     picture: int = 128  # side of the small copy of the current picture that it looks at, in pixels
     deep: bool = False  # whether the sharp matte sees features of strides 16 and 32 of the picture, trained with it
+
+
+UNSURE = 0.02  # mask up to which nothing is painted: what it would veil is better moved
 
 
 class Rendering(NamedTuple):
@@ -120,7 +124,7 @@ class Decoder(nn.Module):
         prediction: Prediction,
         pictures: Tensor,
         details: tuple[Tensor, Tensor] | None = None,
-        painted: Tensor | None = None,
+        paint: Callable[[], Tensor] | None = None,
     ) -> tuple[Rendering, Tensor | None]:
         """Say how the next picture comes from the current one.
 
@@ -130,7 +134,8 @@ class Decoder(nn.Module):
             pictures: current pictures ``[B, 3, H, W]`` in [0, 1], of any size.
             details: with layers, the encoder's features of the pictures (`Encoder.details`); None where no matte is
                 needed, which is then 0.
-            painted: with layers, a painter's picture ``[B, 3, ., .]`` of the predicted state.
+            paint: with layers, gives a painter's picture ``[B, 3, ., .]`` of the predicted state; outside training
+                it is asked for only where the mask shows some of it.
 
         Returns:
             The rendering, and the matte's logits ``[B, 1, ., .]`` for the loss.
@@ -161,12 +166,14 @@ class Decoder(nn.Module):
             sharp = logits.sigmoid()
         elif self.matte is not None:
             sharp = torch.zeros_like(matte)
-        if painted is None:
+        mask = (2 * mask).sigmoid()
+        if paint is None or not (self.training or mask.max() > UNSURE):
             colour = colour + 0.5
         else:
+            painted = paint()
             colour = painted.float() + F.interpolate(colour, painted.shape[-2:], mode="bilinear", align_corners=False)
         ground = resize_flow(ground.float(), r, r) + change / g
         over = F.interpolate(cover, (r, r), mode="bilinear", align_corners=False)
         flow = ground + over * (resize_flow(acting.float(), r, r) - ground)
-        rendering = Rendering(flow, (2 * mask).sigmoid(), colour.clamp(0, 1), ground, acting.float(), sharp)
+        rendering = Rendering(flow, mask, colour.clamp(0, 1), ground, acting.float(), sharp)
         return rendering, logits

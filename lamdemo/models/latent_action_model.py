@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,12 +98,12 @@ class LatentActionModel(nn.Module):
             pictures: ``[B, 3, H, W]`` in [0, 1], as they are before the step.
             matte: whether a sharp matte of what acts is needed.
         """
-        details, painted = None, None
+        details, paint = None, None
         if self.painter is not None:
-            painted = self.painter(prediction.states[:, 0])
+            paint = partial(self.painter, prediction.states[:, 0])
             if matte:
                 side = self.config.encoder.picture
                 details = self.details(
                     F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
                 )
-        return self.decoder(states, prediction, pictures, details, painted)[0]
+        return self.decoder(states, prediction, pictures, details, paint)[0]

@@ -7,6 +7,7 @@ the picture mirrored about the hole's edge gives the grain that inpainting lacks
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -88,9 +89,8 @@ def _mirrored_grain(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     near = edge[nearest]
     there = 2 * near - here
     known = (~hole).astype(np.float32)
-    blur = max(0.015 * w, 1.0)
-    weight = cv2.GaussianBlur(known, (0, 0), blur)
-    low = cv2.GaussianBlur(picture * known[..., None], (0, 0), blur) / (weight[..., None] + 1e-3)
+    sigma = max(0.015 * w, 1.0)
+    low = _blurred(picture * known[..., None], sigma) / (_blurred(known, sigma)[..., None] + 1e-3)
     grain = (picture - low) * known[..., None]
     # Beside strong edges "grain" is the edge itself, and mirrored edges are ghosts: only small differences are taken.
     limit = 1.5 * np.abs(grain[~hole]).mean() + 2
@@ -99,12 +99,20 @@ def _mirrored_grain(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     )
 
 
+def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Blurred by two boxes, float32, as wide together as a Gaussian of that many pixels, in a tenth of its time."""
+    side = 2 * round((math.sqrt(6 * sigma**2 + 1) - 1) / 2) + 1
+    values = cv2.blur(values.astype(np.float32), (side, side))
+    return cv2.blur(values, (side, side))
+
+
 def fill_behind_matte(pictures: Tensor, mattes: Tensor) -> Tensor:
     """Pictures ``[B, 3, H, W]`` in [0, 1] with what lies under mattes ``[B, 1, H, W]``, and a rim around, filled."""
     rim = 2 * max(round(0.012 * pictures.shape[-1]), 1) + 1
-    holes = F.max_pool2d((mattes > 0.08).float(), rim, 1, rim // 2)[:, 0] > 0
+    around = np.ones((rim, rim), np.uint8)
     plates = []
-    for picture, hole in zip(pictures, holes.cpu().numpy(), strict=True):
+    for picture, matte in zip(pictures, mattes[:, 0].cpu().numpy(), strict=True):
+        hole = cv2.dilate((matte > 0.08).astype(np.uint8), around) > 0
         values = (picture.permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
         filled = torch.from_numpy(fill_hole(values, hole)).permute(2, 0, 1).to(pictures) / 255
         plates.append(torch.where(torch.from_numpy(hole).to(pictures.device), filled, picture))

@@ -40,7 +40,7 @@ def drawing_losses(
     large = pictures[clip, step]
     current, goal = F.interpolate(torch.cat([large, pictures[clip, step + 1]]), (side, side), mode="area").chunk(2)
     one = Prediction(*(part[clip, step][:, None].detach() for part in prediction))
-    details, painted = None, None
+    details, paint = None, None
     terms: dict[str, Tensor] = {}
     if model.painter is not None:
         with torch.no_grad():
@@ -48,9 +48,9 @@ def drawing_losses(
         # Of true states and of predicted ones: those are what it will see.
         chosen = uniform(generator, device, b, 1, 1) < 0.5
         painted = model.painter(torch.where(chosen, states[clip, step + 1], one.states[:, 0].float()))
+        paint = painted.detach
         terms["painter"] = _painting_error(model, painted, goal)
-    told = None if painted is None else painted.detach()
-    rendering, logits = model.decoder(past[clip, step], one, current, details, told)
+    rendering, logits = model.decoder(past[clip, step], one, current, details, paint)
 
     def up(values: Tensor) -> Tensor:
         return F.interpolate(values.float(), (side, side), mode="bilinear", align_corners=False)

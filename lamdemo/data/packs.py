@@ -54,7 +54,7 @@ def write_pack(recordings: list[Recording], out: str | Path, *, height: int = 12
         columns = round(frames.shape[2] * rows / frames.shape[1] / 2) * 2
         small = (cv2.resize(f, (columns, rows), interpolation=cv2.INTER_AREA) for f in frames)
         file = f"{number:05d}.mp4"
-        write_video(out / file, small, recording.fps, crf=crf)
+        write_video(out / file, small, recording.fps, crf=crf, preset="fast")
         return {"file": file, "name": recording.name, "fps": recording.fps, "frames": len(frames)}
 
     with ThreadPoolExecutor(2) as pool:

@@ -163,8 +163,8 @@ def write_case(
     """
     folder.mkdir()
     # Hardly compressed: the truth should be the scene, not the codec.
-    write_video(folder / "source.mp4", source, FPS, crf=10)
-    write_video(folder / "truth.mp4", truth, FPS, crf=10)
+    write_video(folder / "source.mp4", source, FPS, crf=10, preset="fast")
+    write_video(folder / "truth.mp4", truth, FPS, crf=10, preset="fast")
     write_image(folder / "target.png", truth[0])
     if layers is not None:
         layers.write(folder)

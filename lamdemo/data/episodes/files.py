@@ -99,7 +99,7 @@ class EpisodeWriter:
         try:
             # An episode that is replaced is none in between: its old numbers would go with a new video.
             numbers.unlink(missing_ok=True)
-            write_video(video, episode.frames, episode.fps, crf=_CRF)
+            write_video(video, episode.frames, episode.fps, crf=_CRF, preset="fast")
             write_safely(numbers, stream.getvalue())
         except OSError as error:
             raise LamdemoError(f"{numbers.name} cannot be written: {reason(error)}; free some space.") from error

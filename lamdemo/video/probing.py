@@ -104,9 +104,14 @@ class _Track:
 
 def through(chain: str, stream: int, cover: int | None) -> list[str]:
     """Options that send a stream's pictures through filters, with its alpha plane if there is one."""
+    # Slices of zscale share a graph while it is built: with several threads colours come out wrong now and then.
+    alone = "zscale" in chain
     if cover is not None:
-        return ["-filter_complex", f"[0:{stream}]format=gbrp[c];[0:{cover}]format=gray[a];[c][a]alphamerge,{chain}"]
-    return ["-map", f"0:{stream}", "-vf", chain]
+        threads = ("-filter_complex_threads", "1") if alone else ()
+        graph = f"[0:{stream}]format=gbrp[c];[0:{cover}]format=gray[a];[c][a]alphamerge,{chain}"
+        return [*threads, "-filter_complex", graph]
+    threads = ("-filter_threads", "1") if alone else ()
+    return ["-map", f"0:{stream}", *threads, "-vf", chain]
 
 
 def _refused(name: str, log: str, limits: ReadLimits) -> LamdemoError:

@@ -35,7 +35,12 @@ def _checked(picture: np.ndarray) -> np.ndarray:
 
 
 def write_video(
-    path: str | os.PathLike[str], frames: np.ndarray | Iterable[np.ndarray], fps: float, *, crf: int = 18, preset: str = "veryfast"
+    path: str | os.PathLike[str],
+    frames: np.ndarray | Iterable[np.ndarray],
+    fps: float,
+    *,
+    crf: int = 18,
+    preset: str = "veryfast",
 ) -> Path:
     """Write frames as an MP4 that browsers play and start at once: H.264, 4:2:0, BT.709.
 

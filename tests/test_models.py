@@ -31,7 +31,7 @@ from lamdemo.models.decoder import Decoder, Rendering
 from lamdemo.models.encoder import Encoder, build_encoder
 from lamdemo.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from lamdemo.models.layers import AdaLNBlock, rotary_angles, rotate
-from lamdemo.models.warp import pixel_centres, resize_flow, sample_at, warp
+from lamdemo.models.warp import pixel_centres, resized, sample_at, warp
 from lamdemo.models.world_model import Prediction, WorldModel
 from lamdemo.training import TrainConfig
 from lamdemo.training.objective import LossConfig, Objective, disturbed
@@ -280,7 +280,7 @@ class TestWarp:
     def test_a_flow_holds_at_any_resolution(self) -> None:
         flow = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.1
         flow[:] = flow.mean((-1, -2), keepdim=True)
-        torch.testing.assert_close(resize_flow(flow, 12, 20), flow[..., :1, :1].expand(1, 2, 12, 20))
+        torch.testing.assert_close(resized(flow, 12, 20), flow[..., :1, :1].expand(1, 2, 12, 20))
 
     def test_centres_read_back_the_values(self) -> None:
         values = torch.rand(1, 2, 5, 7)
@@ -522,7 +522,7 @@ class TestDecoder:
         side = TINY.decoder.picture // 2
         assert logits is None
         assert drawing.flow.shape == (2, 2, side, side)
-        assert torch.equal(drawing.flow, resize_flow(prediction.flow[:, 0], side, side))
+        assert torch.equal(drawing.flow, resized(prediction.flow[:, 0], side, side))
         assert torch.equal(drawing.ground, drawing.flow)
         assert not drawing.matte.any()
         # It begins by moving pixels, not by painting over them.

@@ -18,6 +18,7 @@ from lamdemo.engine.inference import Inference
 from lamdemo.models import Canvas
 from lamdemo.models.decoder import Rendering
 from lamdemo.models.layers import KeyValueCache
+from lamdemo.models.warp import resized
 from lamdemo.models.world_model import Prediction, WorldModel
 
 HISTORY = 64  # steps that can be taken back
@@ -247,7 +248,7 @@ class Rollout:
         self.count += 1
         self._remember(rendering, before)
         h, w = self._target.shape[:2]
-        flow = F.interpolate(rendering.flow[:1], (h, w), mode="bilinear", align_corners=False)[0]
+        flow = resized(rendering.flow[:1].float(), h, w)[0]
         pixels = flow.permute(1, 2, 0).cpu().numpy() * np.array([w, h], np.float32)
         drawn = to_frames(self._picture)
         self._frame = drawn[0]

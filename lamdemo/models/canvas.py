@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lamdemo.models.decoder import UNSURE, Rendering
 from lamdemo.models.painter import fill_behind_matte
-from lamdemo.models.warp import pixel_centres, sample_at
+from lamdemo.models.warp import pixel_centres, resized, sample_at
 
 _COMPOSED = 256  # cells along the longer side of the grid on which motions are composed: four of the decoder's finest
 _SOFT = 24  # cells along the longer side of the blurred picture that what lies far outside fades into
@@ -37,7 +37,7 @@ class Canvas:
         """Start from ``picture [B, 3, H, W]`` in [0, 1]."""
         b, _, h, w = picture.shape
         scale = min(_COMPOSED / max(h, w), 1.0)
-        self._centres = pixel_centres(h, w, device=picture.device)[None]
+        self._centres = pixel_centres(h, w, device=picture.device)[None].contiguous(memory_format=torch.channels_last)
         self._cells = pixel_centres(max(round(h * scale), 1), max(round(w * scale), 1), device=picture.device)[None]
         self._steps = 0
         nothing = torch.zeros(b, 1, h, w, device=picture.device)
@@ -180,11 +180,11 @@ class Canvas:
 
     def _full(self, values: Tensor) -> Tensor:
         """Maps ``[B, C, ., .]`` at the picture's size."""
-        return _resized(values, *self._plate.shape[-2:])
+        return resized(values.float(), *self._plate.shape[-2:])
 
     def _coarse(self, values: Tensor) -> Tensor:
         """Maps ``[B, C, ., .]`` at the size of the grid on which motions are composed."""
-        return _resized(values, *self._cells.shape[-2:])
+        return resized(values.float(), *self._cells.shape[-2:])
 
     def _enlarged(self, places: Tensor) -> Tensor:
         """Places ``[B, 2, h, w]`` of cells as those ``[B, 2, H, W]`` of pixels."""
@@ -259,12 +259,6 @@ class Canvas:
 def _with_rows(pictures: Tensor, at: Tensor, rows: Tensor) -> Tensor:
     """Pictures with some replaced, colours last in memory."""
     return pictures.index_copy(0, at, rows).contiguous(memory_format=torch.channels_last)
-
-
-def _resized(values: Tensor, h: int, w: int) -> Tensor:
-    if values.shape[-2:] == (h, w):
-        return values
-    return F.interpolate(values.float(), (h, w), mode="bilinear", align_corners=False)
 
 
 def _colours_of(pictures: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lamdemo.models.encoder import DeepFeatures
 from lamdemo.models.layers import PointwiseLinear, ResidualConv, zero_initialized
-from lamdemo.models.warp import resize_flow
+from lamdemo.models.warp import resized
 from lamdemo.models.world_model import Prediction
 
 
@@ -172,8 +172,8 @@ class Decoder(nn.Module):
         else:
             painted = paint()
             colour = painted.float() + F.interpolate(colour, painted.shape[-2:], mode="bilinear", align_corners=False)
-        ground = resize_flow(ground.float(), r, r) + change / g
+        ground = resized(ground.float(), r, r) + change / g
         over = F.interpolate(cover, (r, r), mode="bilinear", align_corners=False)
-        flow = ground + over * (resize_flow(acting.float(), r, r) - ground)
+        flow = ground + over * (resized(acting.float(), r, r) - ground)
         rendering = Rendering(flow, mask, colour.clamp(0, 1), ground, acting.float(), sharp)
         return rendering, logits

@@ -139,6 +139,11 @@ def choices(default: str) -> list[tuple[str, str]]:
     return found
 
 
+def plainly(offered: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Such choices with a label for the default that needs no knowledge."""
+    return [("Standard model", offered[0][1]), *offered[1:]]
+
+
 class Models:
     """Loaded pipelines by name, the latest few.
 

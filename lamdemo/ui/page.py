@@ -17,7 +17,7 @@ from lamdemo.ui import map as space_map
 from lamdemo.ui.comparison import Comparison
 from lamdemo.ui.drive.style import CSS as DRIVE_CSS
 from lamdemo.ui.drive.tab import DriveTab
-from lamdemo.ui.models import Loader, Models, choices, is_public, served_as
+from lamdemo.ui.models import Loader, Models, choices, is_public, plainly, served_as
 from lamdemo.ui.plan.style import CSS as PLAN_CSS
 from lamdemo.ui.plan.tab import PlanTab
 from lamdemo.ui.prepared import EXAMPLES
@@ -234,8 +234,9 @@ class Page:
         # One of each family, where they are there: what the paper compares.
         first = [names[0], *(n for n in ("sparse", "discrete") if n in names[1:])]
         chosen = first if len(first) > 1 else names[:2]
-        told = [("Standard model", names[0]), *offered[1:]]
-        return gr.Dropdown(told, value=names[0], info=offered[0][0]), gr.CheckboxGroup(offered, value=chosen)
+        return gr.Dropdown(plainly(offered), value=names[0], info=offered[0][0]), gr.CheckboxGroup(
+            offered, value=chosen
+        )
 
     def _tell_device(self) -> str:
         try:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.ui import links
-from lamdemo.ui.models import choices
+from lamdemo.ui.models import choices, plainly
 from lamdemo.ui.notices import Notice, Refusal, say
 from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import views as space_views
@@ -172,7 +172,7 @@ class SpaceTab:
         page, linked = self.page, linked or ""
         session = self.session(request)
         kept = kept if isinstance(kept, dict) else {}
-        offered = choices(page.models.default)
+        offered = plainly(choices(page.models.default))
         names = [name for _, name in offered]
         name = str(kept.get("checkpoint"))
         name = name if name in names else names[0]

@@ -6,6 +6,7 @@ const TEN = {
   light: ['#3f90da', '#ffa90e', '#bd1f01', '#832db6', '#a96b59', '#e76300', '#5fbfc4', '#b9ac70', '#717581', '#94a4a2'],
   dark: ['#5aa5ea', '#ffb733', '#e8553a', '#b57be0', '#c08a7a', '#ff8a3d', '#92dadd', '#cfc38d', '#8d92a1', '#a9b8b6'],
 };
+const FEW_FILMED = 400; // steps of filmed clips, from which they would hide the others if they were large
 const FILMED = { light: '#1c1917', dark: '#fafaf9' };
 const REST = { light: '#cdc7c0', dark: '#4b4641' };
 const GROUPS = { light: ['#b45309', '#0f766e', '#6d28d9', '#be185d'], dark: ['#fbbf24', '#2dd4bf', '#c4b5fd', '#f9a8d4'] };

@@ -73,8 +73,8 @@ function addFigure(map) {
       for (const layer of map.colouring.layers) {
         // Two actions at once lie among the first of the two, and would hide it.
         if (layer.label === 'both') layer.below = true;
-        // A drawn scene has a kind, a filmed clip has none. Those are few, and what most want to see: dark, large, on top.
-        if (layer.key === 'none') Object.assign(layer, { below: false, large: true, colour: () => FILMED[shade()] });
+        // A drawn scene has a kind, a filmed clip has none. Those are what most want to see: dark, on top, and large where few.
+        if (layer.key === 'none') Object.assign(layer, { below: false, large: layer.rows.length < FEW_FILMED, colour: () => FILMED[shade()] });
       }
     }
     else if (name === 'cluster') map.colouring = categories(a.cluster, clusterName, 'in no cluster');

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
@@ -52,13 +54,23 @@ def _remapped(values: Tensor, places: Tensor, mode: str, outside: str) -> Tensor
     # Of two channels OpenCV reads at 32nds of a pixel, of one, three and four in between.
     padded = F.pad(values.detach(), (0, 0, 0, 0, 0, 1)) if c == 2 else values.detach()
     pictures, maps = (v.permute(0, 2, 3, 1).contiguous().numpy() for v in (padded, at))
-    drawn = [
-        cv2.remap(picture, map_, None, _MODES[mode], borderMode=_BORDERS[outside])  # type: ignore[call-overload]
-        for picture, map_ in zip(pictures, maps, strict=True)
-    ]
-    # Colours last in memory, as they are read again next time. OpenCV drops the axis of a single channel.
-    stacked = np.stack(drawn) if len(drawn) > 1 else drawn[0][None]
-    return torch.from_numpy(stacked).reshape(len(drawn), *at.shape[-2:], -1)[..., :c].permute(0, 3, 1, 2)
+    border = _BORDERS[outside]
+
+    def draw(row: int, out: np.ndarray) -> None:
+        cv2.remap(pictures[row], maps[row], None, _MODES[mode], dst=out, borderMode=border)  # type: ignore[call-overload]
+
+    return _drawn(draw, (len(pictures), *maps.shape[1:3], pictures.shape[-1]))[:, :c]
+
+
+def _drawn(draw: Callable[[int, np.ndarray], None], shape: tuple[int, int, int, int]) -> Tensor:
+    """What OpenCV draws into the rows of an array ``[B, h, w, C]``, as ``[B, C, h, w]``.
+
+    Colours are last in memory, as they are read again next time. OpenCV knows no axis of a single channel.
+    """
+    out = np.empty(shape, np.float32)
+    for row in range(shape[0]):
+        draw(row, out[row, ..., 0] if shape[-1] == 1 else out[row])
+    return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
 def resized(values: Tensor, h: int, w: int) -> Tensor:
@@ -69,8 +81,11 @@ def resized(values: Tensor, h: int, w: int) -> Tensor:
         return F.interpolate(values, (h, w), mode="bilinear", align_corners=False)
     # Colours last in memory, OpenCV takes a tenth of the time.
     maps = values.detach().permute(0, 2, 3, 1).contiguous().numpy()
-    drawn = np.stack([cv2.resize(m, (w, h), interpolation=cv2.INTER_LINEAR) for m in maps])
-    return torch.from_numpy(drawn).reshape(len(drawn), h, w, -1).permute(0, 3, 1, 2)
+
+    def draw(row: int, out: np.ndarray) -> None:
+        cv2.resize(maps[row], (w, h), dst=out, interpolation=cv2.INTER_LINEAR)
+
+    return _drawn(draw, (len(maps), h, w, maps.shape[-1]))
 
 
 def warp(values: Tensor, flow: Tensor, *, mode: str = "bilinear") -> Tensor:

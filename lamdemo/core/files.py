@@ -10,8 +10,9 @@ import stat
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # What numpy and zipfile raise for an ``.npz`` that is something else, cut short, encrypted or made to harm.
 UNREADABLE = (
@@ -76,11 +77,24 @@ def read_json(path: Path) -> Any:
 
 def write_safely(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one, never half of one; a link stays a link."""
+    writing_safely(path, lambda stream: stream.write(data))
+
+
+def writing_safely(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """`write_safely` for what writes into a file by itself and need not be in memory twice.
+
+    Args:
+        path: of the file.
+        write: is given the stream.
+
+    Raises:
+        OSError: it cannot be written; what was there before is as it was.
+    """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with open(partial, "wb") as stream:
-            stream.write(data)
+            write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)

@@ -113,11 +113,14 @@ def is_pack(folder: str | Path) -> bool:
     return (Path(folder) / PACK_NAME).is_file()
 
 
-def read_pack(folder: str | Path) -> list[Recording]:
+def read_pack(folder: str | Path) -> tuple[list[Recording], list[str]]:
     """Read a pack whole into memory.
 
+    Returns:
+        The recordings, and one sentence for each that cannot be read.
+
     Raises:
-        LamdemoError: it is damaged.
+        LamdemoError: it is damaged as a whole.
     """
     folder = Path(folder)
     try:
@@ -125,7 +128,9 @@ def read_pack(folder: str | Path) -> list[Recording]:
     except (OSError, ValueError, KeyError) as error:
         raise LamdemoError(f"The pack {folder.name} is damaged; make it again with lamdemo pack.") from error
 
-    def one(row: dict[str, object]) -> Recording:
+    problems: list[str] = []
+
+    def one(row: dict[str, object]) -> Recording | None:
         capture = cv2.VideoCapture(str(folder / str(row["file"])))
         frames = []
         try:
@@ -137,8 +142,12 @@ def read_pack(folder: str | Path) -> list[Recording]:
         finally:
             capture.release()
         if len(frames) < 2:
-            raise LamdemoError(f"{row['file']} of the pack {folder.name} cannot be read; make the pack again.")
+            problems.append(f"{row['file']} of the pack {folder.name} cannot be read; make the pack again.")
+            return None
         return Recording(str(row["name"]), np.stack(frames), float(str(row["fps"])))
 
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(one, rows))
+        found = [recording for recording in pool.map(one, rows) if recording is not None]
+    if not found:
+        raise LamdemoError(f"The pack {folder.name} is damaged; make it again with lamdemo pack.")
+    return found, problems

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from lamdemo.core.errors import LamdemoError
+from lamdemo.core.errors import LamdemoError, reason, shown_name
+from lamdemo.core.files import UNREADABLE, write_safely, writing_safely
 from lamdemo.core.places import shipped
 from lamdemo.video import find_videos, probe, read_clip, read_image
 
@@ -74,47 +74,60 @@ def decode_folder(
         The recordings, and one sentence for each video that could not be read.
 
     Raises:
-        LamdemoError: the folder holds no readable video.
+        LamdemoError: the folder holds no readable video, or the cache cannot be written.
     """
     folder, cache = Path(folder), Path(cache)
     wanted = [folder / n for n in names] if names is not None else find_videos(folder)
-    cache.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
 
     def one(path: Path) -> Recording | None:
         name = path.relative_to(folder).as_posix()
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError as error:
+            problems.append(f"{shown_name(path)} cannot be read: {reason(error).lower()}.")
+            return None
         key = hashlib.sha256(json.dumps([name, stat.st_size, stat.st_mtime_ns, asdict(config)]).encode()).hexdigest()
         frames_file, about_file = cache / f"{key[:24]}.npy", cache / f"{key[:24]}.json"
-        if not (about_file.exists() and frames_file.exists()):
-            try:
-                info = probe(path)
-                fps = min(info.fps or config.fps, config.fps)
-                height = min(config.height, info.height)
-                width = max(round(info.width * height / info.height), 16)
-                span = min(config.seconds, info.seconds) if info.seconds else config.seconds
-                clip = read_clip(path, fps=fps, seconds=span, size=(height, width))
-            except LamdemoError as error:
-                problems.append(str(error))
-                return None
-            # The description is written last, so that a cache cut short is not taken for whole.
-            for file, write in (
-                (frames_file, lambda f: np.save(f, clip.frames)),
-                (about_file, lambda f: f.write(json.dumps({"name": name, "fps": clip.fps}).encode())),
-            ):
-                partial = file.with_suffix(".part")
-                with open(partial, "wb") as stream:
-                    write(stream)
-                os.replace(partial, file)
-        about = json.loads(about_file.read_text(encoding="utf-8"))
-        return Recording(name, np.load(frames_file, mmap_mode="r"), about["fps"])
+        if (kept := _kept(frames_file, about_file, name)) is not None:
+            return kept
+        try:
+            info = probe(path)
+            fps = min(info.fps or config.fps, config.fps)
+            height = min(config.height, info.height)
+            width = max(round(info.width * height / info.height), 16)
+            span = min(config.seconds, info.seconds) if info.seconds else config.seconds
+            clip = read_clip(path, fps=fps, seconds=span, size=(height, width))
+        except LamdemoError as error:
+            problems.append(str(error))
+            return None
+        # The description is written last, so that a cache cut short is not taken for whole.
+        writing_safely(frames_file, lambda stream: np.save(stream, clip.frames))
+        write_safely(about_file, json.dumps({"name": name, "fps": clip.fps}).encode())
+        return Recording(name, np.load(frames_file, mmap_mode="r"), clip.fps)
 
-    with ThreadPoolExecutor(2) as pool:
-        found = list(tqdm(pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None))
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(2) as pool:
+            found = list(tqdm(pool.map(one, wanted), total=len(wanted), desc="decoding", disable=None))
+    except OSError as error:
+        raise LamdemoError(
+            f"Decoded frames cannot be kept in {shown_name(cache)} ({reason(error).lower()}); make room, or give "
+            "another folder for the cache."
+        ) from error
     recordings = [r for r in found if r is not None and len(r.frames) >= 2]
     if not recordings:
         raise LamdemoError(f"The folder {folder.name} holds no video that can be read; give one with clips in it.")
     return recordings, problems
+
+
+def _kept(frames: Path, about: Path, name: str) -> Recording | None:
+    """What a cache holds of a video; None where that is not there, or damaged by a crash of the machine."""
+    try:
+        fps = float(json.loads(about.read_text(encoding="utf-8"))["fps"])
+        return Recording(name, np.load(frames, mmap_mode="r"), fps)
+    except UNREADABLE:
+        return None
 
 
 class ClipSampler:

@@ -60,6 +60,7 @@ class TrainConfig:
     compile: bool = False  # compile the model (worth its time on large GPUs only)
     seed: int = 0  # of everything random
     save_minutes: float = 5.0  # minutes between checkpoints
+    unreadable: float = 0.1  # share of the videos that are left out where they cannot be read; a run refuses more
 
     @classmethod
     def read(cls, path: str | Path) -> TrainConfig:

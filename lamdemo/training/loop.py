@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import PARTS, write_safely
+from lamdemo.training.mishaps import in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Loop(ABC, Generic[M, C]):
 
     state_name: str = "state.safetensors"
     damaged: ClassVar[str] = "{file} of {folder} is damaged; remove it and call again."
+    again: ClassVar[str] = "call it again"  # how one goes on with a run that was stopped
     shown: ClassVar[tuple[str, ...]] = ("loss",)  # logs beside the progress bar
     fused: ClassVar[bool | None] = True  # AdamW in one kernel
     eager: ClassVar[int] = 1  # whether the average's decay counts the step at hand
@@ -224,7 +226,22 @@ class Loop(ABC, Generic[M, C]):
 
         Returns:
             Whether the schedule's end was reached.
+
+        Raises:
+            LamdemoError: the loss is no number, the folder cannot be written, or there is not enough memory. What was
+                saved before is as it was.
         """
+        with in_words(folder, None if folder is None else self.state_in(folder), self.again):
+            return self._run(folder, minutes, most, title, report)
+
+    def _run(
+        self,
+        folder: Path | None,
+        minutes: float | None,
+        most: int | None,
+        title: str,
+        report: Callable[[str], None] | None,
+    ) -> bool:
         total = self.schedule.steps if most is None else min(most, self.schedule.steps)
         began = saved = time.monotonic()
         smooth: dict[str, float] = {}
@@ -261,6 +278,10 @@ class Loop(ABC, Generic[M, C]):
         """The step, the config and the `identity` of the run, as JSON holds them."""
         run = {"step": self.step, "config": dataclasses.asdict(self.config), **self.identity}
         return dict(json.loads(json.dumps(run)))
+
+    def state_in(self, folder: Path) -> Path:
+        """The file that a run that is kept in a folder goes on from."""
+        return folder / self.state_name
 
     def keep(self, folder: Path | None) -> None:
         """What a run does from time to time and at its end: save, if it was told where."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lamdemo.core.errors import LamdemoError, shown_name
 from lamdemo.data.packs import is_pack, packed_pictures, read_pack
 from lamdemo.data.scenes import SceneBank, read_bank
 from lamdemo.data.splits import Split
@@ -23,15 +25,26 @@ def training_recordings(
     """The real clips to train on: a pack as it is, or the training part of a folder, decoded into a cache.
 
     Videos that cannot be read are named on standard error and left out.
+
+    Raises:
+        LamdemoError: more of them cannot be read than the config's ``unreadable`` allows, none can be, or the cache
+            cannot be written.
     """
     if is_pack(videos):
-        return read_pack(videos)
-    names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
-    if split is not None:
-        names = split.select(names, "train")
-    recordings, problems = decode_folder(videos, cache, config.cache, names=names)
+        recordings, problems = read_pack(videos)
+    else:
+        names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
+        if split is not None:
+            names = split.select(names, "train")
+        recordings, problems = decode_folder(videos, cache, config.cache, names=names)
     for problem in problems:
         tqdm.write(f"skipped: {problem}", file=sys.stderr)
+    count = len(recordings) + len(problems)
+    if len(problems) > math.ceil(config.unreadable * count):
+        raise LamdemoError(
+            f"{len(problems)} of {count} videos in {shown_name(videos)} cannot be read, more than unreadable = "
+            f"{config.unreadable:g} of the training config allows; mend or remove those that are named above."
+        )
     return recordings
 
 

@@ -25,6 +25,7 @@ from lamdemo.training.batches import Batch, BatchMaker
 from lamdemo.training.config import OptimizerConfig, TrainConfig
 from lamdemo.training.loop import Loop
 from lamdemo.training.material import SceneSources, training_material
+from lamdemo.training.mishaps import in_words, without_traces
 from lamdemo.training.objective import Objective
 from lamdemo.training.throughput import StepWork
 
@@ -56,6 +57,7 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
     """
 
     damaged = "There is no state of training to resume here; start without --resume."
+    again = "go on with --resume"
     eager = 0
     shown = ("state_over_copy", "motion_over_copy", "decoder")
 
@@ -229,14 +231,19 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
             Whether the schedule's end was reached.
 
         Raises:
-            LamdemoError: the loss is no number any more; the last good checkpoint is kept.
+            LamdemoError: the loss is no number any more, or see `Loop.run`; the last good checkpoint is kept.
         """
         try:
-            with SummaryWriter(str(out / "logs")) as self._writer:
+            # Around the logs, too, which are written in a thread of their own and closed at the end.
+            with (
+                in_words(out, self.state_in(out), self.again),
+                without_traces(),
+                SummaryWriter(str(out / "logs")) as self._writer,
+            ):
                 return self.run(out, minutes=minutes, most=most, title=f"training {out.name}")
         except FloatingPointError as error:
             advice = "lower the learning rate and start again"
-            if (out / "state" / self.state_name).exists():
+            if self.state_in(out).exists():
                 advice = (
                     f"the last good checkpoint is kept in {out.name}, so lower the learning rate and go "
                     "on with --resume"
@@ -244,6 +251,10 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
             raise LamdemoError(f"Training stopped, {error}: {advice}.") from error
 
     # Starting, saving and resuming.
+
+    def state_in(self, folder: Path) -> Path:
+        """See `Loop.state_in`."""
+        return folder / "state" / self.state_name
 
     def keep(self, folder: Path | None) -> None:
         """Save the state, and the averaged model as a checkpoint."""

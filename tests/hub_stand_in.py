@@ -37,7 +37,7 @@ class Hub:
         asked: the paths that were asked for.
         heads: message of each commit that was pushed.
         faults: of a file's name, what its first answers are instead of what they should be: "cut" in the middle,
-            "slow", "moved" to another address, "other" bytes, or a status.
+            "slow", "held" in the middle until ``released``, "moved" to another address, "other" bytes, or a status.
         said: size of a file as the Hub tells it, where that is not the true one.
         uploaded: large files that were sent before their commit, by hash.
     """
@@ -47,6 +47,7 @@ class Hub:
         self.faults: dict[str, list[str]] = {}
         self.said: dict[str, int] = {}
         self.uploaded: dict[str, bytes] = {}
+        self.held, self.released = threading.Semaphore(0), threading.Event()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -101,6 +102,12 @@ class Hub:
                     self.wfile.write(body[: len(body) // 2])
                     self.wfile.flush()
                     hub.stopped.wait(3)  # longer than the client waits
+                elif fault == "held":
+                    self.wfile.write(body[: len(body) // 2])
+                    self.wfile.flush()
+                    hub.held.release()
+                    hub.released.wait(300)
+                    self.wfile.write(body[len(body) // 2 :])
                 elif self.command != "HEAD":
                     self.wfile.write(body)
 
@@ -116,6 +123,7 @@ class Hub:
 
     def stop(self) -> None:
         self.stopped.set()
+        self.released.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()

@@ -9,8 +9,22 @@ from typing import Any
 import pytest
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.jobs.turns import PAUSE, Busy, Cancelled, Job, Turns, Units, Waiting, aside, in_turns, through
-from lamdemo.ui.models import Models
+from lamdemo.jobs.turns import (
+    PAUSE,
+    Busy,
+    Cancelled,
+    Job,
+    Overdue,
+    Patience,
+    Turns,
+    Units,
+    Waiting,
+    aside,
+    in_turns,
+    late,
+    through,
+)
+from lamdemo.ui.models import LoadLimits, Models
 
 SOON = 60.0  # seconds, for what takes a thousandth of that
 
@@ -376,3 +390,188 @@ def test_the_last_news_alone() -> None:
 def iter_nothing() -> Iterator[Any]:
     return
     yield
+
+
+# Jobs that wait or take too long.
+
+
+class Ticking(Clock):
+    """A clock that goes 100 seconds further each time it is looked at."""
+
+    def __call__(self) -> float:
+        self.now += 100.0
+        return self.now
+
+
+def test_who_waits_too_long_for_a_first_turn_is_told_so() -> None:
+    turns = Turns(clock=Ticking(), patience=Patience(line=600.0))
+    holder = turns.enter("A")
+    assert turns.take(holder)
+    told: list[str] = []
+
+    def work() -> Iterator[str]:
+        try:
+            yield "button"
+            yield "step"
+        except Overdue as error:
+            told.append(str(error))
+            yield "button again"
+
+    news = list(in_turns(work(), turns.enter("B"), free=1))
+    assert news[0] == "button" and news[-1] == "button again" and len(turns) == 1
+    assert len(news) > 2 and all(isinstance(one, Waiting) for one in news[1:-1])
+    assert told == ["10 minutes went by and its turn did not come, so many are here; try again later."]
+    # A program is told by an error.
+    with pytest.raises(Overdue, match="10 minutes went by"):
+        through(once(), turns.enter("B"))
+    assert len(turns) == 1
+
+
+def once() -> Iterator[str]:
+    yield "step"
+
+
+def long_one(clock: Clock, job: Job, told: list[str], heeds: bool) -> Iterator[Any]:
+    """Steps of 10 seconds, until it is stopped, if it heeds that; then one that writes."""
+    try:
+        while not (heeds and job.stop.is_set()):
+            clock.now += 10.0
+            yield "step"
+        clock.now += 10.0
+        yield "what there is"
+    except Overdue as error:
+        told.append(str(error))
+        yield "nothing"
+
+
+@pytest.mark.parametrize(("heeds", "steps", "end"), [(True, 6, "what there is"), (False, 9, "nothing")])
+def test_a_job_that_takes_too_long_ends_with_what_it_has_or_is_broken_off(heeds: bool, steps: int, end: str) -> None:
+    clock, told = Clock(), list[str]()
+    turns = Turns(clock=clock, patience=Patience(work=60.0, end=30.0))
+    job = turns.enter("A", "result")
+    news = list(in_turns(long_one(clock, job, told, heeds), job))
+    assert news == ["step"] * steps + [end] and len(turns) == 0
+    if heeds:
+        assert (
+            job.late and not told and late(job) == "It took more than 1 minute, so this is what was there until then."
+        )
+    else:
+        assert not job.late and told == [
+            "It took more than 1 minute and was ended; ask for less at once, such as fewer steps."
+        ]
+
+
+def test_a_program_that_asks_for_too_much_gets_no_part_for_the_whole() -> None:
+    clock, told = Clock(), list[str]()
+    turns, stop = Turns(clock=clock, patience=Patience(work=60.0)), threading.Event()
+    job = turns.enter("A", stop=stop)
+    with pytest.raises(Overdue, match="ask for less"):
+        list(in_turns(counted_time(clock), job))
+    # Its other calls have the same event.
+    assert not stop.is_set() and not told and len(turns) == 0
+
+
+def counted_time(clock: Clock) -> Iterator[str]:
+    for _ in range(100):
+        clock.now += 10.0
+        yield "step"
+
+
+def test_only_ones_own_time_counts_with_what_is_done_aside() -> None:
+    clock = Clock()
+    turns = Turns(clock=clock, patience=Patience(work=60.0))
+    job, other = turns.enter("A", "result"), turns.enter("B")
+
+    def work() -> Iterator[str]:
+        yield "step"
+        with aside():
+            clock.now += 50.0
+        yield "read"
+        clock.now += 15.0
+        yield "step"
+        yield "last"
+
+    steps = in_turns(work(), job)
+    assert next(steps) == "step"
+    assert turns.take(other)
+    clock.now += 1000.0  # another's turn
+    turns.give_back(other)
+    assert next(steps) == "read" and not job.late
+    assert next(steps) == "step" and not job.late
+    assert next(steps) == "last" and job.late and job.stop.is_set()
+
+
+def test_who_waits_for_a_model_gives_its_place_to_others() -> None:
+    turns, come = Turns(active=1), threading.Event()
+    job, got = turns.enter("A"), list[str]()
+
+    def loads() -> Iterator[str]:
+        with aside(long=True):
+            assert come.wait(SOON)
+        yield "loaded"
+
+    thread = in_thread(lambda: got.extend(in_turns(loads(), job)))
+    other = turns.enter("B")  # one at most is under way
+    assert turns.take(other, SOON)
+    turns.give_back(other)
+    come.set()
+    thread.join(SOON)
+    assert got == ["loaded"]  # who came first goes first again
+    # What is over soon keeps its place.
+    job, kept = turns.enter("A"), turns.enter("C")
+    turns.leave(other)
+    assert turns.take(job)
+    with aside():
+        assert not turns.take(kept, 0.01)
+    turns.leave(job)
+    assert turns.take(kept, SOON)
+
+
+def test_a_job_that_is_replaced_while_it_is_aside_ends() -> None:
+    turns, begun, come, told = Turns(), threading.Event(), threading.Event(), list[str]()
+    old = turns.enter("A", "result")
+
+    def reads() -> Iterator[str]:
+        try:
+            with aside():
+                begun.set()
+                assert come.wait(SOON)
+            told.append("computed")
+        except Cancelled:
+            told.append("cancelled")
+        yield "button"
+
+    thread = in_thread(lambda: told.extend(in_turns(reads(), old)))
+    assert begun.wait(SOON)
+    turns.enter("A", "result")
+    come.set()
+    thread.join(SOON)
+    assert not thread.is_alive() and told == ["cancelled"] and len(turns) == 1
+
+
+def test_models_that_come_slowly_are_few_and_who_waits_for_them_too() -> None:
+    come = threading.Event()
+
+    def loader(name: str) -> Any:
+        assert name == "quick" or come.wait(SOON)
+        return name
+
+    models = Models(loader, default="quick", limits=LoadLimits(loads=2, waiting=3, seconds=0.01))
+    for name in ("a", "b"):
+        with pytest.raises(LamdemoError, match=f"{name} is not there after 0 minutes; try again later"):
+            models.get(name)
+    with pytest.raises(Busy, match="Many models are being loaded already"):
+        models.get("c")
+    assert models.get() == "quick"  # the standard one is not counted
+    models._limits = LoadLimits(loads=2, waiting=3, seconds=SOON)
+    got: list[Any] = []
+    threads = [in_thread(lambda: got.append(models.get("a"))) for _ in range(3)]
+    while models._waiting < 3:
+        pass
+    with pytest.raises(Busy):
+        models.get("b")
+    come.set()
+    for thread in threads:
+        thread.join(SOON)
+    # What was being loaded while nobody waited is there now.
+    assert got == ["a"] * 3 and models.get("b") == "b" and models._waiting == 0

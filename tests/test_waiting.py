@@ -12,7 +12,7 @@ import pytest
 from gradio.helpers import special_args
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.jobs.turns import PAUSE, Units, Waiting
+from lamdemo.jobs.turns import PAUSE, Patience, Units, Waiting
 from lamdemo.ui import waiting
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.sessions import Sessions
@@ -140,6 +140,26 @@ def test_a_full_line_is_one_sentence(handlers: Handlers, said: list[str]) -> Non
     event = handlers.line.does(handlers.make, None, [handlers.shown, handlers.go])
     assert list(event["fn"](1, Visitor("A"))) == [{handlers.line.view: gr.skip()}]
     assert len(said) == 1 and "try again in a few minutes" in said[0]
+
+
+def test_too_long_a_wait_is_one_sentence_and_settles_the_buttons(handlers: Handlers, said: list[str]) -> None:
+    turns = handlers.sessions.turns
+    turns.patience = Patience(line=0.0)
+    assert turns.take(turns.enter("B"))
+    event = handlers.line.does(handlers.make, None, [handlers.shown, handlers.go])
+    last = list(event["fn"](2, Visitor("A")))[-1]
+    assert last[handlers.go] == "on" and last[handlers.line.view] == "" and len(turns) == 1
+    assert said == ["0 minutes went by and its turn did not come, so many are here; try again later."]
+    # A handler that is one function never began, and has nothing to put back.
+    event = handlers.line.does(handlers.look, None, [handlers.shown, handlers.go])
+    assert list(event["fn"]("a clip", Visitor("A"))) == [{handlers.line.view: ""}] and said[1] == said[0]
+
+
+def test_too_long_a_job_shows_what_it_has_and_says_so(handlers: Handlers, said: list[str]) -> None:
+    handlers.sessions.turns.patience = Patience(work=0.0, end=60.0)
+    event = handlers.line.does(handlers.make, None, [handlers.shown, handlers.go])
+    shown = [news.get(handlers.shown) for news in event["fn"](9, Visitor("A"))]
+    assert shown == [None, "step 0", "done", "done"] and len(said) == 1 and "until then" in said[0]
 
 
 def test_a_program_takes_nobodys_place(handlers: Handlers) -> None:

@@ -48,6 +48,19 @@ class Busy(LamdemoError):
     """So many jobs wait that another would wait too long."""
 
 
+class Overdue(LamdemoError):
+    """A job waited, or took, longer than any may."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a job may take, in seconds."""
+
+    line: float = 1200.0  # in line, until its first turn
+    work: float = 900.0  # of its own from then on: its turns and what it does aside, not the turns of others
+    end: float = 60.0  # more, to come to its end with what it has, before it is broken off
+
+
 @dataclass(frozen=True)
 class Units:
     """Units of a job that each take about as long."""
@@ -77,6 +90,7 @@ class Job:
         stop: set when it shall end with what it has.
         begun: whether it had a turn.
         replaced: whether a newer job took its place, so that nobody waits for its result.
+        late: whether it was told to stop since it took too long.
     """
 
     def __init__(
@@ -84,8 +98,10 @@ class Job:
     ) -> None:
         self.turns, self.visitor, self.place, self.course = turns, visitor, place, course
         self.brief, self.stop = brief, stop
-        self.begun = self.replaced = False
+        self.begun = self.replaced = self.late = False
         self._asks = False  # waits for a turn at this moment
+        self._away = False  # does something that takes long and needs no place among those under way
+        self._own = 0.0  # seconds of its turns and of what it did aside
         self._served = -1  # number of its last turn
         self._done = 0  # units
         self._spent = 0.0  # seconds, on the unit under way
@@ -102,10 +118,17 @@ class Turns:
         active: jobs at most that are under way at once, brief ones not counted.
         most: jobs at most that are under way or in line.
         clock: gives seconds.
+        patience: how long a job may take.
     """
 
-    def __init__(self, active: int = 4, most: int = 24, clock: Callable[[], float] = time.monotonic) -> None:
-        self.active, self.most, self._clock = active, most, clock
+    def __init__(
+        self,
+        active: int = 4,
+        most: int = 24,
+        clock: Callable[[], float] = time.monotonic,
+        patience: Patience = Patience(),
+    ) -> None:
+        self.active, self.most, self._clock, self.patience = active, most, clock, patience
         self._changed = threading.Condition()
         self._jobs: list[Job] = []  # in the order in which they came
         self._holder: Job | None = None
@@ -176,12 +199,21 @@ class Turns:
     # Turns.
 
     def take(self, job: Job, timeout: float | None = None) -> bool:
-        """Wait for a turn; `give_back` must follow if it came. False where it did not come in ``timeout`` seconds."""
+        """Wait for a turn; `give_back` must follow if it came.
+
+        Args:
+            job: whose turn.
+            timeout: seconds.
+
+        Returns:
+            Whether it came: not in that time, and never to a job in whose place there is a newer one.
+        """
         with self._changed:
             job._asks = True
             self._changed.notify_all()
             try:
-                if not self._changed.wait_for(lambda: self._next() is job, timeout):
+                self._changed.wait_for(lambda: job.replaced or self._next() is job, timeout)
+                if self._next() is not job:
                     return False
             finally:
                 job._asks = False
@@ -198,6 +230,17 @@ class Turns:
             self._release(job)
             self._changed.notify_all()
 
+    def _step_aside(self, job: Job, long: bool) -> None:
+        with self._changed:
+            self._release(job)
+            job._away = long
+            self._changed.notify_all()
+
+    def _come_back(self, job: Job) -> None:
+        with self._changed:
+            job._away = False
+            self._changed.notify_all()
+
     def done(self, job: Job) -> None:
         """A unit of a job came to its end: the next one begins, and how long this one took is remembered."""
         with self._changed:
@@ -210,7 +253,8 @@ class Turns:
 
     def _release(self, job: Job) -> None:
         if self._holder is job:
-            job._spent += self._clock() - self._since
+            seconds = self._clock() - self._since
+            job._spent, job._own = job._spent + seconds, job._own + seconds
             self._holder, _here.job = None, None
 
     def _next(self) -> Job | None:
@@ -224,7 +268,7 @@ class Turns:
 
     def _order(self) -> list[Job]:
         """Jobs that need a place, each visitor's first before anyone's second, in the order in which they came."""
-        jobs = [job for job in self._jobs if not job.brief and not job.replaced]
+        jobs = [job for job in self._jobs if not (job.brief or job.replaced or job._away)]
         rank: dict[int, int] = {}
         count: dict[str, int] = {}
         for job in jobs:
@@ -293,20 +337,31 @@ _here = threading.local()  # the job whose turn this thread has
 
 
 @contextmanager
-def aside() -> Iterator[None]:
+def aside(*, long: bool = False) -> Iterator[None]:
     """Let others compute while the block waits for something that is not the model: a file, a lock, another thread.
 
     At its end it waits for the job's next turn. Outside of a turn it does nothing.
+
+    Args:
+        long: whether it may take minutes and next to no memory, so that another job takes the place among those under
+            way meanwhile.
+
+    Raises:
+        Cancelled: a newer job took its place meanwhile, and no turn will come.
     """
     job: Job | None = getattr(_here, "job", None)
     if job is None:
         yield
         return
-    job.turns.give_back(job)
+    turns, since = job.turns, job.turns._clock()
+    turns._step_aside(job, long)
     try:
         yield
     finally:
-        job.turns.take(job)
+        job._own += turns._clock() - since
+        turns._come_back(job)
+        if not turns.take(job):
+            raise Cancelled("Something else took its place.")
 
 
 def in_turns(
@@ -322,9 +377,11 @@ def in_turns(
 
     Yields:
         The news, and a `Waiting` now and then while a turn is waited for. Where it is cancelled before its first
-        turn, `Cancelled` is raised within ``work``, and what that yields for it are the last news.
+        turn, `Cancelled` is raised within ``work``, and what that yields for it are the last news; where it waits
+        longer than any may, `Overdue` likewise. One that takes too long is told to stop, and has a little more time
+        until it is broken off so; for a program, which would take a part for the whole, it is broken off at once.
     """
-    turns = job.turns
+    turns, patience = job.turns, job.turns.patience
     try:
         for _ in range(free):
             try:
@@ -339,9 +396,12 @@ def in_turns(
                 if job.replaced:
                     return
                 if job.stop.is_set() and not job.begun:
-                    yield from _cancelled(work)
+                    yield from _ended(work, Cancelled("It was cancelled before it began."))
                     return
                 now = turns._clock()
+                if now - waited >= patience.line and not job.begun:
+                    yield from _ended(work, Overdue(f"{_minutes(patience.line)} went by {_IN_LINE}"))
+                    return
                 if now - waited >= FIRST_WORD and (told == waited or now - told >= every):
                     told = now
                     yield turns.waiting(job)
@@ -356,14 +416,34 @@ def in_turns(
             if news is not PAUSE:
                 turns.done(job)
                 yield news
+            if job._own >= patience.work and job.place and not job.late and not job.stop.is_set():
+                job.late = True
+                job.stop.set()
+            elif job._own >= patience.work + patience.end * bool(job.place):
+                job.late = False
+                yield from _ended(work, Overdue(f"It took more than {_minutes(patience.work)}{_SHORTER}"))
+                return
     finally:
         work.close()
         turns.leave(job)
 
 
-def _cancelled(work: Generator[T | Pause, None, object]) -> Iterator[T]:
+_IN_LINE = "and its turn did not come, so many are here; try again later."
+_SHORTER = " and was ended; ask for less at once, such as fewer steps."
+
+
+def late(job: Job) -> str:
+    """What is said where a job was told to stop since it took too long."""
+    return f"It took more than {_minutes(job.turns.patience.work)}, so this is what was there until then."
+
+
+def _minutes(seconds: float) -> str:
+    return "1 minute" if 30 <= seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
+def _ended(work: Generator[T | Pause, None, object], error: LamdemoError) -> Iterator[T]:
     try:
-        news = work.throw(Cancelled("It was cancelled before it began."))
+        news = work.throw(error)
         while True:
             if news is not PAUSE:
                 yield news

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Iterator
@@ -108,9 +109,34 @@ _MEND = {
 }
 
 
-def _large_enough(info: VideoInfo, what: str) -> None:
+def examined(path: str | None, what: str) -> VideoInfo:
+    """What a file of a visitor holds, after a look whether it can be of use.
+
+    Args:
+        path: of the file.
+        what: "source" or "target".
+
+    Raises:
+        LamdemoError: there is none, it cannot be read, is too small, or is a picture where a video is needed.
+    """
+    path = named(path, what)
+    with reading():
+        try:
+            status = os.stat(path)
+            info = _probed(path, status.st_size, status.st_mtime_ns, status.st_ino)
+        except OSError:
+            info = probe(path, LIMITS)
+    if what == "source" and info.is_image:
+        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
     if min(info.width, info.height) < 16:
         raise LamdemoError(f"The {what} is only {info.width}×{info.height} pixels; give one of 16×16 or more.")
+    return info
+
+
+@functools.lru_cache(maxsize=256)
+def _probed(path: str, *_: int) -> VideoInfo:
+    """What is in a file as long as its size, its time and its number are the same: it is looked at again and again."""
+    return probe(path, LIMITS)
 
 
 def read_source(path: str, begin: float, fps: float, first: int, steps: int) -> np.ndarray:
@@ -141,11 +167,7 @@ def look_at_source(pipeline: TransferPipeline, path: str | None, begin: float, f
         LamdemoError: there is none, it cannot be read, or it has fewer than two frames.
     """
     path = named(path, "source")
-    with reading():
-        info = probe(path, LIMITS)
-    if info.is_image:
-        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
-    _large_enough(info, "source")
+    info = examined(path, "source")
     fps = pipeline.fps
     begin = min(max(begin, 0.0), max(info.seconds - 2 / fps, 0.0))
     smooth = read_source(path, begin, fps, 0, MOST_SHOWN)
@@ -182,9 +204,8 @@ def look_at_target(path: str | None, moment: float, folder: Path) -> TargetView:
         LamdemoError: there is none, or it cannot be read.
     """
     path = named(path, "target")
+    info = examined(path, "target")
     with reading():
-        info = probe(path, LIMITS)
-        _large_enough(info, "target")
         moment = 0.0 if info.is_image else min(max(moment, 0.0), info.seconds)
         picture = (
             read_image(path, max_side=SOURCE_SIDE, limits=LIMITS)
@@ -216,9 +237,8 @@ def read_target(path: str | None, moment: float, fps: float, max_side: int = TAR
         LamdemoError: there is none, or it cannot be read.
     """
     path = named(path, "target")
+    info = examined(path, "target")
     with reading():
-        info = probe(path, LIMITS)
-        _large_enough(info, "target")
         if info.is_image:
             return read_image(path, max_side=max_side, limits=LIMITS)[None]
         moment = min(max(moment, 0.0), info.seconds)

@@ -13,6 +13,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late  # another class than Python's own before 3.11
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
-from lamdemo.jobs.turns import aside
+from lamdemo.jobs.turns import Busy, aside
 
 if TYPE_CHECKING:
     from lamdemo.engine import TransferPipeline
@@ -144,6 +146,15 @@ def plainly(offered: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [("Standard model", offered[0][1]), *offered[1:]]
 
 
+@dataclass(frozen=True)
+class LoadLimits:
+    """How much of the page models that come from elsewhere may hold up. The default one is not counted."""
+
+    loads: int = 4  # models that are loaded at once
+    waiting: int = 16  # visitors that wait for those, each of whom keeps a thread of the server
+    seconds: float = 600.0  # that one waits; what is being loaded goes on and may be there for who asks next
+
+
 class Models:
     """Loaded pipelines by name, the latest few.
 
@@ -152,12 +163,19 @@ class Models:
         keep: how many stay in memory.
         default: name of the one that is meant without a name, which stays.
         device: to compute on, for a loader that takes one.
+        limits: of what is loaded at once.
     """
 
     def __init__(
-        self, loader: Loader | None = None, keep: int = 2, default: str = DEFAULT_CHECKPOINT, device: str = AUTO
+        self,
+        loader: Loader | None = None,
+        keep: int = 2,
+        default: str = DEFAULT_CHECKPOINT,
+        device: str = AUTO,
+        limits: LoadLimits = LoadLimits(),
     ):
         self._loader, self._keep, self.default = loader or partial(load, device=device), keep, default
+        self._limits, self._waiting = limits, 0
         self._loaded: OrderedDict[str, TransferPipeline] = OrderedDict()
         self._loading: dict[str, Future[TransferPipeline]] = {}
         self._lock = threading.Lock()
@@ -173,20 +191,37 @@ class Models:
         """The pipeline of that name (the default without one), loaded if it is not there.
 
         Raises:
-            LamdemoError: it cannot be loaded.
+            LamdemoError: it cannot be loaded, takes too long, or so many are being loaded that it must wait.
         """
         name = name or self.default
+        counted = int(name != self.default)
         with self._lock:
             if name in self._loaded:
                 self._loaded.move_to_end(name)
                 return self._loaded[name]
-            mine = name not in self._loading
-            given = self._loading.setdefault(name, Future())
-        # Only who asked for the same one waits for it, and who waits lets others compute.
-        with aside():
-            if mine:
-                self._load(name, given)
-            return given.result()
+            given = self._loading.get(name)
+            full = given is None and len(self._loading.keys() - {self.default}) >= self._limits.loads
+            if counted and (full or self._waiting >= self._limits.waiting):
+                raise Busy("Many models are being loaded already; try again in a few minutes, or use the standard one.")
+            if given is None:
+                given = self._loading[name] = Future()
+                # A thread of its own, so that nobody has to wait as long as the Hub may take; it tells the visitor who
+                # asked, and so runs in that one's context.
+                work = partial(contextvars.copy_context().run, self._load, name, given)
+                threading.Thread(target=work, name="lamdemo-load", daemon=True).start()
+            self._waiting += counted
+        # Only who asked for the same one waits for it, and who waits lets others compute and gives its place to them.
+        try:
+            with aside(long=True):
+                return given.result(self._limits.seconds)
+        except Late as error:
+            if given.done():
+                raise
+            minutes = self._limits.seconds / 60
+            raise LamdemoError(f"{name[:80]} is not there after {minutes:.0f} minutes; try again later.") from error
+        finally:
+            with self._lock:
+                self._waiting -= counted
 
     @property
     def runs_on(self) -> str:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from lamdemo.jobs.turns import Units
 from lamdemo.ui import waiting
-from lamdemo.ui.inputs import USUAL_STEPS, look_at_source
+from lamdemo.ui.inputs import USUAL_STEPS, examined, look_at_source
 from lamdemo.ui.notices import Refusal
 from lamdemo.ui.transfer_tab import number, units
 from lamdemo.ui.work import Compared, Finished, Order, make, make_comparison
@@ -66,6 +66,9 @@ class Programs:
     def _order(
         source: str | None, target: str | None, strength: float | None, reverse: bool | None, repeat: float | None
     ) -> Order:
+        """What is asked for, once its files were looked at: what is refused need not wait in line for that."""
+        examined(source, "source")
+        examined(target, "target")
         return Order(
             source=source,
             target=target,
@@ -154,9 +157,10 @@ class Programs:
         """
         with Refusal():
             session = self.page.session(request)
-            pipeline = self.page.pipeline((checkpoint or "").strip() or None, None)
+            examined(source, "source")
 
             def look() -> Generator[Any, None, None]:
+                pipeline = self.page.pipeline((checkpoint or "").strip() or None, None)
                 with session.place("source", waiting.KEPT) as folder:
                     latents = look_at_source(pipeline, source, 0.0, folder).latents
                 assert latents is not None

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.jobs.turns import Job, Units, Waiting, in_turns, through
+from lamdemo.jobs.turns import Job, Overdue, Units, Waiting, in_turns, late, through
 from lamdemo.ui import watch
 from lamdemo.ui.notices import say
 from lamdemo.ui.sessions import Sessions
@@ -98,14 +98,20 @@ class Line:
                 return
             work = handler(*given) if streams else _once(handler, given)
             last: dict[Any, Any] = {}
-            with watch.job(self.name), closing(in_turns(work, job, free=int(streams))) as told:
-                for news in told:
-                    if isinstance(news, Waiting):
-                        yield {self.view: waits(news)}
-                        continue
-                    last = self._named(news, outputs, listed)
-                    if streams:
-                        yield last | {self.view: goes_on(job)}
+            try:
+                with watch.job(self.name), closing(in_turns(work, job, free=int(streams))) as told:
+                    for news in told:
+                        if isinstance(news, Waiting):
+                            yield {self.view: waits(news)}
+                            continue
+                        last = self._named(news, outputs, listed)
+                        if streams:
+                            yield last | {self.view: goes_on(job)}
+            except Overdue as error:  # of a handler that never began, and so says nothing itself
+                say(str(error))
+                last = {}
+            if job.late:
+                say(late(job))
             # The last news again, with the end of the line: the browser takes what came for one that is left out of
             # the next news apart, be it a button or a dict that it keeps of the visitor, before it is shown.
             if not job.replaced:

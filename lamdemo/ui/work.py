@@ -14,7 +14,7 @@ import numpy as np
 
 from lamdemo.core.errors import LamdemoError, as_text
 from lamdemo.jobs.turns import PAUSE, Pause
-from lamdemo.ui.inputs import BETWEEN, LIMITS, TARGET_SIDE, USUAL_STEPS, named, read_source, read_target, reading
+from lamdemo.ui.inputs import BETWEEN, LIMITS, TARGET_SIDE, USUAL_STEPS, examined, named, read_source, read_target
 from lamdemo.video import (
     probe,
     side_by_side,
@@ -146,10 +146,7 @@ def _ordered(order: Order, fps: float) -> tuple[int, np.ndarray]:
         raise LamdemoError(f"Choose a range of 1 to {MOST_STEPS} steps of the source.")
     if order.last is None:
         wanted = min(wanted, USUAL_STEPS, int(order.limit))
-    with reading():
-        info = probe(source, LIMITS)
-    if info.is_image:
-        raise LamdemoError("The source is a single picture; an action needs a video, so give one as the source.")
+    examined(source, "source")
     clip = read_source(source, order.begin, fps, first, wanted)
     if len(clip) <= BETWEEN + 1:
         raise LamdemoError(

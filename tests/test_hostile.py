@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hostile_files import all_cases, zipped
+from hostile_files import all_cases, gif, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.hostile import listening, resident, run
+from benchmarks.hostile import NoModel, listening, resident, run
 from lamdemo.core.errors import LamdemoError
 from lamdemo.latent_space.composition import Block, Composition
+from lamdemo.ui.inputs import look_at_source, look_at_target
+from lamdemo.video import reading
 
 SAMPLE = 150
 SLOW = ("100,000 frames", "gif bomb", "text bomb", "holes")  # kinds of which some take many seconds
@@ -55,6 +58,23 @@ def test_what_is_checked_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     report = run([case], tmp_path / "work", ["/asked"])
     told = " ".join(word for fault in report["wrong"] for word in fault["problems"])
     assert "left.bin" in told and "a path" in told and "refused" in told and "/asked" in told
+
+
+def test_a_film_of_many_large_frames_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb, fine = tmp_path / "bomb.gif", tmp_path / "fine.gif"
+    bomb.write_bytes(gif(4000, 4000, 3000))
+    fine.write_bytes(gif(64, 48, 3000))
+    pipeline: Any = NoModel()
+    assert len(look_at_source(pipeline, str(fine), 0.0, tmp_path).sizes) == 80
+    # Its beginning is short enough, its end is not: a GIF is read from its beginning.
+    assert look_at_target(str(bomb), 0.1, tmp_path).moment == 0.1
+    monkeypatch.setattr(reading, "_decode", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(LamdemoError, match=r"2,0.. frames of 4000×4000 pixels there, too many"):
+        look_at_source(pipeline, str(bomb), 0.0, tmp_path)
+    with pytest.raises(LamdemoError, match=r"2,0.. frames of 4000×4000 pixels there, too many"):
+        look_at_target(str(bomb), 20.5, tmp_path)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -26,7 +26,8 @@ MOST_SHOWN = 80  # steps of a source that are on show at once
 USUAL_STEPS = 16
 BETWEEN = 2  # frames between two steps, so that four steps a second play at twelve frames a second
 SOURCE_SIDE, TARGET_SIDE = 640, 1280  # longest sides in pixels
-LIMITS = ReadLimits(max_seconds=60, max_pixels=50_000_000, max_bytes=1 << 29, timeout=60)
+# What is decoded at most is twenty seconds of 4K at 120 frames a second.
+LIMITS = ReadLimits(max_seconds=60, max_pixels=50_000_000, max_bytes=1 << 29, timeout=60, max_decoded=20e9)
 _THUMB = 72  # pixels down of a picture in the filmstrip
 
 

@@ -6,6 +6,7 @@ wrong, or say nothing: recorders in browsers, broadcasts put together, downloads
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -46,6 +47,9 @@ class ReadLimits:
     max_pixels: int = 64_000_000  # pixels of one frame, both as stored and as returned
     max_bytes: int = 2 << 30  # bytes of all the frames returned together
     timeout: float = 120.0  # wall seconds spent waiting for the decoder
+    # Pixels of all frames that must be decoded for a read, also those before it and between those asked for. A film of
+    # many large frames, which would come to its time limit, is refused before any of it is decoded.
+    max_decoded: float = math.inf
 
 
 DEFAULT_LIMITS = ReadLimits()

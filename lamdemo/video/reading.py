@@ -89,7 +89,7 @@ def _decode(plan: _Plan, *, within: float | None = None, seek: bool = True) -> G
     Given ``within``, they are the video's own frames of so many seconds before the plan's start instead.
     """
     source = plan.source
-    lead = _LONG_LEAD if source.formats & BY_TIME else _LEAD
+    lead = _lead(source)
     landing = min(plan.start, source.info.seconds or math.inf) - lead
     begin, search = source.begin, []
     # Some formats fail to land close to their beginning, and then go on from somewhere after it.
@@ -242,10 +242,28 @@ def _planned(
         raise LamdemoError(f"{name} ends after {info.seconds:g} seconds: start earlier than {start:g}.")
     if limits.max_seconds < span < math.inf:
         raise _too_long(name, span, limits)
+    _decodable(name, source, start, span, limits)
     # Nor to cut the video short.
     count = None if asked == math.inf else _frames_in(asked, rate)
     most = _frames_in(limits.max_seconds, rate)
     return _Plan(source, float(start), rate, count, most, height, width, limits, budget)
+
+
+def _decodable(name: str, source: Source, start: float, span: float, limits: ReadLimits) -> None:
+    """See that so many seconds from a start do not need more pixels decoded than allowed."""
+    info = source.info
+    first = max(start - _lead(source), 0.0) if source.seekable else 0.0
+    frames = (start - first + span) * info.fps
+    if math.isfinite(frames) and frames * info.width * info.height > limits.max_decoded:
+        raise LamdemoError(
+            f"{name} has {frames:,.0f} frames of {info.width}×{info.height} pixels there, too many to be read in time: "
+            "choose fewer seconds, or make it smaller first."
+        )
+
+
+def _lead(source: Source) -> float:
+    """Seconds before a wanted time at which a search for it lands."""
+    return _LONG_LEAD if source.formats & BY_TIME else _LEAD
 
 
 def _frames_in(seconds: float, rate: Fraction) -> int:

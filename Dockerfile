@@ -8,8 +8,8 @@ FROM python:3.11-slim AS build
 ARG TORCH_INDEX=
 WORKDIR /src
 # Requirements first: they change less often than the code, and Docker then keeps what was fetched for them.
-COPY requirements.txt ./
-COPY container/install.sh container/
+COPY container/install.sh container/requirements.lock container/requirements-cpu.lock container/requirements-cuda.lock \
+    container/
 RUN TORCH_INDEX="${TORCH_INDEX}" container/install.sh requirements /opt/lamdemo
 COPY . .
 RUN container/install.sh package /opt/lamdemo

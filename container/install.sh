@@ -10,9 +10,16 @@ place=${2:?give the folder of the environment}
 
 if [ "$step" = requirements ]; then
     python3 -m venv "$place"
-    # The exact set that the tests run on.
+    # The exact set that the tests run on, with all that it needs (container/lock.py): nothing else is taken, and none
+    # of it in another form than was looked at.
     [ -z "${TORCH_INDEX:-}" ] || export PIP_EXTRA_INDEX_URL=$TORCH_INDEX
-    "$place/bin/pip" install --no-cache-dir -q -r requirements.txt
+    locked=("$place/bin/pip" install --no-cache-dir -q --require-hashes --no-deps -r)
+    "${locked[@]}" container/requirements.lock
+    if ! "${locked[@]}" container/requirements-cpu.lock; then
+        echo "No build of torch for CPUs is at hand; the usual one is taken, with CUDA's libraries."
+        "${locked[@]}" container/requirements-cuda.lock
+    fi
+    "$place/bin/pip" check
     # Tests of these have no use there, and are a tenth of them.
     find "$place" -type d -name tests -path '*/site-packages/*' \
         \( -path '*/scipy/*' -o -path '*/sklearn/*' -o -path '*/pandas/*' -o -path '*/skimage/*' \) -prune -exec rm -rf {} +
@@ -22,6 +29,6 @@ fi
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 printf '[build]\nbuild_base = %s\n[egg_info]\negg_base = %s\n' "$build" "$build" > "$build/places.cfg"
-DIST_EXTRA_CONFIG="$build/places.cfg" "$place/bin/pip" install --no-cache-dir -q --no-deps .
+DIST_EXTRA_CONFIG="$build/places.cfg" "$place/bin/pip" install --no-cache-dir -q --no-deps --no-build-isolation .
 "$place/bin/pip" uninstall -q -y pip
 "$place/bin/lamdemo" --version

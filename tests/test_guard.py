@@ -373,6 +373,26 @@ def test_a_file_that_takes_long_does_not_hold_up_the_line_at_the_model() -> None
     assert said == ["read"]
 
 
+def test_a_file_that_is_no_use_is_refused_without_a_place_in_the_line(
+    pipeline: TransferPipeline, small_clip: Path, photo: Path, tmp_path: Path
+) -> None:
+    page = build_page(pipeline)
+    asked = next(f for f in page.fns.values() if f.api_name == "transfer").fn
+    turns = asked.__self__.page.sessions.turns
+    for k in range(turns.most):
+        turns.enter(f"visitor {k}")
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 9)
+    visitor = gr.Request(session_hash="another")
+    for source, target, words in (
+        (tmp_path / "noise.mp4", photo, "noise.mp4 is not a video or picture"),
+        (small_clip, tmp_path / "noise.mp4", "noise.mp4 is not a video or picture"),
+        (photo, photo, "single picture"),
+        (small_clip, photo, "in line already"),  # what is of use has to wait
+    ):
+        with pytest.raises(gr.Error, match=words):
+            asked(str(source), str(target), 1, False, 1, visitor)
+
+
 def test_no_more_than_a_few_files_are_read_at_once() -> None:
     at_once, most, lock = 0, 0, threading.Lock()
 

@@ -25,6 +25,8 @@ def test_visitors_come_and_the_report_tells(
     report = json.loads(out.read_text())
     assert code == 0, report["said"]
     assert report["clients"] == 2 and sum(report["ends"].values()) >= 2 and report["left_on_disk_after_the_end"] == []
+    assert report["own_run_seconds"]["quiet"]["count"] == 1 and report["own_run_seconds"]["quiet"]["p50"] > 0
+    assert report["visitors"]["threads"]["most"] > 2
     assert report["server"]["memory_kb"]["most"] > 100_000 and report["server"]["threads"]["end"] > 1
 
 
@@ -70,3 +72,20 @@ def test_a_visit_that_breaks_off_is_lost_and_makes_the_report_bad(visitor: Visit
     visitor.tally.ends.clear()
     assert soak.good(soak._report(visitor.tally, [sample], 1.0) | {"left_on_disk_after_the_end": []})
     assert not soak.good(soak._report(visitor.tally, [sample], 1.0) | {"left_on_disk_after_the_end": ["a.mp4"]})
+
+
+def test_what_a_transfer_takes_of_its_own_is_read_from_the_servers_log() -> None:
+    lines = [
+        "Running on a port",
+        '{"event": "request", "ms": 5}',
+        '{"event": "job", "kind": "program", "outcome": "done", "ms": 9000, "own_ms": 2000}',
+        '{"event": "job", "kind": "program", "outcome": "refused", "ms": 9000, "own_ms": 2}',
+        '{"event": "job", "kind": "program", "outcome": "done", "ms": 9000, "own_ms": 3000}',
+        "17",
+    ]
+    seconds = soak.own_seconds("\n".join(lines))
+    assert seconds == [2.0, 3.0]
+    told = soak.own_run([2.0], seconds)
+    assert told["quiet"] == {"count": 1, "p50": 2.0, "p95": 2.0}
+    assert told["with visitors"]["p50"] == 2.5 and told["p95 over the quiet p95"] == 1.48
+    assert "p95 over the quiet p95" not in soak.own_run([2.0], [])

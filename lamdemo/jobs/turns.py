@@ -91,6 +91,7 @@ class Job:
         begun: whether it had a turn.
         replaced: whether a newer job took its place, so that nobody waits for its result.
         late: whether it was told to stop since it took too long.
+        own: seconds of its turns and of what it did aside, without those of others.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Job:
         self.begun = self.replaced = self.late = False
         self._asks = False  # waits for a turn at this moment
         self._away = False  # does something that takes long and needs no place among those under way
-        self._own = 0.0  # seconds of its turns and of what it did aside
+        self.own = 0.0
         self._served = -1  # number of its last turn
         self._done = 0  # units
         self._spent = 0.0  # seconds, on the unit under way
@@ -254,7 +255,7 @@ class Turns:
     def _release(self, job: Job) -> None:
         if self._holder is job:
             seconds = self._clock() - self._since
-            job._spent, job._own = job._spent + seconds, job._own + seconds
+            job._spent, job.own = job._spent + seconds, job.own + seconds
             self._holder, _here.job = None, None
 
     def _next(self) -> Job | None:
@@ -358,7 +359,7 @@ def aside(*, long: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        job._own += turns._clock() - since
+        job.own += turns._clock() - since
         turns._come_back(job)
         if not turns.take(job):
             raise Cancelled("Something else took its place.")
@@ -416,10 +417,10 @@ def in_turns(
             if news is not PAUSE:
                 turns.done(job)
                 yield news
-            if job._own >= patience.work and job.place and not job.late and not job.stop.is_set():
+            if job.own >= patience.work and job.place and not job.late and not job.stop.is_set():
                 job.late = True
                 job.stop.set()
-            elif job._own >= patience.work + patience.end * bool(job.place):
+            elif job.own >= patience.work + patience.end * bool(job.place):
                 job.late = False
                 yield from _ended(work, Overdue(f"It took more than {_minutes(patience.work)}{_SHORTER}"))
                 return

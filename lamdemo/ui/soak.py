@@ -45,6 +45,7 @@ _CLEAR = (
 )
 _START = 180.0  # seconds that a server may take to be ready
 _EVERY = 5.0  # seconds between two looks at the server
+_PATIENCE = 300.0  # seconds that a visitor waits for a sign of life
 
 
 @dataclass
@@ -126,14 +127,16 @@ class Visitor:
     @contextmanager
     def client(self) -> Iterator[Any]:
         """A page of its own."""
-        from gradio_client import Client
-
-        client = Client(self.url, verbose=False, download_files=str(self.folder), analytics_enabled=False)
+        client = _client(self.url, self.folder)
         try:
             yield client
         finally:
             with suppress(Exception):
                 client.close()
+            # Its threads would stay until it is collected, a few for each of thousands of visits.
+            for pool in ("executor", "helper_executor", "stream_executor"):
+                if (made := getattr(client, pool, None)) is not None:
+                    made.shutdown(wait=False, cancel_futures=True)
 
     def transfer(self) -> tuple[str, str]:
         """As a quiet run gives it, or refused in a sentence."""
@@ -227,6 +230,14 @@ class Visitor:
             yield server, [asked.encode(), *(body[at : at + 400] for at in range(0, len(body), 400))]
 
 
+def _client(url: str, folder: Path) -> Any:
+    """A page of its own. A browser waits for as long as a busy server takes; the client would leave after seconds."""
+    from gradio_client import Client
+
+    patient = {"timeout": _PATIENCE}
+    return Client(url, verbose=False, download_files=str(folder), analytics_enabled=False, httpx_kwargs=patient)
+
+
 def ask(client: Any, source: Path, target: Path, strength: float) -> str:
     """The hash of a transfer's video.
 
@@ -273,7 +284,9 @@ def started(checkpoint: str | None, scratch: Path) -> Iterator[tuple[str, int]]:
     command += ["--checkpoint", checkpoint] if checkpoint else []
     kept = {k: v for k, v in os.environ.items() if k not in ("GRADIO_TEMP_DIR", "LAMDEMO_HOST", "SPACE_ID")}
     with open(scratch / "server.log", "wb") as log:
-        server = subprocess.Popen(command, env={**kept, "TMPDIR": str(scratch)}, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            command, env={**kept, "TMPDIR": str(scratch), "LAMDEMO_LOG": "1"}, stdout=log, stderr=log
+        )
     url, until = f"http://127.0.0.1:{port}", time.monotonic() + _START
     try:
         while True:
@@ -291,6 +304,10 @@ def started(checkpoint: str | None, scratch: Path) -> Iterator[tuple[str, int]]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def _log(scratch: Path) -> str:
+    return (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
 
 
 def usage(process: int, scratch: Path) -> dict[str, int]:
@@ -336,13 +353,16 @@ def soak(
             folder.mkdir()
         with started(checkpoint, scratch) as (url, process):
             material = _material(url, mine, seed, say)
-            tally, samples, over = Tally(), [usage(process, scratch)], threading.Event()
+            tally, over = Tally(), threading.Event()
+            samples, visits = [usage(process, scratch)], [usage(os.getpid(), mine)]
 
             def watch() -> None:
                 while not over.wait(_EVERY):
                     samples.append(usage(process, scratch))
+                    visits.append(usage(os.getpid(), mine))
 
             threading.Thread(target=watch, daemon=True).start()
+            quiet = own_seconds(_log(scratch))
             until, loads = time.monotonic() + 60 * minutes, [os.getloadavg()]
             visitors = [Visitor(url, material, tally, seed * 1000 + n, mine) for n in range(clients)]
             threads = [threading.Thread(target=visitor.go_on, args=(until,)) for visitor in visitors]
@@ -354,11 +374,17 @@ def soak(
             time.sleep(_EVERY)  # what visitors left is put away
             over.set()
             samples.append(usage(process, scratch))
+            visits.append(usage(os.getpid(), mine))
             loads.append(os.getloadavg())
             metrics = fetch(url, "/metrics")[1].decode("utf-8", "replace")
         left = sorted(p.name for p in scratch.iterdir() if p.name != "server.log")
-        log = (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
+        log = _log(scratch)
     return _report(tally, samples, lasted) | {
+        # Of the visitors' own process: where these grow, it is not the server that is measured.
+        "visitors": {
+            key: _course([sample[key] for sample in visits]) for key in ("memory_kb", "open_files", "threads")
+        },
+        "own_run_seconds": own_run(quiet, own_seconds(log)[len(quiet) :]),
         "load_of_the_machine": {"before": loads[0], "after": loads[1], "cpus": os.cpu_count()},
         "left_on_disk_after_the_end": left,
         "traces_in_the_log": log.count("Traceback (most recent call last)"),
@@ -369,13 +395,11 @@ def soak(
 
 def _material(url: str, folder: Path, seed: int, say: Callable[[str], object]) -> Material:
     """Transfers and what a quiet server gives for them."""
-    from gradio_client import Client
-
     from lamdemo.ui.prepared import EXAMPLES
 
     clips, photos = sorted((EXAMPLES / "clips").glob("*.mp4")), sorted((EXAMPLES / "photos").glob("*.jpg"))
     chance, pairs = random.Random(seed), []
-    client = Client(url, verbose=False, download_files=str(folder), analytics_enabled=False)
+    client = _client(url, folder)
     for n in range(PAIRS):
         source, target, strength = chance.choice(clips), chance.choice(photos), chance.choice([1.0, 0.5, -1.0])
         say(f"a quiet run, {n + 1} of {PAIRS}")
@@ -394,19 +418,6 @@ def _report(tally: Tally, samples: list[dict[str, int]], lasted: float) -> dict[
         | {f"p{q}": round(float(np.percentile(seconds, q)), 2) for q in (50, 90, 95, 99, 100)}
         for name, seconds in sorted(tally.seconds.items())
     }
-    quarter = max(len(samples) // 4, 1)
-
-    def course(key: str) -> dict[str, int]:
-        values = [sample[key] for sample in samples]
-        early, late = (int(np.median(part)) for part in (values[quarter : 2 * quarter] or values, values[-quarter:]))
-        return {
-            "first": values[0],
-            "second_quarter": early,
-            "last_quarter": late,
-            "most": max(values),
-            "end": values[-1],
-        }
-
     return {
         "seconds": round(lasted, 1),
         "ends": dict(ends),
@@ -414,8 +425,38 @@ def _report(tally: Tally, samples: list[dict[str, int]], lasted: float) -> dict[
         "transfers_a_minute": round(60 * tally.ends["transfer"]["done"] / lasted, 2),
         "latency_seconds": latency,
         "said": dict(tally.words.most_common(40)),
-        "server": {key: course(key) for key in samples[0]},
+        "server": {key: _course([sample[key] for sample in samples]) for key in samples[0]},
     }
+
+
+def _course(values: list[int]) -> dict[str, int]:
+    """How a count went, over time."""
+    quarter = max(len(values) // 4, 1)
+    early, late = (int(np.median(part)) for part in (values[quarter : 2 * quarter] or values, values[-quarter:]))
+    return {"first": values[0], "second_quarter": early, "last_quarter": late, "most": max(values), "end": values[-1]}
+
+
+def own_seconds(log: str) -> list[float]:
+    """Seconds of their own, without the turns of others, that the transfers of a server's log took that were done."""
+    found = []
+    for line in log.splitlines():
+        with suppress(ValueError):  # what is no line of JSON
+            told = json.loads(line)
+            if isinstance(told, dict) and told.get("kind") == "program" and told.get("outcome") == "done":
+                found.append(told["own_ms"] / 1000)
+    return found
+
+
+def own_run(quiet: list[float], busy: list[float]) -> dict[str, Any]:
+    """What a transfer takes of its own, on a quiet server and beside others."""
+    told: dict[str, Any] = {
+        name: {"count": len(values), **{f"p{q}": round(float(np.percentile(values, q)), 2) for q in (50, 95)}}
+        for name, values in (("quiet", quiet), ("with visitors", busy))
+        if values
+    }
+    if len(told) == 2:
+        told["p95 over the quiet p95"] = round(told["with visitors"]["p95"] / told["quiet"]["p95"], 2)
+    return told
 
 
 def good(report: dict[str, Any]) -> bool:

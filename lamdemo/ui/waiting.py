@@ -161,8 +161,12 @@ def serve(sessions: Sessions, request: gr.Request, work: Generator[Any, None, ob
         LamdemoError: too many wait, or what ``work`` raises.
     """
     stop = sessions.get(request.session_hash).stop(PROGRAM)
-    with watch.job(PROGRAM):
-        return through(work, sessions.turns.enter(request.session_hash or "", "", course, stop=stop))
+    with watch.job(PROGRAM) as told:
+        job = sessions.turns.enter(request.session_hash or "", "", course, stop=stop)
+        try:
+            return through(work, job)
+        finally:
+            told["own_ms"] = round(1000 * job.own)
 
 
 # What the line says.

@@ -52,11 +52,11 @@ tally = Tally()
 
 
 @contextmanager
-def job(kind: str) -> Iterator[None]:
-    """Count a job, with how it ended."""
-    began, outcome = time.monotonic(), "done"
+def job(kind: str) -> Iterator[dict[str, object]]:
+    """Count a job, with how it ended; what is put into the dict stands in its line too."""
+    began, outcome, more = time.monotonic(), "done", dict[str, object]()
     try:
-        yield
+        yield more
     except Busy:
         outcome = "busy"
         raise
@@ -76,7 +76,7 @@ def job(kind: str) -> Iterator[None]:
         seconds = time.monotonic() - began
         tally.add("jobs", f"{kind}/{outcome}")
         tally.took(kind, seconds)
-        say(event="job", kind=kind, outcome=outcome, ms=round(1000 * seconds))
+        say(event="job", kind=kind, outcome=outcome, ms=round(1000 * seconds), **more)
 
 
 def say(**told: object) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from lamdemo import __version__
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import file_hash, write_safely
+from lamdemo.core.hub_errors import hub_error_in_words
 from lamdemo.engine.out_of_distribution import LATENTS_NAME
 from lamdemo.engine.verdict import VERDICT_NAME
 from lamdemo.models.checkpoint import CONFIG_NAME, FORMAT, WEIGHTS_NAME
@@ -97,7 +98,7 @@ def download(repo: str, revision: str | None, *, cache_dir: str | Path | None = 
                     repo, revision=revision, cache_dir=cache_dir, allow_patterns=list(FILES), local_files_only=True
                 )
                 return _whole(repo, Path(kept))
-        raise LamdemoError(_in_words(error, repo, revision)) from error
+        raise LamdemoError(hub_error_in_words(error, repo, revision)) from error
     try:
         first = hf_hub_download(repo, CONFIG_NAME, revision=commit, cache_dir=cache_dir)
         check_format(Path(first), repo)
@@ -106,7 +107,7 @@ def download(repo: str, revision: str | None, *, cache_dir: str | Path | None = 
             snapshot_download(repo, revision=commit, cache_dir=cache_dir, allow_patterns=list(sizes), tqdm_class=bar)
         )
     except (HTTPError, OSError, ValueError) as error:
-        raise LamdemoError(_in_words(error, repo, revision)) from error
+        raise LamdemoError(hub_error_in_words(error, repo, revision)) from error
     _remember(folder, revision or "main", commit)
     return _whole(repo, folder, {s.rfilename: s.lfs.sha256 for s in info.siblings or () if s.lfs is not None})
 
@@ -211,50 +212,6 @@ def _whole(repo: str, folder: Path, hashes: dict[str, str] | None = None) -> Pat
             )
     check_format(folder / CONFIG_NAME, repo)
     return folder
-
-
-def _in_words(error: Exception, repo: str, revision: str | None) -> str:
-    """What went wrong with the Hub, and what to do."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        HTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    # The first that fits: a gated model's error is also one of a model that was not found.
-    reasons: dict[type[Exception], str] = {
-        HFValidationError: f"{repo[:80]} is neither a folder here nor a possible id on the Hub; check the spelling.",
-        GatedRepoError: f"{repo} is gated on the Hub; ask for access there and log in with `hf auth login`.",
-        RevisionNotFoundError: f"{repo} has no revision {revision or 'main'} on the Hub; give one that it has, as in "
-        f"{repo}@v1.",
-        RepositoryNotFoundError: f"{repo} is neither a folder here nor a model on the Hub that you may read; check the "
-        "spelling.",
-    }
-    told = next((text for kind, text in reasons.items() if isinstance(error, kind)), None)
-    if told is not None:
-        return told
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401:
-        return f"The Hub does not take your token for {repo}; log in again with `hf auth login`."
-    if status == 403:
-        return f"Your token may not do that with {repo}; log in with one that may (`hf auth login`)."
-    if status == 429:
-        return f"The Hub has had too many requests from here and will not send {repo} now; try again in some minutes."
-    unreachable = isinstance(error, OfflineModeIsEnabled) or "Connect" in type(error).__name__
-    if unreachable or (status or 0) >= 500:
-        return (
-            f"{repo} is not on this machine and the Hub cannot be reached{f' (it says {status})' if status else ''}; "
-            "connect to the network, or use the bundled checkpoint."
-        )
-    # Errors of the Hub and of the way there carry no number, those of this machine's disk do.
-    number = None if isinstance(error, HTTPError) else getattr(error, "errno", None)
-    if number is not None:
-        words = os.strerror(number)
-        return f"{repo} cannot be kept on this machine: {words}; make room, or set HF_HOME to another folder."
-    return f"{repo} could not be fetched from the Hub; try again later."
 
 
 def push(

@@ -11,6 +11,7 @@ from lamdemo.models.encoder import EncoderConfig, register_encoder
 from lamdemo.models.inverse_dynamics import InverseDynamicsConfig
 from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
 from lamdemo.models.painter import PainterConfig
+from lamdemo.models.vision_transformers import FrozenTransformer
 from lamdemo.models.world_model import WorldModelConfig
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DistilledConfig",
     "DistilledModel",
     "EncoderConfig",
+    "FrozenTransformer",
     "InverseDynamicsConfig",
     "LatentActionModel",
     "ModelConfig",

@@ -17,6 +17,7 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import file_hash, read_json, write_safely
 from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
 from lamdemo.models.stored import Damaged, Unfit, bounded_config, load_module
+from lamdemo.models.vision_transformers import FrozenTransformer
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -88,7 +89,8 @@ def load_checkpoint(
         dtype: of its parameters.
 
     Raises:
-        LamdemoError: a file is missing, damaged, or of something else.
+        LamdemoError: a file is missing, damaged, or of something else; or the weights of an encoder that lie elsewhere
+            cannot be fetched.
     """
     folder = Path(folder)
     config, _ = read_config(folder)
@@ -107,6 +109,8 @@ def load_checkpoint(
             f"{WEIGHTS_NAME} and {CONFIG_NAME} of the checkpoint {folder.name} do not belong together ({error}); copy "
             "both again."
         ) from error
+    if isinstance(model.encoder, FrozenTransformer):
+        model.encoder.fetch(torch.device(device))  # now, and not in the middle of somebody's transfer
     return ready(model, device, dtype)
 
 

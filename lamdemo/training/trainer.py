@@ -19,8 +19,8 @@ from lamdemo.data.scenes import SceneBank
 from lamdemo.data.splits import Split
 from lamdemo.data.videos import ClipSampler, Recording
 from lamdemo.models.checkpoint import checkpoint_hash, load_checkpoint, read_config, save_checkpoint
-from lamdemo.models.encoder import imagenet_weights
-from lamdemo.models.latent_action_model import LatentActionModel
+from lamdemo.models.encoder import EfficientNetLite0, EncoderConfig, imagenet_weights
+from lamdemo.models.latent_action_model import LatentActionModel, ModelConfig
 from lamdemo.training.batches import Batch, BatchMaker
 from lamdemo.training.config import OptimizerConfig, TrainConfig
 from lamdemo.training.loop import Loop
@@ -95,7 +95,8 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
         self.maker = BatchMaker(config, sampler, bank)
         encoder: Any = model.encoder
         if encoder_weights is not None:
-            encoder.load_imagenet(encoder_weights)
+            if isinstance(encoder, EfficientNetLite0):
+                encoder.load_imagenet(encoder_weights)
             if model.decoder.matte is not None and model.decoder.matte.deep is not None:
                 model.decoder.matte.deep.load_imagenet(encoder_weights)
         model.to(self.device)
@@ -291,6 +292,11 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
             self.optimizers = self.make_optimizers()
 
 
+def uses_imagenet(model: ModelConfig) -> bool:
+    """Whether a new model begins with ImageNet's weights of EfficientNet-Lite0 somewhere."""
+    return model.decoder.deep or model.encoder.name == EncoderConfig.name
+
+
 def _began_with(start_from: Path | None, checkpoint: Path, resume: bool) -> dict[str, str] | None:
     """Whose weights a run began with; what goes on finds it in the checkpoint that it wrote."""
     if start_from is not None:
@@ -358,6 +364,7 @@ def train(
         raise LamdemoError(f"{out.name} already holds a training run; go on with --resume, or give another folder.")
     # What a checkpoint brings of ImageNet's weights it brings itself.
     lacking = start_from is None or (config.model.decoder.deep and not read_config(start_from)[0].decoder.deep)
+    lacking = lacking and uses_imagenet(config.model)
     material = training_material(config, videos, cache or out / "cache", split=split, sources=sources)
     trainer = Trainer(
         config,

@@ -55,6 +55,10 @@ def train(
     [cyan]lamdemo train configs/noisy-cpu.toml --videos clips --out runs/first --resume --stop-after 60[/]
 
     [cyan]lamdemo train configs/noisy-cpu.toml --videos clips --out runs/mine --start-from noisy[/]
+
+    Several processes, each with its share of the recipe's batch.parts:
+
+    [cyan]accelerate launch --num_processes 8 -m lamdemo train recipes/vjepa2-l.toml --videos clips --out runs/large[/]
     """
     import torch
 
@@ -62,6 +66,7 @@ def train(
     from lamdemo.engine import resolve_checkpoint
     from lamdemo.training import SceneSources, TrainConfig
     from lamdemo.training import train as run
+    from lamdemo.training.processes import is_main
 
     checked_place(out, folder=True)
     recipe = TrainConfig.read(config)
@@ -86,7 +91,8 @@ def train(
         )
     finally:
         remove_if_empty(made)
-    typer.echo(checkpoint)
+    if is_main():
+        typer.echo(checkpoint)
 
 
 OutOption = Annotated[

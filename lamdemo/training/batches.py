@@ -75,19 +75,20 @@ def batch_truth(scenes: list[SceneClip], grid: int) -> SceneTruth:
 
 @dataclass
 class BatchMaker(Dataset):
-    """Makes the batch of each step, the same whenever it is asked for.
+    """Makes the batch of each step, the same whenever it is asked for; or each part of it, numbered through all steps.
 
-    All randomness comes from the seed and the step's number, so there is no random state to save.
+    All randomness comes from the seed, the step and the part, so there is no random state to save.
     """
 
     config: TrainConfig
     sampler: ClipSampler | None
     bank: SceneBank | None
 
-    def __getitem__(self, step: int) -> Batch:
-        """The batch of a step, on the CPU."""
+    def __getitem__(self, index: int) -> Batch:
+        """Part ``index % parts`` of the batch of step ``index // parts``, on the CPU."""
         c = self.config
-        rng = np.random.default_rng([c.seed, step])
+        step, part = divmod(index, c.batch.parts)
+        rng = np.random.default_rng([c.seed, step] if c.batch.parts == 1 else [c.seed, step, part])
         size, frames = c.model.encoder.picture, c.batch.frames
         parts: list[Tensor] = []
         truth = seen = None
@@ -110,13 +111,13 @@ class BatchMaker(Dataset):
                 swap[a], swap[a + 1] = a + 1, a
         return Batch(torch.cat(parts), torch.from_numpy(swap), truth, seen)
 
-    def prefetch(self, first: int, last: int) -> Iterator[Batch]:
-        """Batches of the steps from ``first`` up to ``last``, prefetched by worker processes."""
+    def prefetch(self, first: int, last: int, own: range = range(1)) -> Iterator[Batch]:
+        """Batches of the steps from ``first`` up to ``last``, of each the parts ``own``, prefetched by workers."""
         workers = self.config.batch.workers
         loader = DataLoader(
             self,
             batch_size=None,
-            sampler=range(first, last),
+            sampler=[step * self.config.batch.parts + part for step in range(first, last) for part in own],
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             multiprocessing_context="fork" if workers else None,  # what was read once is shared and not copied

@@ -32,12 +32,18 @@ class BatchConfig:
     clips: int = 4  # real clips
     pairs: int = 2  # pairs of scenes (two clips each)
     frames: int = 6  # frames of each clip
+    # A step sees so many batches of this size, each drawn by itself, and learns from their mean: shared out among the
+    # processes that train together, one after the other in each. What compares the clips of a batch (the variance of
+    # sparse latents, the use of codes) sees one part at a time.
+    parts: int = 1
     swapped: float = 0.5  # share of the pairs whose latents are exchanged
     weights: dict[str, float] = field(default_factory=dict)  # weight of each folder of videos (1 where none is given)
     photographs: int = 1200  # how many frames of the videos serve as photographs in scenes
     workers: int = 1  # processes that prefetch batches; 0 makes them between the steps
 
     def __post_init__(self) -> None:
+        if self.parts < 1:
+            raise ValueError("a batch has one part at least")
         if self.frames < 2 or min(self.clips, self.pairs, self.photographs, self.workers) < 0:
             raise ValueError("a batch needs clips of at least two frames, and no number below zero")
         if self.clips + self.pairs == 0 or (self.pairs and self.photographs == 0):

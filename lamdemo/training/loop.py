@@ -24,6 +24,7 @@ from tqdm import tqdm
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import PARTS, write_safely
 from lamdemo.training.mishaps import in_words
+from lamdemo.training.processes import Processes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Loop(ABC, Generic[M, C]):
         step: how many steps are done.
         average: moving average of the parameters in training, by name; this is what is kept.
         optimizers: that move them.
+        processes: that train the module together, of which this is one.
         changing: whether weights are being changed right now, so that an interrupted step left them half changed.
         state_name: of the file that a run is kept in; each kind has its own, so that two can share a folder.
     """
@@ -80,19 +82,24 @@ class Loop(ABC, Generic[M, C]):
     fused: ClassVar[bool | None] = True  # AdamW in one kernel
     eager: ClassVar[int] = 1  # whether the average's decay counts the step at hand
 
-    def __init__(self, config: C, module: M, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: C, module: M, device: torch.device | str = "cpu", processes: Processes | None = None
+    ) -> None:
         """Set everything up for step 0.
 
         Args:
             config: how to train.
             module: what is trained.
             device: where to compute.
+            processes: that train it together; this one alone without it.
         """
         self.config, self.device, self.step, self.changing = config, torch.device(device), 0, False
+        self.processes = processes or Processes()
         if self.device.type == "cuda":
             # Its gradients of bfloat16 attention over frames are no numbers (torch 2.11, H200).
             torch.backends.cuda.enable_cudnn_sdp(False)
         self.module = module.to(self.device).train()
+        self.processes.copy_main([*self.module.parameters(), *self.module.buffers()])
         self.average = {n: p.detach().clone() for n, p in self._trained()}
         self.optimizers = self.make_optimizers()
 
@@ -101,6 +108,15 @@ class Loop(ABC, Generic[M, C]):
     @abstractmethod
     def step_loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The loss of a step, the same whenever it is asked for, and logs."""
+
+    @property
+    def parts(self) -> int:
+        """How many parts a step's batch has; `part_loss` gives the loss of each."""
+        return 1
+
+    def part_loss(self, step: int, part: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """See `step_loss`, of one part of the batch; their mean is what is made smaller."""
+        return self.step_loss(step)
 
     @property
     def schedule(self) -> Schedule:
@@ -166,13 +182,21 @@ class Loop(ABC, Generic[M, C]):
             LamdemoError: the loss or the gradient is not finite (see `astray`); the weights are as before.
         """
         self.module.train()
-        loss, logs = self.step_loss(self.step)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        if not torch.isfinite(loss):  # before the way back, on which sampling at places that are no numbers crashes
-            raise self.astray()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_([p for _, p in self._trained()], self.schedule.clip, foreach=True)
+        told: dict[str, float] = {}
+        own = self.processes.own(self.parts)
+        for part in own:
+            loss, logs = self.part_loss(self.step, part)
+            # Before the way back, on which sampling at places that are no numbers crashes.
+            if not self.processes.all(bool(torch.isfinite(loss))):
+                raise self.astray()
+            (loss / self.parts).backward()
+            for key, value in {"loss": loss.detach(), **logs}.items():
+                told[key] = told.get(key, 0.0) + float(value) / len(own)
+        parameters = [p for _, p in self._trained()]
+        self.processes.add_up(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, self.schedule.clip, foreach=True)
         if not torch.isfinite(norm):
             raise self.astray()
         rate = self.learning_rate(self.step)
@@ -184,8 +208,7 @@ class Loop(ABC, Generic[M, C]):
         self._follow()
         self.step += 1
         self.changing = False
-        told = {"loss": float(loss.detach()), **{k: float(v) for k, v in logs.items()}}
-        return {**told, "gradient": float(norm), "learning_rate": rate}
+        return {**self.processes.mean(told), "gradient": float(norm), "learning_rate": rate}
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -245,13 +268,14 @@ class Loop(ABC, Generic[M, C]):
         total = self.schedule.steps if most is None else min(most, self.schedule.steps)
         began = saved = time.monotonic()
         smooth: dict[str, float] = {}
-        with tqdm(total=total, initial=self.step, desc=title, disable=None) as bar:
+        main = self.processes.main
+        with tqdm(total=total, initial=self.step, desc=title, disable=None if main else True) as bar:
             while self.step < total:
                 try:
                     logs = self.train_step()
                 except KeyboardInterrupt:
                     # Between two changes of the weights there is nothing half done; a step cut short is not saved.
-                    if not self.changing:
+                    if not self.changing and main:
                         self.keep(folder)
                     raise
                 bar.update()
@@ -260,15 +284,17 @@ class Loop(ABC, Generic[M, C]):
                     smooth[key] = 0.95 * smooth.get(key, value) + 0.05 * value
                 if self.step % 10 == 0:
                     bar.set_postfix({k: f"{logs[k]:.3f}" for k in self.shown})
-                if report is not None and self.step % 50 == 0:
+                if report is not None and main and self.step % 50 == 0:
                     report(f"step {self.step}: " + ", ".join(f"{k} {v:.3g}" for k, v in smooth.items()))
                 now = time.monotonic()
-                if now - saved > 60 * self.config.save_minutes:
+                if main and now - saved > 60 * self.config.save_minutes:
                     self.keep(folder)
                     saved = time.monotonic()
-                if minutes is not None and now - began > 60 * minutes:
+                if minutes is not None and self.processes.as_main(now - began > 60 * minutes):
                     break
-        self.keep(folder)
+        if main:
+            self.keep(folder)
+        self.processes.wait()
         return self.step >= self.schedule.steps
 
     # Going on where a run was stopped.

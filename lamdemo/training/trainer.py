@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -27,6 +28,7 @@ from lamdemo.training.loop import Loop
 from lamdemo.training.material import SceneSources, training_material
 from lamdemo.training.mishaps import in_words, without_traces
 from lamdemo.training.objective import Objective
+from lamdemo.training.processes import Processes
 from lamdemo.training.throughput import StepWork
 
 # What a model with layers, or a larger one, has beside one without.
@@ -72,6 +74,7 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
         batches: Callable[[int], Batch] | None = None,
         start_from: Path | None = None,
         own_bottleneck: bool = False,
+        processes: Processes | None = None,
     ) -> None:
         """Set everything up for step 0.
 
@@ -81,12 +84,15 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
             bank: cut-outs and photographs for scenes; None for a recipe without any.
             device: where to compute.
             encoder_weights: ImageNet weights (see `imagenet_weights`); random ones without, for tests.
-            batches: gives the batch of each step, in the place of those drawn from the recordings.
+            batches: gives the batch of each step (each part of it, numbered through), in the place of those drawn from
+                the recordings.
             start_from: folder of a checkpoint whose weights, whitening and codes to begin with.
             own_bottleneck: that checkpoint may have another bottleneck: what this one shares with it is taken.
+            processes: see `Loop`.
 
         Raises:
-            LamdemoError: ``start_from`` is no checkpoint, or of a model of other sizes.
+            LamdemoError: ``start_from`` is no checkpoint, or of a model of other sizes; or the batch's parts cannot be
+                shared out among the processes.
         """
         self.config, self.device = config, torch.device(device)
         torch.manual_seed(config.seed)
@@ -113,7 +119,8 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
                 self.variance_kept = round(float(encoder.fit_whitening(torch.cat(sample))), 4)
         encoder.to(memory_format=torch.channels_last)
         self._ready: tuple[int, Iterator[Batch]] | None = None
-        super().__init__(config, model, device)
+        super().__init__(config, model, device, processes)
+        self.processes.own(self.parts)
         self._forward: Callable[..., tuple[Tensor, dict[str, Tensor]]] = (
             torch.compile(Objective(self.model)) if config.compile else Objective(self.model)
         )
@@ -160,30 +167,52 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
             )
         return optimizers
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step on the trainer's device, the same whenever it is asked for."""
-        made = self._batches(step) if self._batches is not None else self.maker[step]
+    @property
+    def parts(self) -> int:
+        """See `Loop.parts`."""
+        return self.config.batch.parts
+
+    def batch(self, index: int) -> Batch:
+        """The batch of a step, or a part of one, on the trainer's device, the same whenever it is asked for.
+
+        Args:
+            index: the step, or where a batch has parts the number of this one through all steps.
+        """
+        made = self._batches(index) if self._batches is not None else self.maker[index]
         return made.to(self.device)
 
-    def _prepared(self) -> Batch:
-        """This step's batch, from those that worker processes prefetch."""
+    def _prepared(self, part: int) -> Batch:
+        """A part of this step's batch, from those that worker processes prefetch."""
+        index = self.step * self.parts + part
         if self._batches is not None or not self.config.batch.workers:
-            return self.batch(self.step)
-        if self._ready is None or self._ready[0] != self.step:  # resumed elsewhere in the meantime
-            self._ready = self.step, self.maker.prefetch(self.step, self.config.optimizer.steps)
+            return self.batch(index)
+        own = self.processes.own(self.parts)
+        if self._ready is None or self._ready[0] != index:  # resumed elsewhere in the meantime
+            self._ready = index, self.maker.prefetch(self.step, self.config.optimizer.steps, own)
         batch = next(self._ready[1]).to(self.device)
-        self._ready = self.step + 1, self._ready[1]
+        self._ready = index + own.step, self._ready[1]
         return batch
 
     def step_loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """See `Loop.step_loss`."""
-        generator = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + step)
+        return self.part_loss(step, 0)
+
+    def part_loss(self, step: int, part: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """See `Loop.part_loss`."""
+        seed = (self.config.seed * 1_000_003 + step) * self.parts + part
+        generator = torch.Generator(self.device).manual_seed(seed)
         # Squared: the latent must be of use before it is made scarce.
         warm = self.config.bottleneck_warmup * self.config.optimizer.steps
         strength = 1.0 if warm <= 0 else min(step / warm, 1.0) ** 2
-        batch = self._prepared()
+        batch = self._prepared(part)
         with self.autocast():
             return self.loss(self._forward, batch, generator, strength)
+
+    def train_step(self) -> dict[str, float]:
+        """See `Loop.train_step`; codes, which learn by averages of their own, are the main process's everywhere."""
+        logs = super().train_step()
+        self.processes.copy_main(list(self.model.bottleneck.buffers()))
+        return logs
 
     def loss(
         self, objective: Callable[..., Any], batch: Batch, generator: torch.Generator, strength: float = 1.0
@@ -217,6 +246,7 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
 
             precision = torch.bfloat16 if self.config.bf16 else torch.float32
             self._work = StepWork.count(self.model, loss, self.device, precision)
+            self._work.operations *= len(self.processes.own(self.parts))
         for name, value in {**logs, **self._work.logs(self.step)}.items():
             self._writer.add_scalar(name, value, self.step)
 
@@ -236,11 +266,7 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
         """
         try:
             # Around the logs, too, which are written in a thread of their own and closed at the end.
-            with (
-                in_words(out, self.state_in(out), self.again),
-                without_traces(),
-                SummaryWriter(str(out / "logs")) as self._writer,
-            ):
+            with in_words(out, self.state_in(out), self.again), without_traces(), self._logging(out):
                 return self.run(out, minutes=minutes, most=most, title=f"training {out.name}")
         except FloatingPointError as error:
             advice = "lower the learning rate and start again"
@@ -250,6 +276,15 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
                     "on with --resume"
                 )
             raise LamdemoError(f"Training stopped, {error}: {advice}.") from error
+
+    @contextlib.contextmanager
+    def _logging(self, out: Path) -> Iterator[None]:
+        """Logs for TensorBoard, by the main process alone."""
+        if not self.processes.main:
+            yield
+            return
+        with SummaryWriter(str(out / "logs")) as self._writer:
+            yield
 
     # Starting, saving and resuming.
 
@@ -337,7 +372,7 @@ def train(
     stop_after: float | None = None,
     max_steps: int | None = None,
 ) -> Path:
-    """Train from a folder of videos.
+    """Train from a folder of videos; together with others where ``accelerate launch`` started several processes.
 
     Args:
         config: the recipe.
@@ -365,13 +400,17 @@ def train(
     # What a checkpoint brings of ImageNet's weights it brings itself.
     lacking = start_from is None or (config.model.decoder.deep and not read_config(start_from)[0].decoder.deep)
     lacking = lacking and uses_imagenet(config.model)
-    material = training_material(config, videos, cache or out / "cache", split=split, sources=sources)
+    processes = Processes.joined(device)
+    processes.own(config.batch.parts)
+    with processes.main_first():
+        material = training_material(config, videos, cache or out / "cache", split=split, sources=sources)
     trainer = Trainer(
         config,
         *material,
         device=device,
         encoder_weights=imagenet_weights() if lacking else None,
         start_from=start_from,
+        processes=processes,
     )
     if resume:
         trainer.resume(out / "state")
@@ -380,4 +419,5 @@ def train(
         trainer.about["began_with"] = began
     left = None if stop_after is None else stop_after - (time.monotonic() - start) / 60
     trainer.train(out, minutes=left, most=max_steps)
+    processes.part_ways()
     return out / "checkpoint"

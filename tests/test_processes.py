@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,13 +92,52 @@ def steps_done(run: Path) -> int:
         return 0
 
 
-def test_two_processes_do_the_run_of_one(place: Path) -> None:
-    running = launched(2, *command(place, "two"))
-    output, errors = running.communicate(timeout=300)
-    assert running.returncode == 0, errors
+def scripted(script: str, place: Path, out: str, tools: Path, **environment: str) -> str:
+    """What a script of recipes/ prints, with programs of this environment and those in ``tools``."""
+    path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
+    given = map(str, (place / "recipe.toml", place / "clips", place / out, "--cache", place / "cache"))
+    done = subprocess.run(
+        ["bash", str(ROOT / "recipes" / script), *given],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "DEVICE": "cpu", "THREADS": "1", **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_do_the_run_of_one(place: Path, tmp_path: Path) -> None:
+    """As a machine with two GPUs would."""
+    tools = program(tmp_path / "nvidia-smi", "echo GPU 0; echo GPU 1")
+    output = scripted("node.sh", place, "two", tools)
     assert output.split() == [str(place / "two" / "checkpoint")]  # one of them speaks
     assert_equal_runs(place / "two", place / "alone")
     assert len(list((place / "two" / "logs").iterdir())) == 1
+
+
+def test_two_machines_do_the_run_of_one(place: Path, tmp_path: Path) -> None:
+    """As Slurm would start it: a launcher on each, here on one and the same."""
+    program(tmp_path / "scontrol", "echo 127.0.0.1; echo 127.0.0.2")
+    program(
+        tmp_path / "srun",
+        'shift; SLURM_NODEID=1 "$@" & SLURM_NODEID=0 "$@"; mine=$?; wait $! && exit $mine',
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    slurm = {"SLURM_JOB_NODELIST": "a[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "1"}
+    output = scripted("cluster.slurm", place, "cluster", tmp_path, PORT=port, **slurm)
+    assert output.split() == [str(place / "cluster" / "checkpoint")]
+    assert_equal_runs(place / "cluster", place / "alone")
+
+
+def program(path: Path, script: str) -> Path:
+    """Write a program; returns its folder."""
+    path.write_text(f"#!/usr/bin/env bash\n{script}\n")
+    path.chmod(0o755)
+    return path.parent
 
 
 def test_a_killed_process_stops_the_run_and_one_alone_goes_on_with_it(place: Path) -> None:

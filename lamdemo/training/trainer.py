@@ -97,6 +97,7 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
         self.config, self.device = config, torch.device(device)
         torch.manual_seed(config.seed)
         model = LatentActionModel(config.model)
+        model.world_model.recompute = config.recompute
         sampler = ClipSampler(recordings, config.batch.weights, config.augment) if config.batch.clips else None
         self.maker = BatchMaker(config, sampler, bank)
         encoder: Any = model.encoder

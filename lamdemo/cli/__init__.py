@@ -34,7 +34,7 @@ from lamdemo.cli.push import push
 from lamdemo.cli.report import report
 from lamdemo.cli.soak import soak
 from lamdemo.cli.space import space
-from lamdemo.cli.training import family, pack, train
+from lamdemo.cli.training import family, pack, shards, train
 from lamdemo.cli.transfer import transfer
 from lamdemo.cli.verdict import verdict
 from lamdemo.cli.world_models import train_draft, train_twin
@@ -62,6 +62,7 @@ for command, name in (
     (train_draft, "train-draft"),
     (companions, "companions"),
     (pack, "pack"),
+    (shards, "shards"),
     (evaluate, "evaluate"),
     (verdict, "verdict"),
     (report, "report"),

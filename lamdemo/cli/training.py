@@ -1,4 +1,4 @@
-"""``lamdemo train``, ``lamdemo family`` and ``lamdemo pack``."""
+"""``lamdemo train``, ``lamdemo family``, ``lamdemo pack`` and ``lamdemo shards``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lamdemo.core.devices import AUTO, best_device
 
 def train(
     config: Annotated[Path, typer.Argument(parser=some_path, metavar="CONFIG", help="Recipe: TOML, as in configs/.")],
-    videos: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos.")],
+    videos: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, a pack, or shards.")],
     out: Annotated[
         Path,
         typer.Option(parser=some_path, metavar="DIR", help="Gets checkpoint/, logs/ and state/."),
@@ -225,3 +225,39 @@ def pack(
         size = write_pack(recordings, out, height=height, crf=crf)
     size += pack_pictures(things or (), backgrounds or (), out)
     typer.echo(f"{out} ({len(recordings)} clips, {size / 1e6:.1f} MB)")
+
+
+def shards(
+    videos: Annotated[Path, typer.Argument(parser=some_path, metavar="VIDEOS", help="Folder of videos.")],
+    out: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="New folder for the shards.")],
+    split: Annotated[
+        Path | None,
+        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips to leave out; none without it."),
+    ] = None,
+    height: Annotated[int, typer.Option(min=32, max=1080, metavar="N", help="Rows of a frame at most.")] = 256,
+    fps: Annotated[float, typer.Option(min=1, max=60, metavar="N", help="Frames a second at most.")] = 8.0,
+    seconds: Annotated[float, typer.Option(min=1, max=600, metavar="S", help="Length of a piece.")] = 10.0,
+    crf: Annotated[int, typer.Option(min=0, max=51, metavar="N", help="H.264's quality: larger is smaller.")] = 23,
+    megabytes: Annotated[float, typer.Option(min=1, metavar="MB", help="Size of a shard.")] = 256.0,
+) -> None:
+    """Cut videos into short pieces in WebDataset's tar files, for training sets too large to be decoded beforehand.
+
+    [bold]Example[/]
+
+    [cyan]lamdemo shards clips --out shards --split split.toml[/]
+
+    [cyan]lamdemo train recipes/vjepa2-l.toml --videos shards --out runs/large[/]
+    """
+    from lamdemo.data.shards import ShardConfig, write_shards
+    from lamdemo.data.splits import Split
+    from lamdemo.video import find_videos
+
+    checked_place(out, folder=True)
+    names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
+    if split is not None:
+        names = Split.read(split).select(names, "train")
+    count, problems = write_shards(videos, names, out, ShardConfig(height, fps, seconds, crf, megabytes))
+    for problem in problems:
+        typer.echo(f"skipped: {problem}", err=True)
+    size = sum(p.stat().st_size for p in out.iterdir())
+    typer.echo(f"{out} ({count} pieces of {len(names) - len(problems)} videos, {size / 1e6:.1f} MB)")

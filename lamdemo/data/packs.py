@@ -7,10 +7,12 @@ with OpenCV, so no ffmpeg is needed where it arrives.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -131,16 +133,7 @@ def read_pack(folder: str | Path) -> tuple[list[Recording], list[str]]:
     problems: list[str] = []
 
     def one(row: dict[str, object]) -> Recording | None:
-        capture = cv2.VideoCapture(str(folder / str(row["file"])))
-        frames = []
-        try:
-            while True:
-                there, frame = capture.read()
-                if not there:
-                    break
-                frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-        finally:
-            capture.release()
+        frames = frames_of(folder / str(row["file"]))
         if len(frames) < 2:
             problems.append(f"{row['file']} of the pack {folder.name} cannot be read; make the pack again.")
             return None
@@ -151,3 +144,19 @@ def read_pack(folder: str | Path) -> tuple[list[Recording], list[str]]:
     if not found:
         raise LamdemoError(f"The pack {folder.name} is damaged; make it again with lamdemo pack.")
     return found, problems
+
+
+def frames_of(video: Path | bytes) -> list[np.ndarray]:
+    """All frames that OpenCV reads of a video, RGB; of what it cannot read, none."""
+    # OpenCV does not keep the stream that it reads from, and crashes where nobody else does.
+    stream: Any = None if isinstance(video, Path) else io.BytesIO(video)
+    capture = cv2.VideoCapture(str(video)) if stream is None else cv2.VideoCapture(stream, cv2.CAP_FFMPEG, [])
+    frames: list[np.ndarray] = []
+    try:
+        while True:
+            there, frame = capture.read()
+            if not there:
+                return frames
+            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    finally:
+        capture.release()

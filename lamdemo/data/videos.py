@@ -45,7 +45,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class Recording:
-    """One decoded clip of the cache: where it was found, frames ``[T, H, W, 3]``, frames a second."""
+    """One clip: where it was found, frames ``[T, H, W, 3]`` (decoded, or read when asked for), frames a second."""
 
     name: str
     frames: np.ndarray | Tensor

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lamdemo.core.errors import LamdemoError, shown_name
 from lamdemo.data.packs import is_pack, packed_pictures, read_pack
 from lamdemo.data.scenes import SceneBank, read_bank
+from lamdemo.data.shards import is_shards, read_shards
 from lamdemo.data.splits import Split
 from lamdemo.data.videos import Recording, decode_folder, photographs_from
 from lamdemo.training.config import TrainConfig
@@ -22,7 +23,7 @@ from lamdemo.video import find_videos
 def training_recordings(
     videos: Path, cache: Path, config: TrainConfig, *, split: Split | None = None
 ) -> list[Recording]:
-    """The real clips to train on: a pack as it is, or the training part of a folder, decoded into a cache.
+    """The real clips to train on: a pack or shards as they are, or the training part of a folder, decoded into a cache.
 
     Videos that cannot be read are named on standard error and left out.
 
@@ -32,6 +33,8 @@ def training_recordings(
     """
     if is_pack(videos):
         recordings, problems = read_pack(videos)
+    elif is_shards(videos):
+        return read_shards(videos)
     else:
         names = [p.relative_to(videos).as_posix() for p in find_videos(videos)]
         if split is not None:

@@ -1,11 +1,13 @@
-"""Run the notebook from top to bottom and keep what it shows: python -m docs.run_notebook.
+"""Run the notebooks from top to bottom and keep what they show: python -m docs.run_notebook [NAME].
 
-To be done after a change of the notebook, of the default checkpoint, its atlas or its prior. The tests run it in the
-same way and compare.
+To be done after a change of one, of the default checkpoint, its atlas or its prior. The tests run them in the same way
+and compare.
 """
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -13,7 +15,9 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK = ROOT / "docs/latent_space.ipynb"
+NOTEBOOKS = {
+    path.stem: path for path in (ROOT / "docs" / f"{name}.ipynb" for name in ("latent_space", "first_transfer"))
+}
 
 
 def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
@@ -41,10 +45,14 @@ def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def main() -> None:
-    """Run it and write it back."""
-    notebook = run(nbformat.read(NOTEBOOK, as_version=4), ROOT)
-    nbformat.write(notebook, NOTEBOOK)
-    print(NOTEBOOK.relative_to(ROOT), f"{NOTEBOOK.stat().st_size / 1e6:.2f} MB")
+    """Run them and write them back."""
+    for name in sys.argv[1:] or NOTEBOOKS:
+        path = NOTEBOOKS[name]
+        with tempfile.TemporaryDirectory() as scratch:
+            # The one needs the repository, the other nothing, and leaves a video.
+            notebook = run(nbformat.read(path, as_version=4), ROOT if name == "latent_space" else Path(scratch))
+        nbformat.write(notebook, path)
+        print(path.relative_to(ROOT), f"{path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

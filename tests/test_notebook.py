@@ -1,4 +1,4 @@
-"""The notebook in docs/: its claims hold when it runs, and what is committed is a whole run of it."""
+"""The notebooks in docs/: their claims hold when they run, and what is committed is a whole run of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK = ROOT / "docs/latent_space.ipynb"
+LEAST = {"latent_space": (15, 12), "first_transfer": (3, 3)}  # claims and pictures, at least
 
 
 def run_notebook() -> ModuleType:
@@ -37,27 +37,36 @@ def kinds_of_output(cell: NotebookNode) -> list[str]:
     return [output.output_type for output in cell.outputs]
 
 
+@pytest.fixture(scope="module", params=LEAST)
+def path(request: pytest.FixtureRequest) -> Path:
+    return ROOT / f"docs/{request.param}.ipynb"
+
+
 @pytest.fixture(scope="module")
-def committed() -> NotebookNode:
-    return nbformat.read(NOTEBOOK, as_version=4)
+def committed(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
 
 
-def test_runs_and_its_claims_hold(committed: NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_and_its_claims_hold(
+    path: Path, committed: NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # What Jupyter keeps on the side (history, connection files) goes where it is cleaned up.
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
-    notebook = nbformat.read(shutil.copy(NOTEBOOK, tmp_path), as_version=4)
-    run_notebook().run(notebook, ROOT)  # raises where a cell does, an assertion included
+    notebook = nbformat.read(shutil.copy(path, tmp_path), as_version=4)
+    # The one needs the repository, the other nothing. Raises where a cell does, an assertion included.
+    run_notebook().run(notebook, ROOT if path.stem == "latent_space" else tmp_path)
     for cell, before in zip(code_cells(notebook), code_cells(committed), strict=True):
         assert kinds_of_output(cell) == kinds_of_output(before), cell.source
         assert not [o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"], cell.source
     # Not only ran: the claims are there to be broken.
-    assert sum(cell.source.count("assert ") for cell in code_cells(notebook)) >= 15
+    assert sum(cell.source.count("assert ") for cell in code_cells(notebook)) >= LEAST[path.stem][0]
 
 
 @pytest.mark.parametrize("folder", [".", "docs"])
-def test_first_cell_finds_the_repository(committed: NotebookNode, folder: str) -> None:
-    source = code_cells(committed)[0].source + "\nimport lamdemo.latent_space\nprint(root)"
+def test_first_cell_finds_the_repository(folder: str) -> None:
+    notebook = nbformat.read(ROOT / "docs/latent_space.ipynb", as_version=4)
+    source = code_cells(notebook)[0].source + "\nimport lamdemo.latent_space\nprint(root)"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", source], cwd=ROOT / folder, env=environment, capture_output=True, text=True, check=True
@@ -78,8 +87,8 @@ def test_what_is_committed_is_one_run_from_top_to_bottom(committed: NotebookNode
     assert kinds[0] == "markdown" and kinds.count("markdown") >= kinds.count("code") - 1
 
 
-def test_outputs_are_small_and_tell_nothing_of_the_machine(committed: NotebookNode) -> None:
-    assert NOTEBOOK.stat().st_size < 1_200_000
+def test_outputs_are_small_and_tell_nothing_of_the_machine(path: Path, committed: NotebookNode) -> None:
+    assert path.stat().st_size < 1_200_000
     pictures = 0
     for cell in code_cells(committed):
         assert "execution" not in cell.metadata  # times of day
@@ -92,5 +101,5 @@ def test_outputs_are_small_and_tell_nothing_of_the_machine(committed: NotebookNo
             assert data[:2] == b"\xff\xd8" and len(data) <= 64_000
             assert output.metadata["image/jpeg"]["alt"]
             pictures += 1
-    assert pictures >= 12
-    assert str(ROOT) not in NOTEBOOK.read_text(encoding="utf-8")
+    assert pictures >= LEAST[path.stem][1]
+    assert str(ROOT) not in path.read_text(encoding="utf-8")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import email
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from lamdemo import DEFAULT_CHECKPOINT, __version__
 
@@ -125,3 +128,32 @@ def test_the_page_of_a_wheel_shows_its_examples_and_opens_without_them_too(insta
     assert all(str(installed).replace(" ", "%20") in name for name in told["files"])
     (installed / "lamdemo" / "examples").rename(installed / "elsewhere")
     assert json.loads(run(installed, "-c", PAGE).splitlines()[-1]) == {"prepared": False, "files": [], "first": None}
+
+
+HIDE = """
+import sys
+from pathlib import Path
+# As where lamdemo was never installed: neither the repository nor what leads to it.
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+sys.path[:] = [p for p in sys.path if not (Path(p) / "pyproject.toml").is_file()]
+"""
+
+
+def test_the_notebook_installs_lamdemo_and_transfers(wheel: Path, tmp_path: Path) -> None:
+    """Its own cells, where nothing but what lamdemo needs is there, as on Colab."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(HIDE)
+    shutil.copy(wheel, tmp_path)
+    notebook = nbformat.read(ROOT / "docs/first_transfer.ipynb", as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("print(lamdemo.__file__)"))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LAMDEMO_", "PYTHON"))}
+    pip = {"PIP_TARGET": str(site), "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1"}
+    jupyter = {name: str(tmp_path / name) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute(env={**kept, **pip, **jupyter, "PYTHONPATH": str(site)})
+    (told,) = notebook.cells[-1].outputs
+    assert Path(told.text.strip()).is_relative_to(site)
+    assert (tmp_path / "transfer.mp4").stat().st_size > 1000

@@ -432,6 +432,14 @@ def layered(tmp_path_factory: pytest.TempPathFactory) -> TransferPipeline:
 
 
 class TestPipeline:
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_weights_of_half_precision_run(self, layered: TransferPipeline, dtype: torch.dtype) -> None:
+        half = TransferPipeline.from_pretrained(layered.folder, dtype=dtype)
+        actions, target = layered.infer(moving_square(4)), moving_square(1, height=50, width=70)[0]
+        frames, wanted = (p.transfer(actions, target).frames.astype(int) for p in (half, layered))
+        assert np.abs(wanted[-1] - target).mean() > 5
+        assert np.abs(frames - wanted).mean() < (10 if dtype == torch.float16 else 30)
+
     def test_steps_tell_where_what_acts_is(self, layered: TransferPipeline) -> None:
         actions = layered.infer(moving_square(6))
         target = moving_square(1, height=50, width=70)[0]

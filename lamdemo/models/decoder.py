@@ -82,9 +82,11 @@ class MatteHead(nn.Module):
         if self.deep is not None:
             middle, deep = (norm(f) for norm, f in zip(self.norms, self.deep(details[0]), strict=True))
             x = self.coarser(x + self.join(torch.cat([middle, _doubled(deep)], 1)))
+        # Details are of full precision, which norms of half precision do not take.
+        fine, finer = (norm(d.to(norm.weight)) for norm, d in zip((self.norm, self.norm_finer), details, strict=True))
         x = _doubled(x)
-        x = _doubled(self.middle(torch.cat([x, self.norm(details[0]), looks[0]], 1)))
-        x = self.fine(torch.cat([x, self.norm_finer(details[1]), looks[1]], 1))
+        x = _doubled(self.middle(torch.cat([x, fine, looks[0]], 1)))
+        x = self.fine(torch.cat([x, finer, looks[1]], 1))
         sharp = F.pixel_shuffle(self.leave(x).float(), 2)
         coarse = F.interpolate(matte, sharp.shape[-2:], mode="bilinear", align_corners=False)
         return sharp + torch.logit(coarse.clamp(1e-3, 1 - 1e-3))

@@ -90,6 +90,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for count, seconds in rounds.items():
             seconds.append(launched(count, arguments.recipe, arguments.steps))
+            print(f"{count}: {seconds[-1]:.3f} seconds a step", file=sys.stderr)
     one, two = min(rounds[1]), min(rounds[2])
     report = {
         "command": shlex.join(["python", "-m", "benchmarks.processes", *sys.argv[1:]]),

@@ -100,7 +100,7 @@ def scripted(script: str, place: Path, out: str, tools: Path, **environment: str
         ["bash", str(ROOT / "recipes" / script), *given],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "DEVICE": "cpu", "THREADS": "1", **environment},
     )
@@ -142,14 +142,14 @@ def program(path: Path, script: str) -> Path:
 
 def test_a_killed_process_stops_the_run_and_one_alone_goes_on_with_it(place: Path) -> None:
     running = launched(2, *command(place, "killed"))
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while steps_done(place / "killed") < 2 and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     them = [p for p in psutil.Process(running.pid).children(recursive=True) if p.environ().get("RANK") == "1"]
     them.sort(key=lambda p: p.create_time())
     everybody = psutil.Process(running.pid).children(recursive=True)
     them[0].send_signal(signal.SIGKILL)  # the first of them: its workers came later
-    _, errors = running.communicate(timeout=120)
+    _, errors = running.communicate(timeout=300)
     assert running.returncode != 0, errors
     psutil.wait_procs(everybody, timeout=20)
     assert not [p for p in everybody if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -162,7 +162,7 @@ def test_a_killed_process_stops_the_run_and_one_alone_goes_on_with_it(place: Pat
 
 def test_parts_that_cannot_be_shared_out_are_told(place: Path) -> None:
     running = launched(3, *command(place, "three"))
-    _, errors = running.communicate(timeout=300)
+    _, errors = running.communicate(timeout=600)
     assert running.returncode != 0
     assert "A step's batch has 2 parts and there are 3 processes; set parts under [batch]" in errors
     assert not (place / "three").exists()

@@ -11,6 +11,22 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
+def matrix_rate(device: torch.device, precision: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product, measured."""
+    side = 8192 if device.type == "cuda" else 2048
+    a = torch.ones(side, side, device=device, dtype=precision)
+
+    def product(times: int) -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            b = a @ a
+        b[0, 0].item()  # waits for a GPU
+        return (time.perf_counter() - start) / times
+
+    product(1)
+    return 2 * side**3 / min(product(3), product(3))
+
+
 @dataclass
 class StepWork:
     """How much of the machine a training step uses."""
@@ -39,18 +55,7 @@ class StepWork:
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(kept[name])
-        side = 8192 if device.type == "cuda" else 2048
-        a = torch.ones(side, side, device=device, dtype=precision)
-
-        def product(times: int) -> float:
-            start = time.perf_counter()
-            for _ in range(times):
-                b = a @ a
-            b[0, 0].item()  # waits for a GPU
-            return (time.perf_counter() - start) / times
-
-        product(1)
-        return cls(float(counter.get_total_flops()), 2 * side**3 / min(product(3), product(3)))
+        return cls(float(counter.get_total_flops()), matrix_rate(device, precision))
 
     def logs(self, step: int) -> dict[str, float]:
         """Seconds a step since the last call, and their share of the peak; nothing at the first call."""

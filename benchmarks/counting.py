@@ -1,0 +1,42 @@
+"""What a piece of work must compute and move, counted while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(q.shape, k.shape, v.shape)
+
+
+# Torch's own `FlopCounterMode` knows attention on a GPU only, and no bytes.
+_FORMULAS = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations and bytes of each matrix product, convolution and attention.
+
+    Attributes:
+        products: operations, and bytes of all tensors that go in or come out, of each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products: list[tuple[int, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See `TorchDispatchMode`."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = _FORMULAS.get(func.overloadpacket)
+        if formula is not None:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
+            moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self.products.append((int(formula(*args, **kwargs, out_val=out)), moved))
+        return out

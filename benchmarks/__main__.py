@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from benchmarks.measuring import ROOT, Missing, Settings, machine_in_words, memory
@@ -123,7 +123,10 @@ def main(words: list[str]) -> None:
 
     folder, begun = resolve_checkpoint(settings.checkpoint), time.monotonic()
     report: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks", *words]),
+        # Of absolute paths, which tell too much, only the names.
+        "command": shlex.join(
+            ["python", "-m", "benchmarks", *(PurePath(w).name if os.path.isabs(w) else w for w in words)]
+        ),
         "git": git_state(),
         "checkpoint": {"name": folder.name, "sha256": checkpoint_hash(folder)},
         "seed": 0,

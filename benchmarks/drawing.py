@@ -62,7 +62,7 @@ def draw(settings: Settings) -> dict[str, Any]:
         for z_t in actions.z[:2]:
             rollout.step(z_t)
         seconds = timed(lambda r=rollout: r.step(actions.z[2]), settings.repeats)  # type: ignore[misc]
-        told[f"a step with frames between and one of no action, {size}"] = entry(
-            seconds, **{"new frames a second": rounded((BETWEEN + 1) / seconds["median"])}
-        )
+        told[f"a step with frames between and one of no action, {size}"] = entry(seconds) | {
+            "new frames a second": rounded((BETWEEN + 1) / seconds["median"])
+        }
     return told

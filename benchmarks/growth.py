@@ -16,10 +16,13 @@ from lamdemo.models import Canvas
 SLACK = 0.15
 """By how much a measured power may be above the one that must be, which is what repeats differ by."""
 Making = Callable[[int], Callable[[], object]]
+"""Gives the work of a size."""
 _STEPS, _SIDES, _BATCHES, _FRAMES = (4, 8, 16, 32), (256, 512, 768, 1024), (1, 2, 4, 8, 16, 32), (9, 17, 33, 65)
 
 
-def grown(sizes: Sequence[int], making: Making, repeats: int, measure: Callable[[int], float] = float) -> dict[str, Any]:
+def grown(
+    sizes: Sequence[int], making: Making, repeats: int, measure: Callable[[int], float] = float
+) -> dict[str, Any]:
     """Seconds by size, and the power of the size by which they grow over the last two.
 
     Args:
@@ -39,7 +42,6 @@ def growth(settings: Settings) -> dict[str, Any]:
     pipeline, repeats = loaded(settings), settings.repeats
     rng = torch.Generator().manual_seed(0)
     config = pipeline.model.config
-    n, d, z = config.encoder.grid**2, config.encoder.channels, config.bottleneck.channels
 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=rng).to(pipeline.model.device)
@@ -49,9 +51,7 @@ def growth(settings: Settings) -> dict[str, Any]:
         "one step, by frames of context": grown(
             range(1, config.world_model.context + 1), _in_context(pipeline, noise), repeats
         ),
-        "one step, by batch": grown(
-            _BATCHES, lambda b: lambda s=noise(b, 1, n, d), a=noise(b, 1, z): pipeline.model.world_model(s, a), repeats
-        ),
+        "one step, by batch": grown(_BATCHES, _in_batches(pipeline, noise), repeats),
         "drawing a frame, by side": grown(_SIDES, _drawing(pipeline), repeats, lambda side: float(side**2)),
         "inferring at a glance, by frames": grown(_FRAMES, _inferring(pipeline, 0), repeats),
     }
@@ -82,6 +82,17 @@ def _in_context(pipeline: TransferPipeline, noise: Callable[..., torch.Tensor]) 
         for _ in range(frames - 1):
             model(state, action, cache)
         return lambda: model(state, action, cache.branch())
+
+    return making
+
+
+def _in_batches(pipeline: TransferPipeline, noise: Callable[..., torch.Tensor]) -> Making:
+    config = pipeline.model.config
+
+    def making(batch: int) -> Callable[[], object]:
+        states = noise(batch, 1, config.encoder.grid**2, config.encoder.channels)
+        actions = noise(batch, 1, config.bottleneck.channels)
+        return lambda: pipeline.model.world_model(states, actions)
 
     return making
 

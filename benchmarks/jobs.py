@@ -33,7 +33,8 @@ def _moments(pipeline: TransferPipeline, frames: np.ndarray, target: np.ndarray,
     asked = _asked((len(frames) - 1) // (BETWEEN + 1))
     source = Watched(CLIP, frames, None, len(frames) - 1, pipeline.fps)
     request = requested(source, target[None], asked)
-    begun, at, made = time.perf_counter(), {}, None
+    begun, made = time.perf_counter(), None
+    at: dict[str, float] = {}
     for event in transfer(pipeline, request, keep=lambda step: step):
         now = time.perf_counter() - begun
         if isinstance(event, TransferStep) and event.index:
@@ -95,7 +96,9 @@ def drive(settings: Settings) -> dict[str, Any]:
             driving.step(command)
             seconds.append(time.perf_counter() - begun)
         found = spread(seconds)
-        told[f"a step of Drive, {width}x{height}"] = entry(
-            found, **{"steps a second": rounded(1 / found["median"]), "controller": known.name, "its own": own}
-        )
+        told[f"a step of Drive, {width}x{height}"] = entry(found) | {
+            "steps a second": rounded(1 / found["median"]),
+            "controller": known.name,
+            "its own": own,
+        }
     return told

@@ -51,19 +51,22 @@ def plan(settings: Settings) -> dict[str, Any]:
     }
     for name, how in asked.items():
         planner = build_planner(pipeline, controller=known, distilled=distilled, **how)
-        problem, plans = planner.problem(picture, goal), []
+        problem = planner.problem(picture, goal)
+        plans: list[Any] = []
 
         def search(planner: Any = planner, problem: Any = problem, plans: list[Any] = plans) -> None:
             plans.append(planner.plan(problem, seed=0))
 
         seconds = timed(search, settings.repeats)
         same = all(np.array_equal(plans[0].u, other.u) for other in plans[1:])
-        told[f"plan, {name}"] = entry(seconds, machine.floor(search), **{"same seed, same plan": same})
+        told[f"plan, {name}"] = entry(seconds, machine.floor(search)) | {"same seed, same plan": same}
+    assert planner.distilled is not None
     search_by = planner.objective(planner.distilled, problem)
     judge_by = planner.objective(planner.judge, problem)
     u = torch.randn(1, SAMPLES, HORIZON, planner.space.width)
     with torch.no_grad():
-        told["one iteration"] = entry(timed(lambda: search_by(u), settings.repeats), machine.floor(lambda: search_by(u)))
+        searched = timed(lambda: search_by(u), settings.repeats)
+        told["one iteration"] = entry(searched, machine.floor(lambda: search_by(u)))
         some = u[:, :JUDGED]
         judged = timed(lambda: judge_by(some), settings.repeats)
         told[f"judging {JUDGED}"] = entry(judged, machine.floor(lambda: judge_by(some)))

@@ -46,9 +46,7 @@ def train(settings: Settings) -> dict[str, Any]:
     steps, waiting = 2 + 2 * settings.repeats, _Waiting()
     with tempfile.TemporaryDirectory(prefix="lamdemo-") as scratch:
         material = training_material(recipe, EXAMPLES / "clips", Path(scratch))
-        trainer = Trainer(
-            recipe, *material, device=pipeline.model.device, batches=waiting, start_from=pipeline.folder
-        )
+        trainer = Trainer(recipe, *material, device=pipeline.model.device, batches=waiting, start_from=pipeline.folder)
         making = []
         for k in range(max(settings.repeats, 1)):
             begun = time.perf_counter()
@@ -84,4 +82,4 @@ def train(settings: Settings) -> dict[str, Any]:
     made = spread(making)
     # A worker makes the next batch meanwhile, on cores that the step could use.
     share = {"over a step's seconds": rounded(made["median"] / found["median"])}
-    return {"a training step": entry(found, floor, **more), "making its batch, alone": entry(made, **share)}
+    return {"a training step": entry(found, floor) | more, "making its batch, alone": entry(made) | share}

@@ -23,7 +23,9 @@ class Residual(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.moments = nn.ModuleList(nn.Linear(TIME, outputs) for _ in range(2))
         self.over_time = nn.ModuleList(
-            nn.Sequential(nn.GroupNorm(32, outputs), nn.SiLU(), nn.Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0)))
+            nn.Sequential(
+                nn.GroupNorm(32, outputs), nn.SiLU(), nn.Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0))
+            )
             for _ in range(2)
         )
 

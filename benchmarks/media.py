@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ def write(settings: Settings) -> dict[str, Any]:
     """Writing 49 frames of each size; the floor is x264 alone, from frames already in its own colours."""
     told = {}
     frames = frames_for(16, FPS)
+    defaults = {name: str(one.default) for name, one in inspect.signature(write_video).parameters.items()}
+    same = ["-c:v", "libx264", "-preset", defaults["preset"], "-crf", defaults["crf"]]
     with tempfile.TemporaryDirectory(prefix="lamdemo-") as scratch:
         raw, out = Path(scratch, "frames.yuv"), Path(scratch, "video.mp4")
         for width, height in SIZES:
@@ -42,7 +45,7 @@ def write(settings: Settings) -> dict[str, Any]:
             seconds = timed(lambda p=pictures: write_video(out, p, 12), settings.repeats)  # type: ignore[misc]
             _run(["-i", str(out), "-f", "rawvideo", "-pix_fmt", "yuv420p", "-y", str(raw)])
             how = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-framerate", "12"]
-            alone = [*how, "-i", str(raw), "-c:v", "libx264", "-preset", "fast", "-crf", "18", "-f", "null", "-"]
+            alone = [*how, "-i", str(raw), *same, "-f", "null", "-"]
             least = timed(lambda a=alone: _run(a), settings.repeats)["median"]  # type: ignore[misc]
             floor = {"seconds": least, "of": "x264 with the same settings, from raw frames of its own colours"}
             told[f"write {len(pictures)} frames, {width}x{height}"] = entry(seconds, floor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,16 +19,24 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:
 _FORMULAS = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 
 
+class Product(NamedTuple):
+    """A matrix product, a convolution or an attention that was done."""
+
+    operations: int  # of floating point
+    bytes: int  # of all tensors that go in or come out
+    half: bool  # whether it was done in 16 bits
+
+
 class Counted(TorchDispatchMode):
     """Counts the operations and bytes of each matrix product, convolution and attention.
 
     Attributes:
-        products: operations, and bytes of all tensors that go in or come out, of each.
+        products: each.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.products: list[tuple[int, int]] = []
+        self.products: list[Product] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """See `TorchDispatchMode`."""
@@ -38,5 +46,6 @@ class Counted(TorchDispatchMode):
         if formula is not None:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
             moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-            self.products.append((int(formula(*args, **kwargs, out_val=out)), moved))
+            operations = int(formula(*args, **kwargs, out_val=out))
+            self.products.append(Product(operations, moved, tensors[0].element_size() == 2))
         return out

@@ -96,12 +96,13 @@ def entry(seconds: dict[str, float], floor: dict[str, Any] | None = None, **more
 class Machine:
     """What the machine can do, measured in the section's own process."""
 
-    products: float  # floating-point operations a second of a large matrix product
+    products: float  # floating-point operations a second of a large matrix product in float32
+    half: float  # the same in bfloat16
     copies: float  # bytes a second, read and written, of a copy too large for any cache
 
     @classmethod
     def measured(cls, device: str = "cpu") -> Machine:
-        """Measure, in float32."""
+        """Measure."""
         import torch
 
         from lamdemo.training.throughput import matrix_rate
@@ -109,12 +110,14 @@ class Machine:
         large = torch.ones(1 << 26, device=device)  # 256 MiB
         target = torch.empty_like(large)
         seconds = min(timed(lambda: target.copy_(large), 3)["low"] for _ in range(2))
-        return cls(matrix_rate(torch.device(device), torch.float32), 2 * large.numel() * large.element_size() / seconds)
+        products, half = (matrix_rate(torch.device(device), kind) for kind in (torch.float32, torch.bfloat16))
+        return cls(products, half, 2 * large.numel() * large.element_size() / seconds)
 
     def as_dict(self) -> dict[str, float]:
         """For the report."""
         return {
             "operations a second": rounded(self.products),
+            "operations a second in bfloat16": rounded(self.half),
             "bytes copied a second": rounded(self.copies),
         }
 
@@ -124,16 +127,27 @@ class Machine:
         Each costs its operations at the rate of a large product, or its bytes (inputs, weights and outputs, once) at
         the rate of a copy, whichever is longer. All else (norms, activations, sampling) is taken to cost nothing.
         """
+        import torch
+
         from benchmarks.counting import Counted
 
-        with Counted() as counted:
-            work()
-        seconds = sum(max(o / self.products, b / self.copies) for o, b in counted.products)
+        # In one thread, or what a planner does in threads of its own would not be seen.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with Counted() as counted:
+                work()
+        finally:
+            torch.set_num_threads(threads)
+        seconds = sum(
+            max(one.operations / (self.half if one.half else self.products), one.bytes / self.copies)
+            for one in counted.products
+        )
         return {
             "seconds": rounded(seconds),
             "of": "its matrix products and convolutions at the measured rates",
-            "operations": sum(o for o, _ in counted.products),
-            "bytes": sum(b for _, b in counted.products),
+            "operations": sum(one.operations for one in counted.products),
+            "bytes": sum(one.bytes for one in counted.products),
         }
 
 
@@ -143,7 +157,7 @@ class Machine:
 def memory() -> dict[str, float | None]:
     """Megabytes of this process: the most there ever were, and those that stay when the garbage is gone."""
     gc.collect()
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1e-6 if sys.platform == "darwin" else 1.024e-3)
     resting = status_of("self", "VmRSS")
     return {"peak MB": rounded(most), "resting MB": None if resting is None else rounded(resting)}
 

@@ -22,9 +22,9 @@ def test_operations_are_those_that_torch_counts_and_bytes_those_of_the_tensors()
     x = torch.randn(2, 3, 4, 4)
     with torch.no_grad(), FlopCounterMode(display=False) as torchs, Counted() as ours:
         net(x)
-    assert sum(o for o, _ in ours.products) == torchs.get_total_flops()
+    assert sum(one.operations for one in ours.products) == torchs.get_total_flops()
     numbers = [x.numel() + 8 * 3 * 9 + 8 + 2 * 8 * 16, 2 * 8 * 16 + 8 * 16 * 5 + 2 * 5]
-    assert [b for _, b in ours.products] == [4 * n for n in numbers]
+    assert [one.bytes for one in ours.products] == [4 * n for n in numbers]
 
 
 def test_attention_on_a_cpu_is_counted_too() -> None:
@@ -32,15 +32,16 @@ def test_attention_on_a_cpu_is_counted_too() -> None:
     with torch.no_grad(), Counted() as counted:
         nn.functional.scaled_dot_product_attention(q, k, k)
     # Two products, of 2 operations for each query, key and channel of each head.
-    assert sum(o for o, _ in counted.products) == 2 * 2 * (2 * 6 * 10 * 8)
+    assert sum(one.operations for one in counted.products) == 2 * 2 * (2 * 6 * 10 * 8)
 
 
 def test_a_floor_is_the_longer_of_computing_and_moving() -> None:
     def work() -> None:
         torch.randn(4, 8) @ torch.randn(8, 2)
 
-    computing, moving = Machine(products=2.0, copies=1e9), Machine(products=1e9, copies=3.0)
+    computing, moving = Machine(2.0, 4.0, copies=1e9), Machine(1e9, 1e9, copies=3.0)
     assert computing.floor(work)["seconds"] == 2 * 4 * 8 * 2 / 2.0
+    assert computing.floor(lambda: torch.ones(4, 8).bfloat16() @ torch.ones(8, 2).bfloat16())["seconds"] == 32.0
     assert moving.floor(work)["seconds"] == pytest.approx(4 * (32 + 16 + 8) / 3.0, rel=1e-3)
 
 
@@ -73,7 +74,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.media.SIZES", ((96, 64),))
     monkeypatch.setattr("benchmarks.jobs.SIZES", ((96, 64),))
     monkeypatch.setattr("benchmarks.jobs._RUNS", ((2, (96, 64)),))
-    monkeypatch.setattr(Machine, "measured", classmethod(lambda cls, device="cpu": cls(1e11, 1e10)))
+    monkeypatch.setattr(Machine, "measured", classmethod(lambda cls, device="cpu": cls(1e11, 1e11, 1e10)))
 
 
 @pytest.mark.usefixtures("small")

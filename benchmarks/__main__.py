@@ -137,7 +137,8 @@ def main(words: list[str]) -> None:
     }
     for name in [name for name in SECTIONS if name in arguments.only]:
         print(name, flush=True)
-        report["sections"][name] = in_a_process(name, settings)
+        busy = round(os.getloadavg()[0], 2)
+        report["sections"][name] = {**in_a_process(name, settings), "load average before": busy}
         report["seconds"] = round(time.monotonic() - begun)
         print("\n".join(lines_of(report["sections"][name])), flush=True)
         write(report)

@@ -172,12 +172,7 @@ def _visited(browser: Any, url: str) -> dict[str, float]:
     page.get_by_role("tab", name="Transfer").click()
     source = "document.querySelector('#lam-source-view video')"
     before, begun = page.evaluate(f"{source}?.getAttribute('src') ?? ''"), time.perf_counter()
-    clear = page.locator("#lam-source-file button[aria-label='Clear']")
-    if clear.count():
-        clear.first.click()
-    box = page.locator("#lam-source-file input[type=file]")
-    box.wait_for(state="attached")
-    box.set_input_files(str(CLIP))
+    page.locator("#lam-source .lam-own input[type=file]").set_input_files(str(CLIP))
     page.wait_for_function(f"old => {{ const v = {source}; return v && v.getAttribute('src') !== old; }}", arg=before)
     took["uploaded clip"], begun = _since(begun), time.perf_counter()
     page.click("#lam-go")

@@ -92,7 +92,7 @@ class TransferStep:
         return replace(
             self,
             flow=None if self.flow is None else self.flow[::4, ::4] / 4,
-            matte=None if self.matte is None else self.matte[::4, ::4],
+            matte=None if self.matte is None else self.matte[::4, ::4].copy(),
             between=self.between[:0],
             idle_state=None,
         )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError, as_text
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from lamdemo.engine import LatentActions, TransferPipeline, TransferStep
     from lamdemo.jobs.compare import Entry, Progress
     from lamdemo.jobs.transfer import Transferred, TransferRequest
+
+Clip = Sequence[np.ndarray]  # frames uint8 [H, W, 3] of one size
 
 MOST_STEPS = 32  # of a source that can be chosen for one transfer
 MOST_MADE = 64  # steps of one transfer, repeats counted
@@ -220,7 +221,7 @@ def make(
             yield PAUSE
     assert done is not None
     made = len(done.actions)
-    for what in _written(done, clip[request.looped(made)], pipeline.fps, folder):
+    for what in _written(done, [clip[k] for k in request.looped(made)], pipeline.fps, folder):
         yield Writing(what, made)
     height, width = done.steps[0].frame.shape[:2]
     scores, verdict = done.out_of_distribution, done.verdict
@@ -239,12 +240,12 @@ def make(
     )
 
 
-def _written(done: Transferred, shown: np.ndarray, fps: float, folder: Path) -> Iterator[str]:
+def _written(done: Transferred, shown: Clip, fps: float, folder: Path) -> Iterator[str]:
     """Write a transfer's files, saying what comes next.
 
     Args:
         done: what was made.
-        shown: the source's frames in step with it, uint8 ``[T, H, W, 3]``.
+        shown: the source's frames in step with it.
         fps: steps a second.
         folder: where to.
 
@@ -259,11 +260,16 @@ def _written(done: Transferred, shown: np.ndarray, fps: float, folder: Path) -> 
     yield "the source is written beside it"
     write_video(folder / "source.mp4", shown, rate, crf=21)
     yield "all three are put side by side"
-    panels = [_fitted(shown), _fitted(done.smooth), _fitted(done.idle)]
-    beside = side_by_side(panels, height=_PANEL, labels=["source", "transfer", "no action"])
-    write_video(folder / "side_by_side.mp4", beside, rate)
-    write_gif(folder / "transfer.gif", side_by_side([p[::2] for p in panels[:2]], height=_GIF), rate / 2)
-    write_image(folder / "card.jpg", _card(panels[0], panels[1], len(done.actions) / fps))
+    clips = (shown, done.smooth, done.idle)
+
+    def beside(moment: int, height: int, of: Sequence[Clip], labels: Sequence[str] | None = None) -> np.ndarray:
+        # One by one, so that no second copy of whole clips is held.
+        return side_by_side([clip[moment][None] for clip in of], height=height, labels=labels)[0]
+
+    moments, labels = range(len(done.smooth)), ("source", "transfer", "no action")
+    write_video(folder / "side_by_side.mp4", (beside(t, _PANEL, clips, labels) for t in moments), rate)
+    write_gif(folder / "transfer.gif", np.stack([beside(t, _GIF, clips[:2]) for t in moments[::2]]), rate / 2)
+    write_image(folder / "card.jpg", _card(shown, done.smooth, len(done.actions) / fps))
     done.actions.save(folder / "latents.npz")
 
 
@@ -271,22 +277,15 @@ _PANEL = 360  # pixels down of a panel in the side-by-side video
 _GIF = 160  # pixels down of a panel in the GIF
 
 
-def _card(source: np.ndarray, transfer: np.ndarray, seconds: float) -> np.ndarray:
-    """The first and the last frame of two clips uint8 ``[T, H, W, 3]``, one clip a row."""
+def _card(source: Clip, transfer: Clip, seconds: float) -> np.ndarray:
+    """The first and the last frame of two clips, one clip a row."""
     later = f"{seconds:g} s later"
     rows = [
-        side_by_side([clip[:1], clip[-1:]], height=_PANEL, labels=labels)[0]
+        side_by_side([clip[0][None], clip[-1][None]], height=_PANEL, labels=labels)[0]
         for clip, labels in ((source, ("in this clip", later)), (transfer, ("done to this picture", later)))
     ]
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
-
-
-def _fitted(frames: np.ndarray | list[np.ndarray]) -> np.ndarray:
-    """Frames at the height of a panel, so that no second copy at full size is held."""
-    height, width = frames[0].shape[:2]
-    size = (max(1, round(width * _PANEL / height)), _PANEL)
-    return np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames])
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ MOST_UPLOADED = 8 << 30  # bytes of all uploads that are kept at once
 UPLOADS_LIVE = 5400.0  # seconds; Gradio removes those it knows of after an hour
 PARTS_LIVE = 900.0  # seconds of an upload that is not whole; none may take longer
 _EVERY = 60.0  # seconds between two cleanings
+_LOOK = 3.0  # seconds between two looks at the memory
+_SLACK = 128 << 20  # bytes of it by which the process may grow before what is free is given back
 _LOCK = "in-use"
 
 NO_ROOM = "The server has no room for new files now; try again later."
@@ -45,9 +47,14 @@ def opened() -> Iterator[Path]:
     over = threading.Event()
 
     def keep_clean() -> None:
-        while not over.wait(_EVERY):
-            clean(base / "uploads")
-            _give_back_memory()
+        cleaned = kept = 0.0
+        while not over.wait(_LOOK):
+            if time.monotonic() - cleaned > _EVERY:
+                clean(base / "uploads")
+                cleaned = time.monotonic()
+            if _resident() > kept + _SLACK:
+                _give_back_memory()
+                kept = _resident()
 
     threading.Thread(target=keep_clean, name="lamdemo-clean", daemon=True).start()
     try:
@@ -115,6 +122,14 @@ def clean(uploads: Path) -> None:
             break
         path.unlink(missing_ok=True)
         total -= size
+
+
+def _resident() -> int:
+    """Bytes of memory that the process has; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def _give_back_memory() -> None:

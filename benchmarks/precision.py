@@ -55,7 +55,7 @@ def main() -> None:
     fps = pipelines["float32"].fps
     clips = [
         (
-            read_clip(shipped("examples") / f"clips/{clip}.mp4", fps=fps, max_side=320, max_frames=9).frames,
+            read_clip(shipped("examples") / f"clips/{clip}.mp4", fps=fps, max_side=320, max_frames=5).frames,
             read_image(shipped("examples") / f"photos/{photo}.jpg", max_side=512),
         )
         for clip, photo in PAIRS

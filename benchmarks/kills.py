@@ -76,6 +76,12 @@ def state(folder: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def saved(folder: Path) -> int:
+    """When something was saved last, in nanoseconds; 0 for never."""
+    path = folder / Toy.state_name
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def run(kills: int, seed: int, place: Path) -> dict[str, Any]:
     """Train and kill; gives what is to be reported."""
     chance = random.Random(seed)
@@ -83,14 +89,15 @@ def run(kills: int, seed: int, place: Path) -> dict[str, Any]:
     if os.waitpid(begun(whole), 0)[1]:
         raise SystemExit("The run that nobody kills fails.")
     lasts, wanted = time.monotonic() - began, state(whole)
-    done = runs = unsaved = halves = 0
+    done = runs = unsaved = halves = stuck = 0
+    reach = 0.6 * lasts  # seconds in which a kill comes
     wrong: list[str] = []
     while done < kills and not wrong:
         folder, runs = place / f"{runs:04d}", runs + 1
         while True:
-            process = begun(folder)
+            before, process = saved(folder), begun(folder)
             if done < kills:
-                time.sleep(chance.uniform(0, 0.6 * lasts))
+                time.sleep(chance.uniform(0, reach))
                 os.kill(process, signal.SIGKILL)
             code = os.waitpid(process, 0)[1]
             if code == 0:
@@ -99,6 +106,9 @@ def run(kills: int, seed: int, place: Path) -> dict[str, Any]:
                 wrong.append(f"run {runs} does not go on after {done} kills")
                 break
             done += 1
+            # Where other work keeps a run from saving until it is killed again, it gets more time.
+            came = saved(folder) != before
+            reach, stuck = 0.6 * lasts if came else 1.3 * reach, stuck + (not came)
             halves += len(list(folder.glob(".*.part"))) if folder.exists() else 0
             if (folder / Toy.state_name).exists():
                 state(folder)
@@ -110,6 +120,7 @@ def run(kills: int, seed: int, place: Path) -> dict[str, Any]:
         "kills": done,
         "runs": runs,
         "killed_before_the_first_save": unsaved,
+        "killed_before_another_save": stuck,
         "killed_while_saving": halves,
         "seconds_of_a_whole_run": round(lasts, 2),
         "wrong": wrong,

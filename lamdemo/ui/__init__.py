@@ -60,6 +60,7 @@ def serve(
     """
     # The page must work where nothing but this machine can be reached, and no proxy leads to this machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     direct = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "", "localhost", "127.0.0.1", "::1"]
     os.environ["no_proxy"] = ",".join(filter(None, direct))
     # Gradio asks at this address whether a port is free, and not everything that can be listened at can be asked.

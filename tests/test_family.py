@@ -1,6 +1,7 @@
 """Families: nine bottlenecks, one stem, the very same batches, and runs that go on where they stopped."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,17 @@ def test_a_family_stopped_again_and_again_ends_the_same(
         one, other = (load_file(p / "checkpoints" / name / "model.safetensors") for p in (made, tmp_path))
         for key, value in one.items():
             torch.testing.assert_close(other[key], value, rtol=0, atol=0)
+
+
+def test_a_family_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
+    recipe = json.loads(json.dumps(dataclasses.asdict(RECIPE)))
+    del recipe["stem"]["unreadable"]  # which that version did not know
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    family_module._check_recipe(tmp_path, RECIPE)
+    for text in (json.dumps({**recipe, "finish_frames": 3}), json.dumps({**recipe, "of_later": 1}), "{"):
+        (tmp_path / "recipe.json").write_text(text)
+        with pytest.raises(LamdemoError, match="another recipe"):
+            family_module._check_recipe(tmp_path, RECIPE)
 
 
 def test_another_recipe_is_not_mixed_into_a_family(footage: Path, made: Path) -> None:

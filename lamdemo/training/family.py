@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from lamdemo.core.config import read_toml
+from lamdemo.core.config import config_from_dict, read_toml
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import write_safely
 from lamdemo.data.scenes import SceneBank
@@ -179,7 +179,7 @@ def train_family(
         LamdemoError: for anything the user can mend.
     """
     recipe = json.dumps(dataclasses.asdict(config), indent=1)
-    _check_recipe(out, recipe)
+    _check_recipe(out, config)
     start = time.monotonic()
     material = training_material(config.stem, videos, cache or out / "cache", split=split, sources=sources)
     out.mkdir(parents=True, exist_ok=True)
@@ -293,14 +293,22 @@ class _Family:
         return self.out / f"{name}-finish" / "checkpoint" if done else None
 
 
-def _check_recipe(out: Path, recipe: str) -> None:
+def _check_recipe(out: Path, config: FamilyConfig) -> None:
     """Refuse another recipe than a folder's parts were made by: they would not be alike.
+
+    What an earlier version did not note has its default.
 
     Raises:
         LamdemoError: the folder was begun with another recipe.
     """
     path = out / RECIPE_NAME
-    if path.is_file() and path.read_text(encoding="utf-8") != recipe:
+    begun: FamilyConfig | None = config
+    if path.is_file():
+        try:
+            begun = config_from_dict(FamilyConfig, json.loads(path.read_text(encoding="utf-8")))
+        except ValueError:
+            begun = None
+    if begun != config:
         raise LamdemoError(
             f"{out.name} holds a family begun with another recipe; give that recipe again, or another folder."
         )

@@ -1,6 +1,6 @@
 """Whether inference in half precision is faster on this machine, and whether it does the same.
 
-    python -m benchmarks.precision [--checkpoint ID] [--device NAME] [--threads 2] [--rounds R] [--out FILE]
+    python -m benchmarks.precision [--device NAME] [--rounds R] [--pairs P] [--steps S] [--out FILE]
 
 Transfers of the bundled clips, each onto one bundled photograph, in float32, bfloat16 and float16; each round takes the
 precisions in turn, and of each the fastest round counts. What they make is compared with what float32 makes.
@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--device", default=AUTO)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=len(PAIRS), help="how many of the transfers")
+    parser.add_argument("--steps", type=int, default=4, help="of each")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     code = git_state()
@@ -55,10 +57,12 @@ def main() -> None:
     fps = pipelines["float32"].fps
     clips = [
         (
-            read_clip(shipped("examples") / f"clips/{clip}.mp4", fps=fps, max_side=320, max_frames=5).frames,
+            read_clip(
+                shipped("examples") / f"clips/{clip}.mp4", fps=fps, max_side=320, max_frames=arguments.steps + 1
+            ).frames,
             read_image(shipped("examples") / f"photos/{photo}.jpg", max_side=512),
         )
-        for clip, photo in PAIRS
+        for clip, photo in PAIRS[: arguments.pairs]
     ]
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
     made: dict[str, list[Any]] = {}
@@ -67,6 +71,7 @@ def main() -> None:
             start = time.perf_counter()
             made[name] = [pipeline.transfer(clip, photo) for clip, photo in clips]
             seconds[name].append(time.perf_counter() - start)
+            print(f"{name}: {seconds[name][-1]:.2f} seconds", file=sys.stderr)
     fastest = {name: min(times[1:]) for name, times in seconds.items()}
     true = made["float32"]
     report: dict[str, Any] = {
@@ -77,7 +82,7 @@ def main() -> None:
         "threads": arguments.threads,
         "torch": torch.__version__,
         "load average": round(os.getloadavg()[0], 2),
-        "transfers": [" -> ".join(pair) for pair in PAIRS],
+        "transfers": [" -> ".join(pair) for pair in PAIRS[: arguments.pairs]],
         "precisions": {
             name: {
                 "seconds": round(fastest[name], 3),

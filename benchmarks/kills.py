@@ -97,10 +97,14 @@ def run(kills: int, seed: int, place: Path) -> dict[str, Any]:
         while True:
             before, process = saved(folder), begun(folder)
             if done < kills:
-                time.sleep(chance.uniform(0, reach))
+                until, over = time.monotonic() + chance.uniform(0, reach), None
+                while time.monotonic() < until and over is None:
+                    time.sleep(min(0.01, max(until - time.monotonic(), 0)))
+                    over = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 os.kill(process, signal.SIGKILL)
             code = os.waitpid(process, 0)[1]
             if code == 0:
+                reach = 0.6 * lasts
                 break
             if not os.WIFSIGNALED(code):
                 wrong.append(f"run {runs} does not go on after {done} kills")

@@ -90,17 +90,21 @@ def run(kills: int, seed: int, place: Path) -> dict[str, Any]:
         raise SystemExit("The run that nobody kills fails.")
     lasts, wanted = time.monotonic() - began, state(whole)
     done = runs = unsaved = halves = stuck = 0
-    reach = 0.6 * lasts  # seconds in which a kill comes
+    reach = 1.2 * lasts  # seconds in which a kill comes; a run takes most of its time to begin
     wrong: list[str] = []
     while done < kills and not wrong:
         folder, runs = place / f"{runs:04d}", runs + 1
         while True:
             before, process = saved(folder), begun(folder)
             if done < kills:
-                time.sleep(chance.uniform(0, reach))
+                until, over = time.monotonic() + chance.uniform(0, reach), None
+                while time.monotonic() < until and over is None:
+                    time.sleep(min(0.01, max(until - time.monotonic(), 0)))
+                    over = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 os.kill(process, signal.SIGKILL)
             code = os.waitpid(process, 0)[1]
             if code == 0:
+                reach = 1.2 * lasts
                 break
             if not os.WIFSIGNALED(code):
                 wrong.append(f"run {runs} does not go on after {done} kills")
@@ -108,7 +112,7 @@ def run(kills: int, seed: int, place: Path) -> dict[str, Any]:
             done += 1
             # Where other work keeps a run from saving until it is killed again, it gets more time.
             came = saved(folder) != before
-            reach, stuck = 0.6 * lasts if came else 1.3 * reach, stuck + (not came)
+            reach, stuck = 1.2 * lasts if came else 1.3 * reach, stuck + (not came)
             halves += len(list(folder.glob(".*.part"))) if folder.exists() else 0
             if (folder / Toy.state_name).exists():
                 state(folder)

@@ -105,7 +105,7 @@ class Line:
                             yield {self.view: waits(news)}
                             continue
                         last = self._named(news, outputs, listed)
-                        if streams:
+                        if streams and not job.replaced:  # it may have been while this was computed
                             yield last | {self.view: goes_on(job)}
             except Overdue as error:  # of a handler that never began, and so says nothing itself
                 say(str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -44,9 +45,9 @@ def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
     return notebook
 
 
-def main() -> None:
-    """Run them and write them back."""
-    for name in sys.argv[1:] or NOTEBOOKS:
+def main(names: Sequence[str] = ()) -> None:
+    """Run those of these names, all of them without any, and write them back."""
+    for name in names or NOTEBOOKS:
         path = NOTEBOOKS[name]
         with tempfile.TemporaryDirectory() as scratch:
             # The one needs the repository, the other nothing, and leaves a video.
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

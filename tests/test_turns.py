@@ -276,6 +276,18 @@ def test_a_job_that_nobody_wants_any_more_ends_without_its_result() -> None:
     assert not other.replaced
 
 
+def test_what_takes_a_jobs_place_waits_until_it_has_left() -> None:
+    turns = Turns()
+    job = turns.enter("A", "result")
+    other = turns.enter("A", "plan")
+    leaves = threading.Timer(0.2, turns.leave, [job])
+    leaves.start()
+    turns.drop("A", "result", wait=30.0)
+    assert job.replaced and not leaves.is_alive() and len(turns) == 1
+    turns.drop("A", "plan", wait=0.01)  # and not longer than it may
+    assert other.replaced and len(turns) == 1
+
+
 def test_who_waits_is_told_who_is_ahead_and_how_long() -> None:
     clock = Clock()
     turns = Turns(active=2, clock=clock)

@@ -171,15 +171,26 @@ class Turns:
         """Take no further jobs that are not brief."""
         self.most = 0
 
-    def drop(self, visitor: str, place: str) -> None:
-        """Compute no more of what a visitor asked for in a place: nobody waits for it."""
+    def drop(self, visitor: str, place: str, wait: float = 0.0) -> None:
+        """Compute no more of what a visitor asked for in a place: nobody waits for it.
+
+        Args:
+            visitor: who asked.
+            place: where.
+            wait: seconds at most until it has left, after which nothing of it can still be on its way to the visitor.
+        """
         with self._changed:
             self._replace(visitor, place)
             self._changed.notify_all()
+            self._changed.wait_for(lambda: not any(self._is_of(job, visitor, place) for job in self._jobs), wait)
+
+    @staticmethod
+    def _is_of(job: Job, visitor: str, place: str) -> bool:
+        return not job.brief and (job.visitor, job.place) == (visitor, place)
 
     def _replace(self, visitor: str, place: str) -> None:
         for other in self._jobs:
-            if not other.brief and (other.visitor, other.place) == (visitor, place):
+            if self._is_of(other, visitor, place):
                 other.replaced = True
 
     def leave(self, job: Job) -> None:

@@ -29,6 +29,7 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 PROGRAM = "program"  # what ends a program's calls, see `Session.stop`: its leaving
 KEPT = 16  # results of one program that stay while it makes more
+_LEAVES = 5.0  # seconds at most that what replaces a computation waits for its end
 
 CSS = """
 .lam-turn { min-height: 1.5em; font-size: .84rem; line-height: 1.5; color: var(--lam-soft); }
@@ -133,8 +134,11 @@ class Line:
         self.sessions.get(request.session_hash).stop(self.name).set()
 
     def drop(self, request: gr.Request) -> None:
-        """End what is computed there for who asks, without its result: something else has taken its place."""
-        self.sessions.turns.drop(request.session_hash or "", self.name)
+        """End what is computed there for who asks, without its result: something else is about to take its place.
+
+        What it has sent comes before this returns, so that its last frame does not cover what is shown next.
+        """
+        self.sessions.turns.drop(request.session_hash or "", self.name, wait=_LEAVES)
 
     def _enter(self, request: gr.Request, course: Iterable[Units]) -> Job:
         stop = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
 import os
 import platform
@@ -179,6 +180,17 @@ def status_of(process: int | str, key: str) -> float | None:
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     """How fast something grows where it is largest: its power of the size, over the last two measurements."""
     return math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
+
+
+def give(report: dict[str, Any], out: Path | None) -> None:
+    """Write a report, or print it where no file is named."""
+    text = json.dumps(report, indent=2) + "\n"
+    if out is None:
+        print(text, end="")
+    else:
+        from lamdemo.core.files import write_safely
+
+        write_safely(out, text.encode())
 
 
 def machine_in_words() -> dict[str, Any]:

@@ -9,7 +9,6 @@ precisions in turn, and of each the fastest round counts. What they make is comp
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -20,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measuring import give
 from lamdemo.core.devices import AUTO, best_device, device_in_words
-from lamdemo.core.files import write_safely
 from lamdemo.core.places import shipped
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.report import git_state
@@ -97,11 +96,7 @@ def main() -> None:
             for name, results in made.items()
         },
     }
-    text = json.dumps(report, indent=2) + "\n"
-    if arguments.out is None:
-        print(text, end="")
-    else:
-        write_safely(arguments.out, text.encode())
+    give(report, arguments.out)
 
 
 def _distance(some: list[np.ndarray], true: list[np.ndarray]) -> float:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lamdemo.core.files import write_safely
+from benchmarks.measuring import give
 from lamdemo.data.scenes import read_bank
 from lamdemo.data.videos import Recording
 from lamdemo.evaluation.report import git_state
@@ -105,11 +105,7 @@ def main() -> None:
         "seconds a step of two processes, by round": [round(s, 3) for s in rounds[2]],
         "throughput of two / twice that of one": round(one / (2 * two), 3),
     }
-    text = json.dumps(report, indent=2) + "\n"
-    if arguments.out is None:
-        print(text, end="")
-    else:
-        write_safely(arguments.out, text.encode())
+    give(report, arguments.out)
 
 
 if __name__ == "__main__":

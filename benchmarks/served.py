@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import ROOT, Missing, Settings
+from lamdemo.ui.soak import ended
 
 LONGEST = 300.0  # seconds that anything may take
 FLAGS = ("--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-gpu")
@@ -79,12 +80,7 @@ def served(
             seconds[path] = time.perf_counter() - begun
         yield Server(url, server.pid, seconds)
     finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        ended(server)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamdemo.core.files import write_safely
+from benchmarks.measuring import give
 from lamdemo.evaluation.report import git_state
 from lamdemo.models import LatentActionModel, warp
 from lamdemo.models.vision_transformers import SOURCES
@@ -164,11 +163,7 @@ def main() -> None:
         "torch": torch.__version__,
         **needs(TrainConfig.read(arguments.recipe)),
     }
-    text = json.dumps(report, indent=2) + "\n"
-    if arguments.out is None:
-        print(text, end="")
-    else:
-        write_safely(arguments.out, text.encode())
+    give(report, arguments.out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ from lamdemo.cli.common import (
 )
 from lamdemo.core.devices import AUTO, best_device
 
+LeftOut = Annotated[
+    Path | None,
+    typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips to leave out; none without it."),
+]
+
 
 def train(
     config: Annotated[Path, typer.Argument(parser=some_path, metavar="CONFIG", help="Recipe: TOML, as in configs/.")],
@@ -187,10 +192,7 @@ def family(
 def pack(
     videos: Annotated[Path, typer.Argument(parser=some_path, metavar="VIDEOS", help="Folder of videos.")],
     out: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="New folder for the pack.")],
-    split: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips to leave out; none without it."),
-    ] = None,
+    split: LeftOut = None,
     cache: Annotated[
         Path | None,
         typer.Option(parser=some_path, metavar="DIR", help="For decoded frames; a folder that is removed without it."),
@@ -230,10 +232,7 @@ def pack(
 def shards(
     videos: Annotated[Path, typer.Argument(parser=some_path, metavar="VIDEOS", help="Folder of videos.")],
     out: Annotated[Path, typer.Option(parser=some_path, metavar="DIR", help="New folder for the shards.")],
-    split: Annotated[
-        Path | None,
-        typer.Option(parser=some_path, metavar="FILE", help="TOML file of the clips to leave out; none without it."),
-    ] = None,
+    split: LeftOut = None,
     height: Annotated[int, typer.Option(min=32, max=1080, metavar="N", help="Rows of a frame at most.")] = 256,
     fps: Annotated[float, typer.Option(min=1, max=60, metavar="N", help="Frames a second at most.")] = 8.0,
     seconds: Annotated[float, typer.Option(min=1, max=600, metavar="S", help="Length of a piece.")] = 10.0,

@@ -298,12 +298,17 @@ def started(checkpoint: str | None, scratch: Path) -> Iterator[tuple[str, int]]:
             time.sleep(0.2)
         yield url, server.pid
     finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        ended(server)
+
+
+def ended(server: subprocess.Popen[Any]) -> None:
+    """Ask a server to end, and make it if it does not."""
+    server.terminate()
+    try:
+        server.wait(60)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _log(scratch: Path) -> str:

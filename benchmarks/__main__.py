@@ -66,7 +66,7 @@ def in_a_process(name: str, settings: Settings) -> dict[str, Any]:
         words += ["--repeats", str(settings.repeats), "--threads", str(settings.threads)]
         words += ["--transfers", str(settings.transfers)]
         words += ["--checkpoint", settings.checkpoint] if settings.checkpoint else []
-        environment = os.environ | {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(settings.threads)}
+        environment = os.environ | {"OMP_NUM_THREADS": str(settings.threads)}
         done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if done.returncode or not out.is_file():
             sys.stderr.write(done.stderr.decode(errors="replace"))

@@ -8,7 +8,7 @@ import torch
 from conftest import TINY, moving_square
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.engine import ActionEdit, LatentActions, TransferPipeline
+from lamdemo.engine import ActionEdit, LatentActions, TransferPipeline, TransferStep
 from lamdemo.engine.refinement import RefinementConfig, _unexplained, refine
 from lamdemo.jobs.transfer import Transferred, TransferRequest, transfer
 from lamdemo.video import read_clip
@@ -79,6 +79,32 @@ def test_a_transfer_refines_what_was_read_at_a_glance(pipeline: TransferPipeline
         made[name] = last.inferred.z
     np.testing.assert_array_equal(made["asked"], made["kept"])
     np.testing.assert_array_equal(made["glance"], glance.z)
+
+
+def test_the_first_step_does_not_wait_for_what_comes_later(
+    pipeline: TransferPipeline, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps are refined a few at a time, and it makes no difference which of them together; repeats find them done."""
+    parts: list[int] = []
+    refined = TransferPipeline.refined
+    monkeypatch.setattr(
+        TransferPipeline, "refined", lambda self, f, z, *a, **k: parts.append(len(z)) or refined(self, f, z, *a, **k)
+    )
+    request = TransferRequest(frames, frames[:1], pipeline.fps, ActionEdit(scale=0.5, repeat=2), 0)
+    seen = {}
+    for event in transfer(pipeline, request):
+        if isinstance(event, TransferStep):
+            seen[event.index] = list(parts)
+    assert isinstance(event, Transferred)
+    assert seen[0] == [] and seen[1] == seen[2] == [2] and seen[3] == seen[6] == [2, 1]
+    whole = refined(pipeline, frames, pipeline.infer(frames, refinement=0))
+    np.testing.assert_allclose(event.inferred.z, whole.z, atol=2e-3)
+    np.testing.assert_array_equal(event.actions.z, ActionEdit(scale=0.5, repeat=2).apply(event.inferred).z)
+    # Where a GPU is lent for all steps together, all are known before the first.
+    parts.clear()
+    monkeypatch.setattr(TransferPipeline, "foresees", True)
+    steps = (e for e in transfer(pipeline, request) if isinstance(e, TransferStep))
+    assert next(steps).index == 0 and parts == [2, 1]
 
 
 def test_what_cannot_be_refined_is_said(pipeline: TransferPipeline, frames: np.ndarray, tiny_checkpoint: Path) -> None:

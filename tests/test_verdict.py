@@ -15,7 +15,7 @@ from conftest import TINY, moving_square
 from lamdemo.cli import main
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import Indicators, LatentActions, TransferPipeline, TransferStep, VerdictRule
-from lamdemo.engine.verdict import RIGHT, VERDICT_NAME, WRONG, _affine, measure_indicators
+from lamdemo.engine.verdict import RIGHT, VERDICT_NAME, WRONG, Read, _affine, measure_indicators
 from lamdemo.evaluation import calibration, evaluate_pairs, write_cases
 from lamdemo.evaluation.calibration import (
     AGAINST,
@@ -107,6 +107,15 @@ class TestIndicators:
         mixed = flow.copy()
         mixed[3:8, 4:9] += 0.2
         np.testing.assert_allclose(_affine(mixed[None])[0], flow, atol=2e-3)
+
+    def test_what_was_read_before_need_not_be_read_again(self, pipeline: TransferPipeline) -> None:
+        actions = pipeline.infer(FRAMES)
+        steps = list(pipeline.stream(actions, FRAMES[0]))
+        read = Read(pipeline.encode(FRAMES), pipeline.infer(FRAMES, refinement=0).z)
+        given = measure_indicators(pipeline, FRAMES, steps, actions, read)
+        assert given == measure_indicators(pipeline, FRAMES, steps, actions)
+        other = measure_indicators(pipeline, FRAMES, steps, actions, read._replace(z=-read.z))
+        assert other.explained < given.explained and other.read_back == given.read_back
 
     def test_lightened_steps_are_measured_alike(self, pipeline: TransferPipeline) -> None:
         actions = pipeline.infer(FRAMES)

@@ -112,11 +112,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _be_quiet()
     _be_printable()
-    # Both are read when torch is imported. What Apple's GPUs cannot compute, the CPU does. And threads that wait do not
-    # spin: beside other work on two cores a transfer took 17 seconds so, and 135 with threads that do.
+    # Read when torch is imported: what Apple's GPUs cannot compute, the CPU does.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _let_threads_wait()
     raise SystemExit(_run(arguments))
+
+
+def _let_threads_wait() -> None:
+    """Let GNU's OpenMP threads, which wait for work at the end of each operation, spin for microseconds, then sleep.
+
+    As it is they spin for milliseconds, and take the cores from OpenCV's threads and other programs; where they sleep
+    at once, waking them makes a transfer a quarter slower. "Active" alone would have them spin for minutes; with the
+    count it only sets how long they do where there are more threads than cores, as on the page.
+    """
+    if sys.platform == "linux" and not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        os.environ |= {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "10000"}
 
 
 def _be_quiet() -> None:

@@ -102,7 +102,6 @@ def carried(
     pipeline: TransferPipeline,
     request: TransferRequest,
     stepped: Callable[[TransferStep], None],
-    inferred: Callable[[LatentActions], None],
 ) -> Transferred:
     """Carry out a transfer.
 
@@ -110,19 +109,16 @@ def carried(
         pipeline: the model.
         request: what is to be done.
         stepped: told of each step, the target first.
-        inferred: told of the source's actions.
 
     Raises:
         LamdemoError: see `lamdemo.jobs.transfer.transfer`.
     """
-    from lamdemo.engine import LatentActions, TransferStep
+    from lamdemo.engine import TransferStep
     from lamdemo.jobs.transfer import Transferred, transfer
 
     made: Transferred | None = None
     for event in transfer(pipeline, request, keep=lambda step: step):
-        if isinstance(event, LatentActions):
-            inferred(event)
-        elif isinstance(event, TransferStep):
+        if isinstance(event, TransferStep):
             stepped(event)
         elif isinstance(event, Transferred):
             made = event

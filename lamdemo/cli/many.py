@@ -34,7 +34,7 @@ from lamdemo.core.files import file_hash, write_safely
 if TYPE_CHECKING:
     import numpy as np
 
-    from lamdemo.engine import LatentActions, TransferPipeline
+    from lamdemo.engine import TransferPipeline
 
 _CELL = (192, 144)  # pixels across and down of a place on the contact sheet
 _SHEET = 12_000  # pixels of its longer side at most; places get smaller where there are many
@@ -202,14 +202,13 @@ def _one(pipeline: TransferPipeline, source: Watched, pair: Pair, settings: Sett
     begun = time.monotonic()
     past = _aimed(pair.target, settings.target_time, source.rate, pipeline.model.config.world_model.context)
     request = requested(source, past, settings)
-    found: list[LatentActions] = []
-    made = carried(pipeline, request, lambda step: None, found.append)
+    made = carried(pipeline, request, lambda step: None)
     report = report_of(pipeline, made, request, source, pair.target, settings)
     with appearing_whole(pair.folder) as folder:
         write_results(folder, made, request, source, settings)
         seconds = {"seconds": {"all": round(time.monotonic() - begun, 3)}, "made_from": pair.key}
         write_report(folder, {**report, **seconds, **about(arguments)})
-    return replace(source, actions=found[0])
+    return replace(source, actions=made.inferred)
 
 
 def _write_table(out: Path, pairs: Sequence[Pair], errors: dict[Pair, str]) -> None:

@@ -179,10 +179,10 @@ def _transfer_one(
 
         def stepped(step: TransferStep) -> None:
             bar.update()
-            if step.index == request.steps:
-                lap("transfer")
+            if step.index in (0, request.steps):
+                lap("transfer" if step.index else "read and infer")
 
-        made = carried(pipeline, request, stepped, lambda _: lap("read and infer"))
+        made = carried(pipeline, request, stepped)
     report = report_of(pipeline, made, request, watched, target, settings)
     lap("judge")
     with appearing_whole(out) as folder:

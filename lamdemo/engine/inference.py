@@ -14,7 +14,7 @@ from lamdemo.core.latent_actions import LatentActions
 from lamdemo.engine.refinement import RefinementConfig, refine
 from lamdemo.models import LatentActionModel
 
-_CHUNK = 16  # pictures that are encoded at once
+_CHUNK = 4  # pictures that are encoded at once: what more take the C library gives back and gets anew each time
 _STEPS = 64  # steps that are inferred at once
 
 
@@ -96,6 +96,7 @@ class Inference:
         temperature: float = 0.0,
         seed: int = 0,
         refinement: int | None = None,
+        states: Tensor | None = None,
     ) -> LatentActions:
         """Latent actions between consecutive frames.
 
@@ -105,6 +106,7 @@ class Inference:
             temperature: share of the posterior's noise that is added (noisy family); 0 is the mean.
             seed: of that noise.
             refinement: see `refinement_steps`.
+            states: of the frames, where they are known already, as `encode` gives them.
 
         Raises:
             LamdemoError: there are fewer than two frames, or latents of this family cannot be refined.
@@ -112,18 +114,26 @@ class Inference:
         if frames.ndim != 4 or len(frames) < 2:
             raise LamdemoError("The source needs at least two frames; an action is what happens between them.")
         generator = torch.Generator(self.model.device).manual_seed(seed)
-        states = self.encode(frames)
+        states = self.encode(frames) if states is None else states
         z = self.latents(states, temperature=temperature, generator=generator)
         z = self._refined(frames, states, z, self.refinement_steps(refinement, temperature))
         return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
 
-    def refined(self, frames: np.ndarray, actions: LatentActions, refinement: int | None = None) -> LatentActions:
+    def refined(
+        self,
+        frames: np.ndarray,
+        actions: LatentActions,
+        refinement: int | None = None,
+        *,
+        states: Tensor | None = None,
+    ) -> LatentActions:
         """Actions with which the world model explains their own frames better; see `lamdemo.engine.refinement`.
 
         Args:
             frames: between which they lie, uint8 ``[S + 1, H, W, 3]``.
             actions: to begin from, as `infer` gave them.
             refinement: see `refinement_steps`.
+            states: see `infer`.
 
         Raises:
             LamdemoError: the actions are not of these frames or of this model, or cannot be refined.
@@ -138,7 +148,7 @@ class Inference:
         if not steps:
             return actions
         z = torch.from_numpy(actions.z).to(self.model.device)
-        z = self._refined(frames, self.encode(frames), z, steps)
+        z = self._refined(frames, self.encode(frames) if states is None else states, z, steps)
         return LatentActions(z.float().cpu().numpy(), actions.fps, actions.checkpoint)
 
     def _refined(self, frames: np.ndarray, states: Tensor, z: Tensor, steps: int) -> Tensor:

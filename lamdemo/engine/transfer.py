@@ -24,7 +24,7 @@ from lamdemo.engine.out_of_distribution import OutOfDistribution, TrainingLatent
 from lamdemo.engine.pretrained import resolve_checkpoint
 from lamdemo.engine.results import TransferResult, collect
 from lamdemo.engine.rollout import HISTORY, Rollout, TransferStep
-from lamdemo.engine.verdict import Verdict, VerdictRule, measure_indicators
+from lamdemo.engine.verdict import Read, Verdict, VerdictRule, measure_indicators
 from lamdemo.models import LatentActionModel, checkpoint_hash, load_checkpoint, read_config, save_checkpoint
 from lamdemo.models.controller import list_controllers, written
 
@@ -48,7 +48,10 @@ class TransferPipeline(Inference):
         verdict_rule: turns what is measured on a transfer into a verdict; None where the checkpoint brings none.
         trained: numbers of training steps, by what they are called.
         folder: of the checkpoint; None of a model that is in no file.
+        foresees: whether all actions must be known before the first is carried out.
     """
+
+    foresees = False
 
     def __init__(
         self,
@@ -194,20 +197,23 @@ class TransferPipeline(Inference):
             return None
         return self.training_latents.judge(actions.z)
 
-    def judge(self, source: np.ndarray, steps: list[TransferStep], applied: LatentActions) -> Verdict | None:
+    def judge(
+        self, source: np.ndarray, steps: list[TransferStep], applied: LatentActions, read: Read | None = None
+    ) -> Verdict | None:
         """How much a transfer can be trusted, from what is measured on it; takes about half as long as the transfer.
 
         Args:
             source: the frames whose actions were inferred, uint8 ``[S + 1, H, W, 3]``.
             steps: of `stream`, whole or `TransferStep.lightened`; of a stopped one as many as there are.
             applied: the actions that were carried out.
+            read: what is read at a glance in the source, where that is known already.
 
         Returns:
             None where the checkpoint brings no rule, or no step was taken.
         """
         if self.verdict_rule is None or len(steps) < 2:
             return None
-        return self.verdict_rule.judge(measure_indicators(self, source, steps, applied))
+        return self.verdict_rule.judge(measure_indicators(self, source, steps, applied, read))
 
     # Transfer.
 
@@ -222,7 +228,8 @@ class TransferPipeline(Inference):
         """Apply actions to a target, frame by frame as they are made.
 
         Args:
-            actions: from `infer`.
+            actions: from `infer`. Without an edit each is looked at when it is carried out and not before, so that
+                later ones may still be refined meanwhile, unless this pipeline `foresees`.
             target: a picture uint8 ``[H, W, 3]``, or the frames of a clip up to and with the moment to start
                 from, ``[T, H, W, 3]``, whose past the model then sees.
             edit: scale, negate, repeat.
@@ -234,7 +241,7 @@ class TransferPipeline(Inference):
         Raises:
             LamdemoError: the actions are of another model, or there are too many.
         """
-        actions = (edit or ActionEdit()).apply(actions)
+        actions = actions if edit is None else edit.apply(actions)
         self.check(actions)
         if not 1 <= len(actions) <= MAX_STEPS:
             raise LamdemoError(

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import read_json, write_safely
@@ -96,9 +97,20 @@ class Verdict:
 # Measuring.
 
 
+class Read(NamedTuple):
+    """What the inverse dynamics reads in a clip, at a glance."""
+
+    states: Tensor  # [T, N, D] of its frames
+    z: np.ndarray  # [S, Z]
+
+
 @torch.no_grad()
 def measure_indicators(
-    inference: Inference, source: np.ndarray, steps: Sequence[TransferStep], applied: LatentActions
+    inference: Inference,
+    source: np.ndarray,
+    steps: Sequence[TransferStep],
+    applied: LatentActions,
+    read: Read | None = None,
 ) -> Indicators:
     """Measure a transfer.
 
@@ -108,15 +120,17 @@ def measure_indicators(
         steps: the target and the steps, with their states; flows and mattes may be coarser than the frames, flows in
             pixels of their own grid.
         applied: the latents of these steps.
+        read: what the inverse dynamics reads in the clip, where that is known already.
     """
-    states = inference.encode(source)
-    z = inference.latents(states)
+    if read is None:
+        states = inference.encode(source)
+        read = Read(states, inference.latents(states).float().cpu().numpy())
     with inference.computing():
-        told = inference.model.world_model(states[None, :-1], z[None])
+        told = inference.model.world_model(read.states[None, :-1], torch.from_numpy(read.z)[None].to(read.states))
     grid = told.flow.shape[-1]
     seen = _flows(source, grid)
     drawn = inference.encode(np.stack([s.frame for s in steps]))
-    read = inference.latents(drawn).float().cpu().numpy()
+    found = inference.latents(drawn).float().cpu().numpy()
     foreseen = torch.from_numpy(np.stack([s.state for s in steps])).to(drawn)
     meant = np.stack([_cells(s.flow, grid) for s in steps[1:] if s.flow is not None])
     shown = _flows(np.stack([s.frame for s in steps]), grid)
@@ -124,7 +138,7 @@ def measure_indicators(
     motion = max(float(lengths.mean()), 1e-6)
     return Indicators(
         explained=1 - _mean_length(told.flow[0].float().movedim(1, -1).cpu().numpy() - seen) / clip_motion,
-        read_back=_distance(read, applied.z[: len(read)]),
+        read_back=_distance(found, applied.z[: len(found)]),
         imagined=_distance(drawn[1:].float().cpu().numpy(), foreseen[1:].cpu().numpy(), foreseen[:1].cpu().numpy()),
         shown=1 - _mean_length(shown - meant) / max(motion, _STILL),
         camera=1 - _mean_length(seen - _affine(seen)) / clip_motion,

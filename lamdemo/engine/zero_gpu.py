@@ -22,7 +22,7 @@ import numpy as np
 from lamdemo.core.latent_actions import LatentActions
 from lamdemo.engine.rollout import TransferStep
 from lamdemo.engine.transfer import TransferPipeline
-from lamdemo.engine.verdict import Verdict
+from lamdemo.engine.verdict import Read, Verdict
 
 DEVICE = "cuda"  # as it is called where one was lent
 _LONGEST = 120.0  # seconds that are asked for at most
@@ -40,14 +40,18 @@ def is_on() -> bool:
 class LentGpuPipeline(TransferPipeline):
     """A pipeline on the CPU whose transfers are carried out and judged on a GPU that is lent for it."""
 
+    foresees = True
+
     def place(self) -> LentGpuPipeline:
         """Load the weights for the GPU too, so that every process that is forked later has them; returns itself."""
         _lent()  # the Space is told at its start which functions want a GPU
         _twin(str(self.folder))
         return self
 
-    def judge(self, source: np.ndarray, steps: list[TransferStep], applied: LatentActions) -> Verdict | None:
-        """See `TransferPipeline.judge`."""
+    def judge(
+        self, source: np.ndarray, steps: list[TransferStep], applied: LatentActions, read: Read | None = None
+    ) -> Verdict | None:
+        """See `TransferPipeline.judge`; a GPU reads the source sooner than it is told of it."""
         if self.verdict_rule is None or len(steps) < 2:
             return None
         return _lent().judge(str(self.folder), source, steps, applied)

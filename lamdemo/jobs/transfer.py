@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from torch import Tensor
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.latent_actions import ActionEdit, LatentActions
 from lamdemo.engine import MAX_STEPS, OutOfDistribution, TransferPipeline, TransferStep, Verdict
+from lamdemo.engine.verdict import Read
 from lamdemo.jobs.turns import PAUSE, Pause
 
-_PART = 8  # steps that are refined before others may go first
+_FIRST, _PART = 2, 8  # steps that are refined before the first is carried out, and together later
 
 
 @dataclass(frozen=True)
@@ -78,40 +80,78 @@ class Transferred(Carried):
     verdict: Verdict | None
 
 
-def carry_out(
-    pipeline: TransferPipeline,
-    actions: LatentActions,
-    target: np.ndarray,
-    between: int,
-    *,
-    keep: Callable[[TransferStep], TransferStep] = TransferStep.lightened,
-    shrink: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Generator[TransferStep, None, Carried]:
-    """Carry out actions and keep what files are made of; what was made until a stop is kept.
+class _Reading:
+    """A source's actions, read at a glance, then refined a few at a time, each before it is carried out.
 
-    Args:
-        pipeline: the model.
-        actions: what is to be done.
-        target: see `TransferPipeline.stream`.
-        between: frames between two steps.
-        keep: what of a step is kept; by default what measuring takes, in little room.
-        shrink: each of the smooth frames to what is kept of it.
-        should_stop: asked after each step.
-
-    Yields:
-        Each step, the target first.
-
-    Returns:
-        What was carried out.
-
-    Raises:
-        LamdemoError: the actions do not fit, or it was stopped before the first step.
+    Attributes:
+        inferred: the source's actions.
+        applied: what is carried out, edited; its numbers change as they are refined.
+        seconds: that reading and refining took.
     """
+
+    def __init__(self, pipeline: TransferPipeline, request: TransferRequest) -> None:
+        begun = time.monotonic()
+        self._pipeline, self._request = pipeline, request
+        self._states: Tensor | None = None
+        known = request.frames is not None
+        self._refinement = pipeline.refinement_steps(request.refinement, request.temperature) if known else 0
+        if self._refinement or request.actions is None:
+            self._states = pipeline.encode(request.seen)
+        glance = request.actions
+        if glance is None:
+            glance = pipeline.infer(
+                request.seen,
+                request.fps,
+                temperature=request.temperature,
+                seed=request.seed,
+                refinement=0,
+                states=self._states,
+            )
+        # What noise was added to, or what was given as it is, may be something else than what is read at a glance.
+        self.read: Read | None = None
+        if self._states is not None and not request.temperature:
+            self.read = Read(self._states, glance.z)
+        self.inferred = replace(glance, z=glance.z.copy())
+        self.applied = self._edited()
+        self._refined = 0 if self._refinement else len(glance)
+        self.seconds = time.monotonic() - begun
+
+    def _edited(self) -> LatentActions:
+        edited = self._request.edit.apply(self.inferred)
+        return replace(edited, z=edited.z[: self._request.limit])
+
+    def refine(self, steps: int) -> Iterator[Pause]:
+        """Refine what the first ``steps`` steps carry out; a `PAUSE` after each part."""
+        while self._refined < min(steps, len(self.inferred)):
+            begun = time.monotonic()
+            at, size = self._refined, _PART if self._refined else _FIRST
+            some = slice(at, min(at + size, len(self.inferred)))
+            here = slice(at, some.stop + 1)
+            part = replace(self.inferred, z=self.inferred.z[some])
+            states = None if self._states is None else self._states[here]
+            found = self._pipeline.refined(self._request.seen[here], part, self._refinement, states=states)
+            self.inferred.z[some] = found.z
+            self.applied.z[:] = self._edited().z
+            self._refined = some.stop
+            self.seconds += time.monotonic() - begun
+            yield PAUSE
+
+
+def _carry_out(
+    pipeline: TransferPipeline,
+    reading: _Reading,
+    request: TransferRequest,
+    keep: Callable[[TransferStep], TransferStep],
+    shrink: Callable[[np.ndarray], np.ndarray],
+    should_stop: Callable[[], bool],
+) -> Generator[TransferStep | Pause, None, Carried]:
+    """Carry out actions and keep what files are made of; what was made until a stop is kept. See `transfer`."""
     done: list[TransferStep] = []
     smooth: list[np.ndarray] = []
-    stream, seconds = pipeline.stream(actions, target, between=between), 0.0
+    stream = pipeline.stream(reading.applied, request.target, between=request.between)
+    seconds = 0.0
     while True:
+        yield from reading.refine(request.steps if pipeline.foresees else len(done))
         begun = time.monotonic()
         step = next(stream, None)
         seconds += time.monotonic() - begun
@@ -125,8 +165,8 @@ def carry_out(
     made = len(done) - 1
     if made < 1:
         raise LamdemoError("It was stopped before the first step, so there is nothing to show; start it again.")
-    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(between + 1)]
-    return Carried(done, smooth, idle, LatentActions(actions.z[:made], actions.fps, actions.checkpoint), seconds)
+    idle = [done[0].idle] + [step.idle for step in done[1:] for _ in range(request.between + 1)]
+    return Carried(done, smooth, idle, replace(reading.applied, z=reading.applied.z[:made]), seconds)
 
 
 def transfer(
@@ -136,58 +176,37 @@ def transfer(
     keep: Callable[[TransferStep], TransferStep] = TransferStep.lightened,
     shrink: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[LatentActions | TransferStep | Carried | Pause]:
+) -> Iterator[TransferStep | Carried | Pause]:
     """Infer a source's actions, carry them out on a target, and judge what comes out.
 
     Args:
         pipeline: the model.
         request: what is to be done.
-        keep: see `carry_out`.
-        shrink: see `carry_out`.
+        keep: what of a step is kept; by default what measuring takes, in little room.
+        shrink: each of the smooth frames to what is kept of it.
         should_stop: asked after each step; what was made until then becomes the result.
 
     Yields:
-        A `PAUSE` wherever others may go first; the actions as inferred, then each step, the target first, then what was
-        carried out, and when that was judged, what came of it: a `Transferred`.
+        A `PAUSE` wherever others may go first; each step, the target first, then what was carried out, and when that
+        was judged, what came of it: a `Transferred`.
 
     Raises:
         LamdemoError: the source or the target cannot be used, or it was stopped before the first step.
     """
-    begun = time.monotonic()
-    inferred = request.actions
-    if inferred is None:
-        inferred = pipeline.infer(
-            request.seen, request.fps, temperature=request.temperature, seed=request.seed, refinement=0
-        )
-    seconds = time.monotonic() - begun
-    known = request.frames is not None
-    refinement = pipeline.refinement_steps(request.refinement, request.temperature) if known else 0
-    if refinement:
-        parts = []
-        for at in range(0, len(inferred), _PART):
-            begun = time.monotonic()
-            part = LatentActions(inferred.z[at : at + _PART], inferred.fps, inferred.checkpoint)
-            parts.append(pipeline.refined(request.seen[at : at + _PART + 1], part, refinement).z)
-            seconds += time.monotonic() - begun
-            yield PAUSE
-            if should_stop():
-                break
-        inferred = LatentActions(np.concatenate(parts), inferred.fps, inferred.checkpoint)
-    applied = request.edit.apply(inferred)
-    applied = LatentActions(applied.z[: request.limit], applied.fps, applied.checkpoint)
-    yield inferred
-    carried = yield from carry_out(
-        pipeline, applied, request.target, request.between, keep=keep, shrink=shrink, should_stop=should_stop
-    )
+    reading = _Reading(pipeline, request)
+    yield PAUSE
+    carried = yield from _carry_out(pipeline, reading, request, keep, shrink, should_stop)
     yield carried
-    source = LatentActions(inferred.z[: len(carried.actions)], inferred.fps, inferred.checkpoint)
+    source = replace(reading.inferred, z=reading.inferred.z[: len(carried.actions)])
     yield Transferred(
         steps=carried.steps,
         smooth=carried.smooth,
         idle=carried.idle,
         actions=carried.actions,
-        seconds=seconds + carried.seconds,
-        inferred=inferred,
+        seconds=reading.seconds + carried.seconds,
+        inferred=reading.inferred,
         out_of_distribution=pipeline.out_of_distribution(source),
-        verdict=None if request.frames is None else pipeline.judge(request.seen, carried.steps, carried.actions),
+        verdict=None
+        if request.frames is None
+        else pipeline.judge(request.seen, carried.steps, carried.actions, reading.read),
     )

@@ -19,6 +19,7 @@ from lamdemo.models.painter import fill_behind_matte
 from lamdemo.models.warp import pixel_centres, resized, sample_at
 
 _COMPOSED = 256  # cells along the longer side of the grid on which motions are composed: four of the decoder's finest
+_PAINTED = 512  # the same of the grid that is painted on: four of the painter's pixels
 _SOFT = 24  # cells along the longer side of the blurred picture that what lies far outside fades into
 _FADE = 0.12  # of the picture's size, over which it does
 _FOUND = 0.002  # share of the picture from which something counts as found
@@ -36,9 +37,13 @@ class Canvas:
     def __init__(self, picture: Tensor) -> None:
         """Start from ``picture [B, 3, H, W]`` in [0, 1]."""
         b, _, h, w = picture.shape
-        scale = min(_COMPOSED / max(h, w), 1.0)
+
+        def cells(most: int) -> Tensor:
+            scale = min(most / max(h, w), 1.0)
+            return pixel_centres(max(round(h * scale), 1), max(round(w * scale), 1), device=picture.device)[None]
+
         self._centres = pixel_centres(h, w, device=picture.device)[None].contiguous(memory_format=torch.channels_last)
-        self._cells = pixel_centres(max(round(h * scale), 1), max(round(w * scale), 1), device=picture.device)[None]
+        self._cells, self._paint_cells = cells(_COMPOSED), cells(_PAINTED)
         self._steps = 0
         nothing = torch.zeros(b, 1, h, w, device=picture.device)
         # Originals of what acts, and of the ground; colours last in memory, as they are read.
@@ -48,7 +53,8 @@ class Canvas:
         self._reach = self._coarse(nothing)  # the same on the grid of cells, where any of it is
         self._lifted = [False] * b
         self._acting = self._ground = self._cells.expand(b, -1, -1, -1)  # where each cell comes from
-        self._paint: Tensor | None = None  # [B, 4, H, W], colour times cover, cover; None where nothing was painted
+        # [B, 4, h, w], colour times cover, cover; None where nothing was painted.
+        self._paint: Tensor | None = None
 
     @property
     def picture(self) -> Tensor:
@@ -61,7 +67,7 @@ class Canvas:
         matte = self._matte
         if any(self._lifted):
             matte = sample_at(matte, self._enlarged(self._acting), outside="zeros")
-        matte = matte if self._paint is None else torch.maximum(matte, self._paint[:, 3:])
+        matte = matte if self._paint is None else torch.maximum(matte, self._full(self._paint[:, 3:]))
         return matte.clamp(max=1)  # sampling may round up
 
     @property
@@ -106,10 +112,11 @@ class Canvas:
         return rendering._replace(**flows, matte=self._full(rendering.matte), **self._painted(rendering))
 
     def _painted(self, rendering: Rendering) -> dict[str, Tensor]:
-        """Mask and colour at the picture's size, where there is any of either."""
+        """Mask and colour on the grid that is painted on, where there is any of either."""
         if self._paint is None and rendering.mask.max() <= UNSURE:
             return {}
-        return {"mask": self._full(rendering.mask), "colour": self._full(rendering.colour)}
+        size = self._paint_cells.shape[-2:]
+        return {name: resized(getattr(rendering, name).float(), *size) for name in ("mask", "colour")}
 
     def preview(self, rendering: Rendering, share: float) -> Tensor:
         """The picture ``[B, 3, H, W]`` after a ``share`` (0 to 1) of a step for which `lift` has been called.
@@ -158,7 +165,7 @@ class Canvas:
             return [], rendering.matte[:0]
         mattes = _sharpened(self._full(rendering.matte[rows]))
         if self._paint is not None:
-            mattes = torch.maximum(mattes, self._paint[rows, 3:])
+            mattes = torch.maximum(mattes, self._full(self._paint[rows, 3:]))
         for k, i in enumerate(rows):
             # What was found a moment ago and is found again, larger, is one thing.
             if _overlap(sure[i], cover[i]) > _SAME:
@@ -196,7 +203,12 @@ class Canvas:
         picture = self._continued(ground)
         for row in (i for i, lifted in enumerate(self._lifted) if lifted):
             self._lay(picture[row : row + 1], row, acting[row : row + 1])
-        return picture if paint is None else picture * (1 - paint[:, 3:]) + paint[:, :3]
+        if paint is None:
+            return picture
+        for row in paint[:, 3].amax((1, 2)).nonzero()[:, 0].tolist():
+            over = self._full(paint[row : row + 1])
+            picture[row : row + 1].mul_(1 - over[:, 3:]).add_(over[:, :3])
+        return picture
 
     def _lay(self, picture: Tensor, row: int, acting: Tensor) -> None:
         """Draw what acts in a row over its picture ``[1, 3, H, W]``, in place, where it is."""
@@ -238,7 +250,8 @@ class Canvas:
         mask = added["mask"] * (added["mask"] > UNSURE) * share
         paint = mask * torch.cat([added["colour"], torch.ones_like(mask)], 1)
         if self._paint is not None:
-            paint = paint + sample_at(self._paint, self._enlarged(target), outside="zeros") * (1 - mask)
+            places = resized(target - self._cells, *self._paint_cells.shape[-2:]) + self._paint_cells
+            paint = paint + sample_at(self._paint, places, outside="zeros") * (1 - mask)
         return ground, acting, paint
 
     def _moved(self, places: Tensor, flow: Tensor, share: float) -> tuple[Tensor, Tensor]:

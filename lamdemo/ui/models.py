@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late  # another class than Python's own before 3.11
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.devices import AUTO
@@ -123,6 +125,18 @@ def placed(name: str | Path | None, device: str) -> TransferPipeline:
     if zero_gpu.is_on():
         return zero_gpu.LentGpuPipeline.from_pretrained(name, device="cpu").place()
     return TransferPipeline.from_pretrained(name, device=device)
+
+
+def practise(pipeline: TransferPipeline) -> None:
+    """Carry out a small transfer: what the libraries prepare when something is computed first is then there.
+
+    Not where a GPU is lent, which is asked for in a visitor's name.
+    """
+    from lamdemo.jobs.transfer import TransferRequest, transfer
+
+    if not pipeline.foresees:
+        frames = np.random.default_rng(0).integers(0, 256, (7, 192, 256, 3), np.uint8)
+        deque(transfer(pipeline, TransferRequest(frames, frames[:1], pipeline.fps)), maxlen=0)
 
 
 def choices(default: str) -> list[tuple[str, str]]:
@@ -259,11 +273,11 @@ class Models:
         return self.default in self._loaded
 
     def warm(self) -> None:
-        """Begin to load the default in the background, so that the first click does not wait for it."""
+        """Begin to load the default in the background and try it, so that the first click does not wait for it."""
 
         def work() -> None:
             try:
-                self.get()
+                practise(self.get())
             except LamdemoError as error:
                 _log.warning("The default checkpoint is not there yet: %s", error)
             except Exception:

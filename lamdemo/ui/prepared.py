@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from lamdemo.core.errors import LamdemoError
+from lamdemo.core.latent_actions import LatentActions
 from lamdemo.core.places import shipped
 from lamdemo.ui.inputs import SourceView, TargetView, look_at_source, look_at_target
 from lamdemo.ui.views import Example, read_examples
@@ -22,6 +23,7 @@ from lamdemo.video import read_frame, write_image
 
 EXAMPLES = shipped("examples")
 FOLDER = "prepared"
+_LATENTS = "source_latents.npz"  # of all of the source's steps, as read at a glance
 _SIDE = 640  # longest side in pixels of a prepared result
 _POSTER = 180  # of the still picture on an example's button
 
@@ -56,6 +58,7 @@ def read(examples: Path, example: Example) -> Prepared | None:
             aspect=data["source_aspect"],
             strip=folder / "filmstrip.jpg",
             video=folder / "clip.mp4",
+            latents=LatentActions.load(folder / _LATENTS),
             checkpoint=data["checkpoint"],
             far=tuple(data.get("far", ())),
         )
@@ -66,7 +69,7 @@ def read(examples: Path, example: Example) -> Prepared | None:
             picture=folder / "target.jpg",
             aspect=data["target_aspect"],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, LamdemoError):
         return None
     files = (source.strip, source.video, target.picture)
     made = (done.transfer, done.source, done.idle, done.side_by_side, done.gif, done.card, done.latents)
@@ -96,6 +99,8 @@ def write(examples: Path, example: Example, checkpoint: str | None = None) -> Fi
         *_, done = make(pipeline, order, folder, latents=source.latents, max_side=_SIDE)
         assert isinstance(done, Finished)
         done.save()
+        assert source.latents is not None
+        source.latents.save(folder / _LATENTS)
         write_image(folder / "poster.jpg", _still(example.clip, first / source.fps))
         about = {
             "clip": str(example.clip.relative_to(examples)),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:
@@ -37,6 +40,18 @@ class Counted(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.products: list[Product] = []
+        self._fused = True
+
+    def __enter__(self) -> Self:
+        """Count from here on; a fused transformer layer is taken apart, or none of its products would be seen."""
+        self._fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        """Count no more."""
+        torch.backends.mha.set_fastpath_enabled(self._fused)
+        super().__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """See `TorchDispatchMode`."""

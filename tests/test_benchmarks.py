@@ -35,6 +35,16 @@ def test_attention_on_a_cpu_is_counted_too() -> None:
     assert sum(one.operations for one in counted.products) == 2 * 2 * (2 * 6 * 10 * 8)
 
 
+def test_a_fused_layer_is_counted_by_its_products() -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 64, batch_first=True, norm_first=True, activation="gelu").eval()
+    x = torch.randn(3, 5, 16)
+    with torch.no_grad(), Counted() as counted:
+        layer(x)
+    linear = 2 * 3 * 5 * (4 * 16 * 16 + 2 * 16 * 64)
+    assert sum(one.operations for one in counted.products) == linear + 2 * 2 * (3 * 2 * 5 * 5 * 8)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_a_floor_is_the_longer_of_computing_and_moving() -> None:
     def work() -> None:
         torch.randn(4, 8) @ torch.randn(8, 2)

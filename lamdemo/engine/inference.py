@@ -15,7 +15,7 @@ from lamdemo.engine.refinement import RefinementConfig, refine
 from lamdemo.models import LatentActionModel
 
 _CHUNK = 4  # pictures that are encoded at once: what more take the C library gives back and gets anew each time
-_STEPS = 64  # steps that are inferred at once
+_STEPS = 32  # steps that are inferred at once; more take longer, as more pictures do
 
 
 class Inference:

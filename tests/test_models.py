@@ -31,7 +31,7 @@ from lamdemo.models.decoder import Decoder, Rendering
 from lamdemo.models.encoder import Encoder, build_encoder
 from lamdemo.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from lamdemo.models.layers import AdaLNBlock, rotary_angles, rotate
-from lamdemo.models.warp import pixel_centres, resized, sample_at, warp
+from lamdemo.models.warp import displaced, pixel_centres, resized, sample_at, warp
 from lamdemo.models.world_model import Prediction, WorldModel
 from lamdemo.training import TrainConfig
 from lamdemo.training.objective import LossConfig, Objective, disturbed
@@ -300,6 +300,20 @@ class TestWarp:
         taught = sample_at(values.requires_grad_(), places, mode=mode, outside=outside)
         assert taught.requires_grad and not drawn.requires_grad
         torch.testing.assert_close(drawn, taught.detach(), atol=2e-4, rtol=0)
+
+    @pytest.mark.parametrize("outside", ["border", "zeros", "reflection"])
+    def test_a_displaced_picture_is_read_at_its_places(self, outside: str) -> None:
+        """By coarse displacements in pixels where it is drawn, at places where somebody learns from it."""
+        generator = torch.Generator().manual_seed(0)
+        values = F.avg_pool2d(torch.rand(2, 3, 144, 164, generator=generator), 5, 1)
+        by = 0.02 * torch.randn(2, 2, 14, 16, generator=generator) + 0.01
+        drawn = displaced(values, by, outside=outside)
+        taught = displaced(values.requires_grad_(), by, outside=outside)
+        assert taught.requires_grad and not drawn.requires_grad
+        off = (drawn - taught.detach()).abs()
+        assert off[..., 8:-8, 8:-8].max() < 2e-4 and off.mean() < 1e-3
+        by[0, :, 3], by[1, 0, 4] = torch.nan, torch.inf
+        assert displaced(values.detach(), by, mode="bicubic", outside="reflection").isfinite().all()
 
     def test_places_that_are_no_numbers_or_far_away_read_something(self) -> None:
         places = torch.rand(1, 2, 140, 150)

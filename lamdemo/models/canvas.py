@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lamdemo.models.decoder import UNSURE, Rendering
 from lamdemo.models.painter import fill_behind_matte
-from lamdemo.models.warp import pixel_centres, resized, sample_at
+from lamdemo.models.warp import displaced, pixel_centres, resized, sample_at
 
 _COMPOSED = 256  # cells along the longer side of the grid on which motions are composed: four of the decoder's finest
 _PAINTED = 512  # the same of the grid that is painted on: four of the painter's pixels
@@ -38,12 +38,13 @@ class Canvas:
         """Start from ``picture [B, 3, H, W]`` in [0, 1]."""
         b, _, h, w = picture.shape
 
-        def cells(most: int) -> Tensor:
+        def size(most: int) -> tuple[int, int]:
             scale = min(most / max(h, w), 1.0)
-            return pixel_centres(max(round(h * scale), 1), max(round(w * scale), 1), device=picture.device)[None]
+            return max(round(h * scale), 1), max(round(w * scale), 1)
 
         self._centres = pixel_centres(h, w, device=picture.device)[None].contiguous(memory_format=torch.channels_last)
-        self._cells, self._paint_cells = cells(_COMPOSED), cells(_PAINTED)
+        self._cells = pixel_centres(*size(_COMPOSED), device=picture.device)[None]
+        self._painting = size(_PAINTED)
         self._steps = 0
         nothing = torch.zeros(b, 1, h, w, device=picture.device)
         # Originals of what acts, and of the ground; colours last in memory, as they are read.
@@ -66,7 +67,7 @@ class Canvas:
         """Where what acts is now, ``[B, 1, H, W]`` in [0, 1], with what has come into view."""
         matte = self._matte
         if any(self._lifted):
-            matte = sample_at(matte, self._enlarged(self._acting), outside="zeros")
+            matte = displaced(matte, self._acting - self._cells, outside="zeros")
         matte = matte if self._paint is None else torch.maximum(matte, self._full(self._paint[:, 3:]))
         return matte.clamp(max=1)  # sampling may round up
 
@@ -115,8 +116,7 @@ class Canvas:
         """Mask and colour on the grid that is painted on, where there is any of either."""
         if self._paint is None and rendering.mask.max() <= UNSURE:
             return {}
-        size = self._paint_cells.shape[-2:]
-        return {name: resized(getattr(rendering, name).float(), *size) for name in ("mask", "colour")}
+        return {name: resized(getattr(rendering, name).float(), *self._painting) for name in ("mask", "colour")}
 
     def preview(self, rendering: Rendering, share: float) -> Tensor:
         """The picture ``[B, 3, H, W]`` after a ``share`` (0 to 1) of a step for which `lift` has been called.
@@ -193,12 +193,6 @@ class Canvas:
         """Maps ``[B, C, ., .]`` at the size of the grid on which motions are composed."""
         return resized(values.float(), *self._cells.shape[-2:])
 
-    def _enlarged(self, places: Tensor) -> Tensor:
-        """Places ``[B, 2, h, w]`` of cells as those ``[B, 2, H, W]`` of pixels."""
-        if places.shape[-2:] == self._centres.shape[-2:]:
-            return places
-        return self._full(places - self._cells).add_(self._centres)
-
     def _drawn(self, ground: Tensor, acting: Tensor, paint: Tensor | None) -> Tensor:
         picture = self._continued(ground)
         for row in (i for i, lifted in enumerate(self._lifted) if lifted):
@@ -232,8 +226,7 @@ class Canvas:
         What comes into view from outside is not known. A mirrored edge shows less than a smeared one, and far outside
         nothing sharp would be true.
         """
-        at = self._enlarged(places)
-        base = sample_at(self._plate, at, mode="bicubic", outside="reflection").clamp_(0, 1)
+        base = displaced(self._plate, places - self._cells, mode="bicubic", outside="reflection").clamp_(0, 1)
         outside = ((places - 0.5).abs() - 0.5).amax(1, keepdim=True)
         if outside.max() <= 0:
             return base
@@ -250,8 +243,7 @@ class Canvas:
         mask = added["mask"] * (added["mask"] > UNSURE) * share
         paint = mask * torch.cat([added["colour"], torch.ones_like(mask)], 1)
         if self._paint is not None:
-            places = resized(target - self._cells, *self._paint_cells.shape[-2:]) + self._paint_cells
-            paint = paint + sample_at(self._paint, places, outside="zeros") * (1 - mask)
+            paint = paint + displaced(self._paint, target - self._cells, outside="zeros") * (1 - mask)
         return ground, acting, paint
 
     def _moved(self, places: Tensor, flow: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ import pytest
 from conftest import moving_square
 
 import lamdemo
-from lamdemo.cli import main
+from lamdemo.cli import _let_threads_wait, main
 from lamdemo.cli.common import Span, command_line, span
 from lamdemo.engine import LatentActions, TransferPipeline, save_latents
 from lamdemo.models import checkpoint_hash, read_config
@@ -695,6 +695,14 @@ def test_a_port_that_is_taken_is_told(run: Callable[..., Done]) -> None:
 def test_ranges(text: str, expected: Span) -> None:
     assert span(text) == expected
     assert span(str(expected)) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch has another OpenMP")
+def test_threads_that_wait_spin_for_a_moment_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in ({}, {"OMP_WAIT_POLICY": "passive"}, {"GOMP_SPINCOUNT": "7"}):
+        monkeypatch.setattr(os, "environ", dict(said))
+        _let_threads_wait()
+        assert os.environ == (said or {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "10000"})
 
 
 def test_commands_in_reports_hold_no_folders_of_this_machine() -> None:

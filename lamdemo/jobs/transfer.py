@@ -86,6 +86,7 @@ class _Reading:
     Attributes:
         inferred: the source's actions.
         applied: what is carried out, edited; its numbers change as they are refined.
+        read: what is read in the source at a glance, for judging; None where that is not known.
         seconds: that reading and refining took.
     """
 

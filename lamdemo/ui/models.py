@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
@@ -132,6 +130,8 @@ def practise(pipeline: TransferPipeline) -> None:
 
     Not where a GPU is lent, which is asked for in a visitor's name.
     """
+    import numpy as np
+
     from lamdemo.jobs.transfer import TransferRequest, transfer
 
     if not pipeline.foresees:

@@ -104,6 +104,10 @@ def test_help_answers_without_importing_what_computes() -> None:
     code = "import sys, lamdemo, lamdemo.ui, lamdemo.cli\nprint({'torch', 'numpy', 'cv2', 'gradio'} & set(sys.modules))"
     plain = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert plain.stdout == "set()\n", plain
+    # And the page opens before torch is there.
+    code = "import sys, lamdemo.ui.page\nprint('torch' in sys.modules)"
+    page = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert page.stdout == "False\n", page
     for words in ("lamdemo transfer walk.mp4 street.jpg --out result", "lamdemo train configs/", "--pairs"):
         assert words in done.stdout
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.background import in_background
@@ -23,6 +22,8 @@ from lamdemo.ui.plan.records import LATENT, Found, Order, Progress, Ran, Step
 from lamdemo.video import write_video
 
 if TYPE_CHECKING:
+    import torch
+
     from lamdemo.engine import TransferPipeline
     from lamdemo.engine.controls import KnownController
     from lamdemo.planning.dynamics import Dynamics
@@ -124,6 +125,7 @@ class Searcher:
 
     def _in_parts(self, objective: Callable[..., Objective]) -> Callable[..., Objective]:
         """The same, a part of the candidates at a time: between two parts others have their turns."""
+        import torch
 
         def made(dynamics: Dynamics, problem: Problem) -> Objective:
             judged = objective(dynamics, problem)
@@ -201,6 +203,8 @@ class Searcher:
             return self._searched(tell, stop)
 
     def _searched(self, tell: Callable[[Any], None], stop: threading.Event) -> Plan:
+        import torch
+
         problem = self.problem
         objective = self.planner.objective(self.planner.distilled or self.planner.judge, problem)
 
@@ -325,6 +329,8 @@ class Searcher:
 
     def _encoded(self, actions: np.ndarray) -> torch.Tensor:
         """Standard coordinates ``[1, 1, S, U]`` of actions ``[S, A]``."""
+        import torch
+
         given = torch.as_tensor(np.asarray(actions, np.float32), device=self.pipeline.model.device)
         return self.space.encode(given)[None, None]
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from lamdemo.ui.soak import ended
+
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -117,12 +119,7 @@ def running(command: Sequence[str], scratch: Path, **environment: str) -> Iterat
                     time.sleep(0.2)
             yield url
         finally:
-            server.terminate()
-            try:
-                server.wait(60)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            ended(server)
 
 
 @contextmanager

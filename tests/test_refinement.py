@@ -102,7 +102,7 @@ def test_the_first_step_does_not_wait_for_what_comes_later(
     np.testing.assert_array_equal(event.actions.z, ActionEdit(scale=0.5, repeat=2).apply(event.inferred).z)
     # Where a GPU is lent for all steps together, all are known before the first.
     parts.clear()
-    monkeypatch.setattr(TransferPipeline, "foresees", True)
+    monkeypatch.setattr(TransferPipeline, "all_at_once", True)
     steps = (e for e in transfer(pipeline, request) if isinstance(e, TransferStep))
     assert next(steps).index == 0 and parts == [2, 1]
 

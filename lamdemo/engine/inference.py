@@ -14,7 +14,9 @@ from lamdemo.core.latent_actions import LatentActions
 from lamdemo.engine.refinement import RefinementConfig, refine
 from lamdemo.models import LatentActionModel
 
-_CHUNK = 4  # pictures that are encoded at once: what more take the C library gives back and gets anew each time
+# Pictures that are encoded at once. On a CPU few: what more take the C library gives back to the system and gets anew
+# each time, which takes as long as the encoder.
+_CHUNK, _CPU_CHUNK = 16, 4
 _STEPS = 32  # steps that are inferred at once; more take longer, as more pictures do
 
 
@@ -60,9 +62,10 @@ class Inference:
     def encode(self, frames: np.ndarray) -> Tensor:
         """States ``[T, N, D]`` of frames ``[T, H, W, 3]``, stretched to the encoder's square."""
         states = []
-        for chunk in np.array_split(frames, max(len(frames) // _CHUNK, 1)):
+        size = _CPU_CHUNK if self.model.device.type == "cpu" else _CHUNK
+        for at in range(0, len(frames), size):
             with self.computing():
-                states.append(self.model.encode(self._square(chunk)))
+                states.append(self.model.encode(self._square(frames[at : at + size])))
         return torch.cat(states)
 
     def _square(self, frames: np.ndarray) -> Tensor:

@@ -48,10 +48,10 @@ class TransferPipeline(Inference):
         verdict_rule: turns what is measured on a transfer into a verdict; None where the checkpoint brings none.
         trained: numbers of training steps, by what they are called.
         folder: of the checkpoint; None of a model that is in no file.
-        foresees: whether all actions must be known before the first is carried out.
+        all_at_once: whether all actions must be known before the first is carried out.
     """
 
-    foresees = False
+    all_at_once = False
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ class TransferPipeline(Inference):
 
         Args:
             actions: from `infer`. Without an edit each is looked at when it is carried out and not before, so that
-                later ones may still be refined meanwhile, unless this pipeline `foresees`.
+                later ones may still be refined meanwhile, unless this pipeline takes them `all_at_once`.
             target: a picture uint8 ``[H, W, 3]``, or the frames of a clip up to and with the moment to start
                 from, ``[T, H, W, 3]``, whose past the model then sees.
             edit: scale, negate, repeat.

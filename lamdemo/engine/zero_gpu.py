@@ -40,7 +40,7 @@ def is_on() -> bool:
 class LentGpuPipeline(TransferPipeline):
     """A pipeline on the CPU whose transfers are carried out and judged on a GPU that is lent for it."""
 
-    foresees = True
+    all_at_once = True
 
     def place(self) -> LentGpuPipeline:
         """Load the weights for the GPU too, so that every process that is forked later has them; returns itself."""

@@ -152,7 +152,7 @@ def _carry_out(
     stream = pipeline.stream(reading.applied, request.target, between=request.between)
     seconds = 0.0
     while True:
-        yield from reading.refine(request.steps if pipeline.foresees else len(done))
+        yield from reading.refine(request.steps if pipeline.all_at_once else len(done))
         begun = time.monotonic()
         step = next(stream, None)
         seconds += time.monotonic() - begun

@@ -111,7 +111,7 @@ class WhitenedEncoder(nn.Module, ABC):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """See `Encoder`."""
-        # A few pictures at a time: the wide early layers then stay in the processor's cache.
+        # A few pictures at a time: the wide early layers of more are mapped anew by the C library each time.
         chunk = len(pictures) if pictures.is_cuda else 4
         states = [(self.features(p) - self.mean) @ self.basis for p in pictures.split(chunk)]
         return torch.cat(states).float().flatten(1, 2)

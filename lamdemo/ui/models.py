@@ -125,7 +125,7 @@ def placed(name: str | Path | None, device: str) -> TransferPipeline:
     return TransferPipeline.from_pretrained(name, device=device)
 
 
-def practise(pipeline: TransferPipeline) -> None:
+def warm_up(pipeline: TransferPipeline) -> None:
     """Carry out a small transfer: what the libraries prepare when something is computed first is then there.
 
     Not where a GPU is lent, which is asked for in a visitor's name.
@@ -134,7 +134,7 @@ def practise(pipeline: TransferPipeline) -> None:
 
     from lamdemo.jobs.transfer import TransferRequest, transfer
 
-    if not pipeline.foresees:
+    if not pipeline.all_at_once:
         frames = np.random.default_rng(0).integers(0, 256, (7, 192, 256, 3), np.uint8)
         deque(transfer(pipeline, TransferRequest(frames, frames[:1], pipeline.fps)), maxlen=0)
 
@@ -277,7 +277,7 @@ class Models:
 
         def work() -> None:
             try:
-                practise(self.get())
+                warm_up(self.get())
             except LamdemoError as error:
                 _log.warning("The default checkpoint is not there yet: %s", error)
             except Exception:

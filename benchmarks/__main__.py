@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from benchmarks.measuring import ROOT, Missing, Settings, machine_in_words, memory
+from lamdemo.core.devices import let_threads_wait
 
 SECTIONS = {
     "start": "page",
@@ -66,6 +67,7 @@ def in_a_process(name: str, settings: Settings) -> dict[str, Any]:
         words += ["--repeats", str(settings.repeats), "--threads", str(settings.threads)]
         words += ["--transfers", str(settings.transfers)]
         words += ["--checkpoint", settings.checkpoint] if settings.checkpoint else []
+        let_threads_wait()  # as the programs do
         environment = os.environ | {"OMP_NUM_THREADS": str(settings.threads)}
         done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if done.returncode or not out.is_file():

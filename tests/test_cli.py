@@ -20,8 +20,9 @@ import pytest
 from conftest import moving_square
 
 import lamdemo
-from lamdemo.cli import _let_threads_wait, main
+from lamdemo.cli import main
 from lamdemo.cli.common import Span, command_line, span
+from lamdemo.core.devices import let_threads_wait
 from lamdemo.engine import LatentActions, TransferPipeline, save_latents
 from lamdemo.models import checkpoint_hash, read_config
 from lamdemo.video import read_clip, read_image, write_video
@@ -705,7 +706,7 @@ def test_ranges(text: str, expected: Span) -> None:
 def test_threads_that_wait_spin_for_a_moment_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     for said in ({}, {"OMP_WAIT_POLICY": "passive"}, {"GOMP_SPINCOUNT": "7"}):
         monkeypatch.setattr(os, "environ", dict(said))
-        _let_threads_wait()
+        let_threads_wait()
         assert os.environ == (said or {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "10000"})
 
 

@@ -38,6 +38,7 @@ from lamdemo.cli.training import family, pack, shards, train
 from lamdemo.cli.transfer import transfer
 from lamdemo.cli.verdict import verdict
 from lamdemo.cli.world_models import train_draft, train_twin
+from lamdemo.core.devices import let_threads_wait
 from lamdemo.core.errors import LamdemoError, as_text, reason, shown_name
 
 # What the system answers where a place cannot be used, whatever the command was about to do there.
@@ -114,19 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _be_printable()
     # Read when torch is imported: what Apple's GPUs cannot compute, the CPU does.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    _let_threads_wait()
+    let_threads_wait()
     raise SystemExit(_run(arguments))
-
-
-def _let_threads_wait() -> None:
-    """Let GNU's OpenMP threads, which wait for work at the end of each operation, spin for microseconds, then sleep.
-
-    As it is they spin for milliseconds, and take the cores from OpenCV's threads and other programs; where they sleep
-    at once, waking them makes a transfer a quarter slower. "Active" alone would have them spin for minutes; with the
-    count it only sets how long they do where there are more threads than cores, as on the page.
-    """
-    if sys.platform == "linux" and not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
-        os.environ |= {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "10000"}
 
 
 def _be_quiet() -> None:

@@ -60,10 +60,14 @@ class Inference:
         return tensor.movedim(-1, -3).float() / 255
 
     def encode(self, frames: np.ndarray) -> Tensor:
-        """States ``[T, N, D]`` of frames ``[T, H, W, 3]``, stretched to the encoder's square."""
+        """States ``[T, N, D]`` of frames ``[T, H, W, 3]``, stretched to the encoder's square.
+
+        Raises:
+            LamdemoError: the array is not of such frames, or holds none.
+        """
         states = []
         size = _CPU_CHUNK if self.model.device.type == "cpu" else _CHUNK
-        for at in range(0, len(frames), size):
+        for at in range(0, max(len(frames), 1), size):  # none at all is refused as one chunk of none
             with self.computing():
                 states.append(self.model.encode(self._square(frames[at : at + size])))
         return torch.cat(states)

@@ -29,7 +29,7 @@ from lamdemo.models import (
 )
 from lamdemo.models.decoder import Decoder, Rendering
 from lamdemo.models.encoder import Encoder, build_encoder
-from lamdemo.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from lamdemo.models.inverse_dynamics import InverseDynamicsConfig, MatchingDynamics
 from lamdemo.models.layers import AdaLNBlock, rotary_angles, rotate
 from lamdemo.models.warp import displaced, pixel_centres, resized, sample_at, warp
 from lamdemo.models.world_model import Prediction, WorldModel
@@ -428,7 +428,7 @@ class TestInverseDynamics:
 
     def test_the_same_at_full_size(self) -> None:
         torch.manual_seed(0)
-        eyes = shaken(InverseDynamics(InverseDynamicsConfig(width=32, hidden=32), 24, 16), amount=0.05)
+        eyes = shaken(MatchingDynamics(InverseDynamicsConfig(width=32, hidden=32), 24, 16), amount=0.05)
         a, b = torch.randn(2, 2, 256, 24)
         with torch.no_grad():
             there, back, nothing = eyes(a, b), eyes(b, a), eyes(a, a)
@@ -440,8 +440,8 @@ class TestInverseDynamics:
     def test_a_reader_adds_nothing_at_first_and_keeps_the_latent_odd(self) -> None:
         a, b = random_states(2, 3)
         torch.manual_seed(0)
-        plain = shaken(InverseDynamics(TINY.inverse_dynamics, CHANNELS, GRID))
-        eyes = InverseDynamics(dataclasses.replace(TINY.inverse_dynamics, reader=2), CHANNELS, GRID)
+        plain = shaken(MatchingDynamics(TINY.inverse_dynamics, CHANNELS, GRID))
+        eyes = MatchingDynamics(dataclasses.replace(TINY.inverse_dynamics, reader=2), CHANNELS, GRID)
         missing = eyes.load_state_dict(plain.state_dict(), strict=False).missing_keys
         assert missing and all(name.startswith("reader.") for name in missing)
         with torch.no_grad():
@@ -452,10 +452,10 @@ class TestInverseDynamics:
         torch.testing.assert_close(there.forward, back.backward)
         torch.testing.assert_close(there.backward, back.forward)
 
-    def matcher(self, **changes: int) -> InverseDynamics:
+    def matcher(self, **changes: int) -> MatchingDynamics:
         """One whose keys are the states themselves, compared very sharply."""
         config = dataclasses.replace(TINY.inverse_dynamics, match=CHANNELS, **changes)
-        eyes = InverseDynamics(config, CHANNELS, 8)
+        eyes = MatchingDynamics(config, CHANNELS, 8)
         with torch.no_grad():
             eyes.match.weight.zero_()
             eyes.match.weight[:, :, 1, 1] = torch.eye(CHANNELS)
@@ -492,7 +492,7 @@ class TestInverseDynamics:
         assert far[0, 0, :, 3:].mean() == pytest.approx(-3 / 8, abs=2e-3)
 
     def test_correlations_are_those_around_each_place(self) -> None:
-        eyes = InverseDynamics(dataclasses.replace(TINY.inverse_dynamics, window=1), CHANNELS, 8)
+        eyes = MatchingDynamics(dataclasses.replace(TINY.inverse_dynamics, window=1), CHANNELS, 8)
         # Row 2, column 5 sees rows 1 to 3 of columns 4 to 6, row by row.
         expected = [8 * y + x for y in (1, 2, 3) for x in (4, 5, 6)]
         assert eyes.near[2 * 8 + 5].tolist() == expected
@@ -502,7 +502,7 @@ class TestInverseDynamics:
 
     @torch.no_grad()
     def test_evidence_sees_correlations_of_its_window_only(self) -> None:
-        eyes = InverseDynamics(dataclasses.replace(TINY.inverse_dynamics, window=1, reach=1), CHANNELS, 8)
+        eyes = MatchingDynamics(dataclasses.replace(TINY.inverse_dynamics, window=1, reach=1), CHANNELS, 8)
         first, second = torch.randn(2, 1, CHANNELS, 8, 8)
         correlation = torch.randn(1, 64, 64)
         base, _ = eyes._see(first, second, correlation)
@@ -513,7 +513,7 @@ class TestInverseDynamics:
 
     def test_grid_must_halve_twice(self) -> None:
         with pytest.raises(ValueError, match="multiple of 4"):
-            InverseDynamics(TINY.inverse_dynamics, CHANNELS, 6)
+            MatchingDynamics(TINY.inverse_dynamics, CHANNELS, 6)
 
 
 class TestDecoder:

@@ -152,7 +152,7 @@ class Rollout:
                         lived[:, t : t + 1].expand(rows, -1, -1),
                         self._cache,
                     )
-                    self._context.append(self._newest())
+                    self._context.append(self._cache.newest())
         self._first_state = seen[-1:].expand(rows, -1, -1)
         self._first_picture = self.inference.to_tensor(past[-1])[None].expand(rows, -1, -1, -1)
         self._past_frames, self._past_context = self._cache.frames, list(self._context)
@@ -173,16 +173,11 @@ class Rollout:
 
     # What a step leaves behind.
 
-    def _newest(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """Keys and values of the newest frame alone. Copies: a view would keep all of the cache alive."""
-        n = self.inference.model.world_model.side**2
-        return {i: (k[:, :, -n:].clone(), v[:, :, -n:].clone()) for i, (k, v) in self._cache.blocks.items()}
-
     def _remembered(self, frames: int) -> KeyValueCache:
         """The world model's memory, put together from the last frames of the context."""
         cache = self.inference.model.world_model.new_cache()
         cache.frames = frames
-        kept = list(self._context)[-cache.window :]
+        kept = list(self._context)[-cache.reach :]
         for block in kept[0] if kept else ():
             keys, values = zip(*(frame[block] for frame in kept), strict=True)
             cache.blocks[block] = torch.cat(keys, 2), torch.cat(values, 2)
@@ -287,13 +282,13 @@ class Rollout:
         if not self.history:
             self._oldest = self.count
             return
-        self._context.append(self._newest())
+        self._context.append(self._cache.newest())
         self._done.append(_Done(before, rendering))
         if self.count % _SNAPSHOT_EVERY == 0:
             # Taking a step replaces the canvas' parts and changes none of them, so they need not be copied.
             self._snapshots[self.count] = copy.copy(self._canvas)
         self._oldest = max(self._oldest, self.count - self.history)
-        while len(self._context) > self.count - self._oldest + self._cache.window:
+        while len(self._context) > self.count - self._oldest + self._cache.reach:
             self._context.popleft()
         first = _snapshot_before(self._oldest)
         self._snapshots = {at: canvas for at, canvas in self._snapshots.items() if at >= first}

@@ -145,7 +145,7 @@ def _infer(pipeline: TransferPipeline, states: Tensor, seed: int) -> _Inferred:
     z, drawn, kl, codes = [], [], [], []
     for batch in states.split(_BATCH):
         s = batch.to(model.device)
-        evidence = model.inverse_dynamics(s[:, :-1].flatten(0, 1), s[:, 1:].flatten(0, 1))
+        evidence = model.evidence(s[:, :-1], s[:, 1:])
         both = evidence.forward, evidence.backward
         z.append(bottleneck.infer(*both).float().cpu())
         drawn.append(z[-1])

@@ -1,4 +1,4 @@
-"""Three ways to limit what a latent action carries (paper, section 3.3), behind one interface.
+"""Ways to limit what a latent action carries (paper, section 3.3), or not to, behind one interface.
 
 Each turns the inverse dynamics' evidence into ``z`` and a loss; each has one dial for its capacity.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Family = Literal["sparse", "noisy", "discrete"]
+from lamdemo.core.errors import LamdemoError
+
+Family = Literal["sparse", "noisy", "discrete", "free"]
 Noise = torch.Generator | None  # a source of it
 
 
@@ -21,15 +23,16 @@ Noise = torch.Generator | None  # a source of it
 class BottleneckConfig:
     """Which bottleneck, how wide, how tight."""
 
-    family: Family = "noisy"  # "sparse", "noisy" or "discrete"
+    family: Family = "noisy"  # "sparse", "noisy", "discrete" or "free"
     channels: int = 128  # Z
     # The family's dial. Sparse: the weight of the L1 norm (paper: 0.4 ... 0.01). Noisy: beta, the weight of the KL
     # (5e-3 ... 1e-6). Discrete: the number of codes (16 ... 32768). For the first two, small means a high capacity.
+    # Free: its channels are its only limit, and it has no dial.
     capacity: float = 2e-4
     weight: float = 1.0  # weight of the bottleneck's loss beside the prediction's; 1 for noisy, whose dial is one
 
     def __post_init__(self) -> None:
-        if self.family not in ("sparse", "noisy", "discrete"):
+        if self.family not in get_args(Family):
             raise ValueError(f"unknown bottleneck family {self.family!r}")
         if self.channels < 2 or self.capacity <= 0:
             raise ValueError("a bottleneck needs at least two channels and a positive capacity")
@@ -52,7 +55,12 @@ class Bottleneck(nn.Module):
     The mean is half the difference between what is read from the step and from the step back, so that
     ``z(a, a) = 0`` and ``z(b, a) = -z(a, b)`` hold exactly: zero is "nothing happens", negation is "the
     other way". (For discrete latents this holds before quantization; code 0 is pinned to zero.)
+
+    Attributes:
+        prior: whether the family says how latents are distributed, so that `sample` can draw some.
     """
+
+    prior = True
 
     def __init__(self, config: BottleneckConfig, hidden: int) -> None:
         super().__init__()
@@ -110,7 +118,11 @@ class Bottleneck(nn.Module):
         return self.mean(forward, backward)
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
-        """Latents ``[count, Z]`` from the family's own prior."""
+        """Latents ``[count, Z]`` from the family's own prior.
+
+        Raises:
+            LamdemoError: the family has none.
+        """
         raise NotImplementedError
 
 
@@ -285,11 +297,32 @@ class DiscreteBottleneck(Bottleneck):
         return self.codes[index]
 
 
+class FreeBottleneck(Bottleneck):
+    """No limit but the number of channels (RLA-WM, arXiv 2605.07079): neither a penalty nor noise nor codes.
+
+    Nothing says where its latents lie, so it has no prior; a learned one, given the state, is what futures are drawn
+    from (`lamdemo.models.prior`).
+    """
+
+    prior = False
+
+    def _limit(self, forward: Tensor, backward: Tensor, strength: float, generator: Noise) -> BottleneckOutput:
+        z = self.mean(forward, backward)
+        return BottleneckOutput(z, z, z.new_zeros(()))
+
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
+        """See `Bottleneck.sample`."""
+        raise LamdemoError(
+            "Latents of this family have no prior of their own; draw from the learned prior, or from its Gaussian."
+        )
+
+
 def build_bottleneck(config: BottleneckConfig, hidden: int) -> Bottleneck:
     """The bottleneck of ``config.family`` for evidence of width ``hidden``."""
     families: dict[str, type[Bottleneck]] = {
         "noisy": NoisyBottleneck,
         "sparse": SparseBottleneck,
         "discrete": DiscreteBottleneck,
+        "free": FreeBottleneck,
     }
     return families[config.family](config, hidden)

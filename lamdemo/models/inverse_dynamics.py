@@ -2,12 +2,15 @@
 
 Two states side by side do not show motion to a small network; it would have to learn matching first. So it
 is given the evidence: a correlation volume between the two states and the displacement read from it.
+
+Or it is shown what they differ by and nothing else (after RLA-WM, arXiv 2605.07079): a residual says neither where
+anything was nor where it went, and the world model has to make the next state of it and the present one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +31,7 @@ class InverseDynamicsConfig:
     hidden: int = 512  # width of the evidence it hands to the bottleneck
     depth: int = 2  # residual blocks on the halved grid; the full grid has one
     reader: int = 0  # transformer blocks that read the halved grid once more, beside the convolutions; 0 for none
+    reads: Literal["matches", "residual"] = "matches"  # both states and their matches, or their difference alone
 
 
 class Evidence(NamedTuple):
@@ -35,7 +39,8 @@ class Evidence(NamedTuple):
 
     forward: Tensor  # [B, hidden], evidence of the step from the first state to the second
     backward: Tensor  # [B, hidden], evidence of the step back
-    displacement: Tensor  # [B, 2, h, w], flow read from the correlations alone, for the matching loss
+    # [B, 2, h, w], flow read from the correlations alone, for the matching loss; zero where a residual is read
+    displacement: Tensor
 
 
 class ActionReader(nn.Module):
@@ -76,22 +81,58 @@ class InverseDynamics(nn.Module):
 
     It reports the step and the step back, so that a bottleneck can make the latent odd: no change
     then means ``z = 0`` and the reversed step ``-z``, exactly.
+
+    Args:
+        config: its sizes.
+        grid: cells a side.
+        seen: channels of what its convolutions see.
     """
 
-    def __init__(self, config: InverseDynamicsConfig, channels: int, grid: int) -> None:
+    def __init__(self, config: InverseDynamicsConfig, grid: int, seen: int) -> None:
         super().__init__()
         if grid % 4:
             raise ValueError("the grid must be a multiple of 4 cells")
         self.config, self.grid = config, grid
-        self.match = nn.Conv2d(channels, config.match, 3, padding=1)
-        self.sharpness = nn.Parameter(torch.tensor(2.3))
-        taps = (2 * config.window + 1) ** 2
-        self.enter = PointwiseLinear(3 * channels + taps + 3, config.width)
+        self.enter = PointwiseLinear(seen, config.width)
         self.fine = ResidualConv(config.width)
         self.halve = PointwiseLinear(4 * config.width, config.width)
         self.coarse = nn.Sequential(*(ResidualConv(config.width) for _ in range(config.depth)))
         self.squeeze = PointwiseLinear(config.width, 32)
         self.leave = nn.Linear(32 * (grid // 2) ** 2, config.hidden)
+
+    def _read(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Evidence ``[B, hidden]`` of what is seen ``[B, C, h, w]``, and the halved maps that it is read from."""
+        maps = self.coarse(self.halve(F.pixel_unshuffle(self.fine(self.enter(seen)), 2)))
+        return self.leave(F.silu(self.squeeze(F.silu(maps))).flatten(1)), maps
+
+    def forward(self, first: Tensor, second: Tensor) -> Evidence:
+        """Look at pairs of states, each ``[B, N, D]``."""
+        raise NotImplementedError
+
+
+class ResidualDynamics(InverseDynamics):
+    """Reads what two states differ by."""
+
+    def __init__(self, config: InverseDynamicsConfig, channels: int, grid: int) -> None:
+        super().__init__(config, grid, channels)
+
+    def forward(self, first: Tensor, second: Tensor) -> Evidence:
+        """Look at pairs of states, each ``[B, N, D]``."""
+        b, _, d = first.shape
+        g = self.grid
+        residual = (second - first).transpose(1, 2).reshape(b, d, g, g)
+        forward, backward = self._read(torch.cat([residual, -residual]))[0].chunk(2)
+        return Evidence(forward, backward, torch.zeros(b, 2, g, g, device=first.device))
+
+
+class MatchingDynamics(InverseDynamics):
+    """Reads two states, which of their places look alike, and the displacement that this tells."""
+
+    def __init__(self, config: InverseDynamicsConfig, channels: int, grid: int) -> None:
+        taps = (2 * config.window + 1) ** 2
+        super().__init__(config, grid, 3 * channels + taps + 3)
+        self.match = nn.Conv2d(channels, config.match, 3, padding=1)
+        self.sharpness = nn.Parameter(torch.tensor(2.3))
         self.reader: ActionReader | None = None
         if config.reader:
             # What was seen at four places, and where each of them came from.
@@ -131,11 +172,10 @@ class InverseDynamics(nn.Module):
         taps = taps.transpose(1, 2).reshape(b, -1, g, g)
         # Displacements are a few hundredths of the picture: brought to the scale of the other inputs.
         x = torch.cat([first, second, second - moved, taps, displacement * g, sure], 1)
-        x = self.coarse(self.halve(F.pixel_unshuffle(self.fine(self.enter(x)), 2)))
-        evidence = self.leave(F.silu(self.squeeze(F.silu(x))).flatten(1))
+        evidence, maps = self._read(x)
         if self.reader is not None:
             matched = F.pixel_unshuffle(torch.cat([displacement * g, sure], 1), 2)
-            evidence = evidence + self.reader(torch.cat([x, matched.to(x.dtype)], 1))
+            evidence = evidence + self.reader(torch.cat([maps, matched.to(maps.dtype)], 1))
         return evidence, displacement
 
     def forward(self, first: Tensor, second: Tensor) -> Evidence:
@@ -154,3 +194,9 @@ class InverseDynamics(nn.Module):
         )
         forward, backward = both.chunk(2)
         return Evidence(forward, backward, displacement.chunk(2)[0])
+
+
+def build_inverse_dynamics(config: InverseDynamicsConfig, channels: int, grid: int) -> InverseDynamics:
+    """The inverse dynamics that reads what ``config.reads`` says of states of so many channels and cells a side."""
+    kind = ResidualDynamics if config.reads == "residual" else MatchingDynamics
+    return kind(config, channels, grid)

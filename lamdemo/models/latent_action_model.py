@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lamdemo.models.bottleneck import BottleneckConfig, build_bottleneck
 from lamdemo.models.decoder import Decoder, DecoderConfig, Rendering
 from lamdemo.models.encoder import EncoderConfig, build_encoder
-from lamdemo.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from lamdemo.models.inverse_dynamics import Evidence, InverseDynamicsConfig, build_inverse_dynamics
 from lamdemo.models.layers import zero_initialized
 from lamdemo.models.painter import Painter, PainterConfig
 from lamdemo.models.world_model import Prediction, WorldModel, WorldModelConfig
@@ -32,6 +32,17 @@ class ModelConfig:
     painter: PainterConfig = field(default_factory=PainterConfig)
     fps: float = 4.0  # frames a second that one step was trained to span, as the default for new clips
 
+    @property
+    def family(self) -> str:
+        """What the model is named after: the one idea in which it differs from its neighbours.
+
+        "residual" reads latents from differences of states, "disentangled" from their structure; others are named
+        after their bottleneck.
+        """
+        if self.inverse_dynamics.reads == "residual":
+            return "residual"
+        return "disentangled" if self.world_model.structure else self.bottleneck.family
+
 
 class LatentActionModel(nn.Module):
     """Frozen encoder ``s_t``; inverse dynamics ``z_t = g(s_t, s_t+1)``; world model ``p(s_0..t, z_t)``."""
@@ -41,7 +52,7 @@ class LatentActionModel(nn.Module):
         self.config = config
         d, g, z = config.encoder.channels, config.encoder.grid, config.bottleneck.channels
         self.encoder = build_encoder(config.encoder)
-        self.inverse_dynamics = InverseDynamics(config.inverse_dynamics, d, g)
+        self.inverse_dynamics = build_inverse_dynamics(config.inverse_dynamics, d, g)
         self.bottleneck = build_bottleneck(config.bottleneck, config.inverse_dynamics.hidden)
         self.world_model = WorldModel(config.world_model, d, z, g)
         self.painter: Painter | None = None
@@ -77,6 +88,11 @@ class LatentActionModel(nn.Module):
         encoder: Any = self.encoder
         return encoder.details(pictures)
 
+    def evidence(self, first: Tensor, second: Tensor) -> Evidence:
+        """What inverse dynamics sees of pairs of states, each ``[..., N, D]``; rows are pairs, in their order."""
+        seen = self.world_model.evidence
+        return self.inverse_dynamics(seen(first).flatten(0, -3), seen(second).flatten(0, -3))
+
     @torch.no_grad()
     def infer(self, states: Tensor, *, temperature: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Latent actions ``[B, T-1, Z]`` between consecutive states ``[B, T, N, D]``.
@@ -84,7 +100,7 @@ class LatentActionModel(nn.Module):
         With a ``temperature`` above 0, that share of the posterior's noise is added (noisy family).
         """
         b, t = states.shape[:2]
-        evidence = self.inverse_dynamics(states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1))
+        evidence = self.evidence(states[:, :-1], states[:, 1:])
         z = self.bottleneck.infer(evidence.forward, evidence.backward, temperature=temperature, generator=generator)
         return z.reshape(b, t - 1, -1)
 

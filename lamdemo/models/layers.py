@@ -44,27 +44,42 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 @dataclass
 class KeyValueCache:
-    """Keys and values of the frames seen so far, one pair a block; at most ``window`` frames are kept."""
+    """Keys and values of the frames seen so far, one pair a block; no more frames are kept than a query may see."""
 
     window: int  # frames a query may look back to, its own included
+    memory: int = 0  # the same of a memory of content, the last of the blocks; 0 where there is none
     frames: int = 0  # how many frames have been fed altogether (the next frame's time)
     # For each block, keys and values [B, heads, L, K].
     blocks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     # The acting layer that the newest prediction left, [B, 1, 1, h, w]; None before the first.
     carried: Tensor | None = None
+    cells: dict[int, int] = field(default_factory=dict)  # how many of them a frame has in each block
 
     def branch(self, rows: Tensor | None = None) -> KeyValueCache:
         """A copy of what was seen so far (of some rows of the batch), to go on from without changing it."""
         some = slice(None) if rows is None else rows
         blocks = {i: (k[some], v[some]) for i, (k, v) in self.blocks.items()}
         carried = None if self.carried is None else self.carried[some]
-        return KeyValueCache(self.window, self.frames, blocks, carried)
+        return KeyValueCache(self.window, self.memory, self.frames, blocks, carried, dict(self.cells))
 
-    def extend(self, block: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append one frame's keys and values (each ``[B, heads, N, K]``) and return all that is in reach."""
+    @property
+    def reach(self) -> int:
+        """Frames that are needed to go on."""
+        return max(self.window, self.memory)
+
+    def newest(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """Keys and values of the newest frame alone. Copies: a view would keep all of the cache alive."""
+        return {
+            i: (k[:, :, -self.cells[i] :].clone(), v[:, :, -self.cells[i] :].clone())
+            for i, (k, v) in self.blocks.items()
+        }
+
+    def extend(self, block: int, keys: Tensor, values: Tensor, window: int | None = None) -> tuple[Tensor, Tensor]:
+        """Append one frame's keys and values (each ``[B, heads, N, K]``) and return all in reach of ``window``."""
+        self.cells[block] = keys.shape[2]
         if block in self.blocks:
             old_k, old_v = self.blocks[block]
-            keep = (self.window - 1) * keys.shape[2]
+            keep = ((window or self.window) - 1) * keys.shape[2]
             old_k = old_k[:, :, max(old_k.shape[2] - keep, 0) :]
             old_v = old_v[:, :, max(old_v.shape[2] - keep, 0) :]
             keys, values = torch.cat([old_k, keys], 2), torch.cat([old_v, values], 2)
@@ -72,7 +87,7 @@ class KeyValueCache:
         return keys, values
 
 
-def _frame_causal_attention(q: Tensor, k: Tensor, v: Tensor, n: int, context: int) -> Tensor:
+def frame_causal_attention(q: Tensor, k: Tensor, v: Tensor, n: int, context: int) -> Tensor:
     """Attention in which each frame of ``n`` tokens sees itself and the ``context - 1`` frames before it.
 
     Frame by frame, so that what lies in the future is never computed: half the work of a masked product.
@@ -135,7 +150,7 @@ class AdaLNBlock(nn.Module):
             k, v = cache.extend(index, k, v)
             y = F.scaled_dot_product_attention(q, k, v)
         else:
-            y = _frame_causal_attention(q, k, v, n, context)
+            y = frame_causal_attention(q, k, v, n, context)
         y = self.out(y.transpose(1, 2).reshape(b, t, n, e))
         x = x + gate1 * y
         y = F.layer_norm(x, (e,)) * (1 + scale2) + shift2

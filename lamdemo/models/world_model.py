@@ -25,6 +25,7 @@ from lamdemo.models.layers import (
     zero_initialized,
 )
 from lamdemo.models.scene_layers import LayeredStep, LayerEvidence, LayerHead, fill_behind
+from lamdemo.models.structure import ContentMemory, StructurePath
 from lamdemo.models.warp import warp
 
 
@@ -40,6 +41,13 @@ class WorldModelConfig:
     map_channels: int = 32  # channels of the map that z is decoded to
     head_width: int = 96  # channels of the convolutional heads
     layers: bool = False  # whether what acts is a layer of its own; without, one flow moves everything
+    # K, channels of the structure that inverse dynamics and the transformer see in the place of states; 0: they see all
+    structure: int = 0
+    memory: int = 0  # states in which the look of places is searched, the current one included; 0 for no such memory
+
+    def __post_init__(self) -> None:
+        if min(self.structure, self.memory) < 0 or (self.memory and not self.structure):
+            raise ValueError("a memory of content is searched by structure, and neither is negative")
 
 
 class Prediction(NamedTuple):
@@ -91,6 +99,8 @@ class WorldModel(nn.Module):
             nn.GELU(),
             zero_initialized(PointwiseLinear(c, channels + 1)),
         )
+        self.structure = StructurePath(channels, config.structure) if config.structure else None
+        self.memory = ContentMemory(channels, c + config.map_channels, c, config.memory) if config.memory else None
         self.layers: LayerHead | None = None
         self.recall: nn.Linear | None = None
         self.mend_layers: PointwiseLinear | None = None
@@ -111,8 +121,12 @@ class WorldModel(nn.Module):
         p, side = self.config.patch, self.side
         return maps.reshape(b, t, side, p, side, p, c).transpose(3, 4).reshape(b, t, side * side, p * p * c)
 
+    def evidence(self, states: Tensor) -> Tensor:
+        """What dynamics is shown of states ``[..., N, D]``, of the same shape: all, or their structure."""
+        return states if self.structure is None else self.structure(states)
+
     def _features(self, states: Tensor, latents: Tensor, carried: Tensor, cache: KeyValueCache | None) -> Tensor:
-        """What the heads see: the transformer's output and the map of z, ``[B * T, C, h, w]``."""
+        """What the heads see of (the structure of) states: the transformer's output and the map of z."""
         b, t = states.shape[:2]
         g, p, side = self.grid, self.config.patch, self.side
         start = 0 if cache is None else cache.frames
@@ -174,7 +188,8 @@ class WorldModel(nn.Module):
             carried = cache.carried
         if carried is None:
             carried = states.new_zeros(b, t, 1, g, g)
-        x = self._features(states, latents, carried, cache)
+        shown = self.evidence(states)
+        x = self._features(shown, latents, carried, cache)
         # The head speaks in cells, the flow is in units of the picture.
         ground = self.motion(x).float() / g
         current = states.transpose(2, 3).reshape(b * t, d, g, g).float()
@@ -194,6 +209,8 @@ class WorldModel(nn.Module):
         h = self.mend[0](torch.cat([x, current.to(x.dtype), moved.to(x.dtype)], 1))
         if self.mend_layers is not None and seen is not None:
             h = h + self.mend_layers(seen)
+        if self.memory is not None:
+            h = h + self.memory(x, shown, states, cache, len(self.blocks))
         change, gate = self.mend[1:](h).float().split([d, 1], 1)
         gate = gate.sigmoid()
         after = (moved + gate * change).flatten(2).transpose(1, 2)
@@ -204,7 +221,7 @@ class WorldModel(nn.Module):
 
     def new_cache(self) -> KeyValueCache:
         """An empty key-value cache for a rollout."""
-        return KeyValueCache(self.config.context)
+        return KeyValueCache(self.config.context, self.config.memory)
 
     @torch.no_grad()
     def rollout(self, states: Tensor, latents: Tensor) -> Prediction:

@@ -3,6 +3,7 @@
 A comparison of bottlenecks is about bottlenecks only if nothing else differs. One model, hardly limited, is
 trained first: the stem. Each member of the family starts from its weights with a bottleneck of its own and
 sees the very same batches; those are made and encoded once. The default member is then trained further.
+Members may differ by what latents are read from, too: the same holds for them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,11 +47,32 @@ _DONE = "done"  # marks a part that was trained to its end
 
 
 @dataclass(frozen=True)
+class MemberConfig(BottleneckConfig):
+    """What a member has of its own: its bottleneck, and what latents are read from."""
+
+    reads: Literal["matches", "residual"] = "matches"  # see `InverseDynamicsConfig.reads`
+    structure: int = 0  # see `WorldModelConfig.structure`
+    memory: int = 0  # see `WorldModelConfig.memory`
+    cycle: float = 0.0  # see `LossConfig.cycle`
+
+    def of(self, stem: TrainConfig) -> TrainConfig:
+        """The stem's recipe with these differences."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(BottleneckConfig)}
+        model = dataclasses.replace(
+            stem.model,
+            bottleneck=BottleneckConfig(**own),
+            inverse_dynamics=dataclasses.replace(stem.model.inverse_dynamics, reads=self.reads),
+            world_model=dataclasses.replace(stem.model.world_model, structure=self.structure, memory=self.memory),
+        )
+        return dataclasses.replace(stem, model=model, loss=dataclasses.replace(stem.loss, cycle=self.cycle))
+
+
+@dataclass(frozen=True)
 class FamilyConfig:
     """A family's recipe."""
 
     stem: TrainConfig = field(default_factory=TrainConfig)  # the recipe of what all members start from
-    members: dict[str, BottleneckConfig] = field(default_factory=dict)  # bottleneck of each member, by its name
+    members: dict[str, MemberConfig] = field(default_factory=dict)  # by name
     branch: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=300))  # how members are trained
     default: str = "noisy"  # the member that is trained further
     finish: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(steps=500))  # how it is trained further
@@ -70,8 +92,7 @@ class FamilyConfig:
 
     def member(self, name: str) -> TrainConfig:
         """The recipe of one member's branch."""
-        model = dataclasses.replace(self.stem.model, bottleneck=self.members[name])
-        return dataclasses.replace(self.stem, model=model, optimizer=self.branch)
+        return dataclasses.replace(self.members[name].of(self.stem), optimizer=self.branch)
 
     def finishing(self) -> TrainConfig:
         """The recipe of the default member's last part; its bottleneck is in force from the start."""
@@ -126,7 +147,7 @@ def _unlimited_latents(trainer: Trainer, batches: PreparedBatches) -> Tensor:
         states = batches(step).states
         assert states is not None
         with trainer.autocast():
-            evidence = model.inverse_dynamics(states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1))
+            evidence = model.evidence(states[:, :-1], states[:, 1:])
             found.append(model.bottleneck.mean(evidence.forward, evidence.backward))
     return torch.cat(found)
 

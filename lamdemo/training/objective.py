@@ -59,6 +59,8 @@ class LossConfig:
     noise: float = 0.1  # largest standard deviation of the noise on past states, in units of the whitened state
     # Share of clips, half of whose past states are replaced by the model's own predictions of them.
     feedback: float = 0.3
+    # Distance of the latent that is read again from a step's prediction from that it was made with, over its length.
+    cycle: float = 0.0
     carried: float = 0.5  # share of scenes in which the model is told where the acting layer is, roughly
 
 
@@ -103,7 +105,7 @@ class Objective(nn.Module):
         grid = model.config.encoder.grid
         if states is None:
             states = model.encode(pictures)
-        evidence = model.inverse_dynamics(states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1))
+        evidence = model.evidence(states[:, :-1], states[:, 1:])
         latent = model.bottleneck(evidence.forward, evidence.backward, strength=strength, generator=generator)
         z = latent.z.reshape(b, t - 1, -1)
         if swap is not None:
@@ -129,6 +131,12 @@ class Objective(nn.Module):
                 terms |= layer_losses(prediction, layers, carried, known)
                 assert model.readout is not None
                 terms["readout"] = readout_loss(model.readout(latent.z[-known.count :]), known)
+        if weights.cycle > 0:
+            again = model.evidence(past, prediction.states)
+            mean = latent.mean.reshape(b, t - 1, -1)
+            mean = (mean if swap is None else mean[swap]).flatten(0, 1).detach()
+            apart = model.bottleneck.mean(again.forward, again.backward) - mean
+            terms["cycle"] = apart.square().sum() / mean.square().sum().clamp_min(1e-6)
         terms |= drawing_losses(model, pictures, states, past, prediction, truth, weights.painting, generator)
         loss = error.mean() + latent.loss + sum(getattr(weights, name) * term for name, term in terms.items())
         logs |= {"loss": loss, "state": error.mean(), "state_over_copy": error.mean() / copy.mean(), **terms}

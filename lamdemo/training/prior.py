@@ -175,7 +175,7 @@ def _part(
         found.setdefault("recordings", []).append(torch.full((n,), recording))
         found.setdefault("scenes", []).append(torch.full((n,), scene))
         for name, pipeline in pipelines.items():
-            evidence = pipeline.model.inverse_dynamics(states[:-1], states[1:])
+            evidence = pipeline.model.evidence(states[:-1], states[1:])
             there = pipeline.model.bottleneck.infer(evidence.forward, evidence.backward)
             # Not the negative of the former: codes are not odd.
             back = pipeline.model.bottleneck.infer(evidence.backward, evidence.forward)

@@ -43,6 +43,8 @@ FRESH = (
     "painter.",
     "readout.",
 )
+# What members of a family may each have in their own way.
+OWN = ("bottleneck.", "inverse_dynamics.enter.", "world_model.structure.", "world_model.memory.")
 # Trained with ImageNet's weights to begin with, and without batch norms: at a part of the learning rate.
 PRETRAINED, _PRETRAINED_RATE = "decoder.matte.deep.", 0.25
 PROGRESS_NAME = "progress.json"
@@ -344,12 +346,13 @@ def _began_with(start_from: Path | None, checkpoint: Path, resume: bool) -> dict
 def _start_from(model: LatentActionModel, folder: Path, own_bottleneck: bool) -> list[str]:
     """Load a checkpoint's weights into a model; returns the names of those that the checkpoint lacks."""
     tensors, mine = load_checkpoint(folder).state_dict(), model.state_dict()
-    if own_bottleneck:
-        own = {n: v for n, v in mine.items() if n.startswith("bottleneck.")}
-        fits = {n: tensors[n] for n, v in own.items() if n in tensors and tensors[n].shape == v.shape}
-        tensors = {n: v for n, v in tensors.items() if n in mine and n not in own} | own | fits
     # A model with layers begins with one that has none: what it lacks is fresh.
-    fresh = [n for n in mine if n not in tensors and n.startswith(FRESH)]
+    may_lack = FRESH
+    if own_bottleneck:
+        fits = {n: v for n, v in tensors.items() if n in mine and v.shape == mine[n].shape}
+        tensors = {n: v for n, v in tensors.items() if n in fits or (n in mine and not n.startswith(OWN))}
+        may_lack = FRESH + OWN
+    fresh = [n for n in mine if n not in tensors and n.startswith(may_lack)]
     try:
         model.load_state_dict({**{n: mine[n] for n in fresh}, **tensors})
     except RuntimeError as error:

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.videos import CacheConfig
 from lamdemo.engine import TransferPipeline
-from lamdemo.models import BottleneckConfig, read_config
+from lamdemo.models import read_config
 from lamdemo.models.checkpoint import checkpoint_hash
 from lamdemo.training import FamilyConfig, TrainConfig, train_family
 from lamdemo.training import family as family_module
 from lamdemo.training.config import BatchConfig, OptimizerConfig
-from lamdemo.training.family import PreparedBatches, spread_codes
+from lamdemo.training.family import MemberConfig, PreparedBatches, spread_codes
 from lamdemo.training.material import training_material
 from lamdemo.training.objective import Objective
 from lamdemo.training.trainer import Trainer
@@ -35,9 +35,9 @@ STEM = TrainConfig(
 RECIPE = FamilyConfig(
     stem=STEM,
     members={
-        "noisy": BottleneckConfig("noisy", Z, 1e-3),
-        "sparse": BottleneckConfig("sparse", Z, 0.1, 0.01),
-        "discrete": BottleneckConfig("discrete", Z, 8),
+        "noisy": MemberConfig("noisy", Z, 1e-3),
+        "sparse": MemberConfig("sparse", Z, 0.1, 0.01),
+        "discrete": MemberConfig("discrete", Z, 8),
     },
     branch=OptimizerConfig(steps=2, learning_rate=1e-3, ema=0.5),
     finish=OptimizerConfig(steps=2, learning_rate=1e-3, ema=0.5),

@@ -26,6 +26,7 @@ from lamdemo.cli.compose import compose
 from lamdemo.cli.controller import train_controller
 from lamdemo.cli.episodes import episodes
 from lamdemo.cli.evaluation import evaluate, scenes
+from lamdemo.cli.futures import train_futures
 from lamdemo.cli.look import look
 from lamdemo.cli.page import page
 from lamdemo.cli.plan import plan
@@ -59,6 +60,7 @@ for command, name in (
     (train, "train"),
     (family, "family"),
     (train_controller, "train-controller"),
+    (train_futures, "train-futures"),
     (train_twin, "train-twin"),
     (train_draft, "train-draft"),
     (companions, "companions"),

@@ -19,6 +19,8 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes import Episodes, open_episodes
 from lamdemo.data.splits import Split
 from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.control.held_out import of_episodes, stretches
+from lamdemo.evaluation.futures import SPAN, evaluate_futures
 from lamdemo.latent_space.sampling import finite_codes
 from lamdemo.models.action_conditioned import ActionConditioned, ActionConditionedConfig
 from lamdemo.models.checkpoint import checkpoint_hash, fingerprint, save_checkpoint
@@ -31,12 +33,13 @@ from lamdemo.models.companion_files import (
 )
 from lamdemo.models.controller import ControllerConfig, save_controller
 from lamdemo.models.distilled import DistilledConfig, DistilledModel
-from lamdemo.models.prior import FlowPriorConfig, save_prior
+from lamdemo.models.prior import FlowPriorConfig, futures_name, save_prior
 from lamdemo.training import TrainConfig, training_recordings
 from lamdemo.training.action_conditioned import BaselineTrainer, BaselineTrainingConfig, windows
 from lamdemo.training.cached_features import CachedEpisode, cache_episodes, cache_videos, collect_steps
 from lamdemo.training.controller import ControllerTrainingConfig, train_controller
 from lamdemo.training.distillation import DistillationConfig, DistillationTrainer
+from lamdemo.training.futures import train_futures
 from lamdemo.training.prior import PairsConfig, PriorTrainConfig, collect_pairs, train_prior
 from lamdemo.video import find_videos
 
@@ -125,6 +128,62 @@ def make_controller(
     for which, figures in known.about["figures"].items():
         work.say(f"{which}: R2 {figures['r2']:.3f}, error {figures['ratio']:.3f}, {figures['steps']} steps")
     return True
+
+
+def make_futures(
+    work: Work,
+    name: str,
+    episodes: Episodes,
+    judged: Episodes | None,
+    *,
+    steps: int = 2500,
+    seed: int = 0,
+    mirror: bool = True,
+    stretches_judged: int = 96,
+) -> dict[str, Any] | None:
+    """Train a prior that is told commands, and write ``futures-NAME.json`` and ``.safetensors``.
+
+    Args:
+        work: where.
+        name: of the controller of these commands, which the checkpoint has.
+        episodes: to learn from.
+        judged: to measure on; None for no others.
+        steps: of training.
+        seed: of all that is drawn at random.
+        mirror: see `collect_steps`.
+        stretches_judged: how many stretches are measured on.
+
+    Returns:
+        What `evaluate_futures` found, with the ``data``; empty where nothing is measured, None where it was stopped.
+
+    Raises:
+        LamdemoError: the actions are not the controller's; see `collect_steps` and `train_futures`.
+    """
+    pipeline = work.pipeline
+    known = pipeline.controller(name)
+    seen = collect_steps(pipeline, episodes, work.kept, mirror=mirror)
+    if seen.spec.names != known.spec.names:
+        raise LamdemoError(f"These episodes have other actions than the controller {name}; give its own.")
+    done = train_futures(
+        pipeline,
+        seen,
+        PriorTrainConfig(steps=steps, seed=seed),
+        name=name,
+        state=work.out / f"{name}.futures",
+        stop_after=work.stop_after,
+    )
+    if done is None:
+        return None
+    prior, about = done
+    for place in work.places:
+        save_prior(prior, place, {**about, "checkpoint": pipeline.checkpoint}, name=futures_name(name))
+        work.say(str(place / f"{futures_name(name)}.safetensors"))
+    if judged is None or not len(judged):
+        return {}
+    kind = of_episodes(name, judged, None, "all")
+    side = pipeline.model.config.encoder.picture
+    cut = list(stretches(kind, pipeline.fps, SPAN, stretches_judged, seed, side))
+    return {**evaluate_futures(pipeline, prior, known, cut, seed=seed), "data": kind.about}
 
 
 def token_patch(grid: int) -> int:

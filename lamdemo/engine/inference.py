@@ -39,8 +39,8 @@ class Inference:
 
     @property
     def family(self) -> str:
-        """The bottleneck's family."""
-        return self.model.config.bottleneck.family
+        """See `ModelConfig.family`."""
+        return self.model.config.family
 
     def computing(self) -> AbstractContextManager[object]:
         """What lets weights of half precision meet pictures and states of full precision."""

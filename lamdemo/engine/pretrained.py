@@ -44,7 +44,7 @@ class CheckpointSummary:
     """What a checkpoint says about itself, without loading it."""
 
     name: str  # of its folder
-    family: str  # of its latents: "sparse", "noisy" or "discrete"
+    family: str  # of its latents: see `ModelConfig.family`
     capacity: str  # the family's dial in words
     trained: str  # one line of how it was made and what was measured; empty where nothing is told
 
@@ -70,8 +70,8 @@ def describe_checkpoint(folder: Path) -> CheckpointSummary:
         told.append(f"{steps:,} training step{'s' * (steps > 1)}{', hardly trained' * bool(hardly_trained(about))}")
     if isinstance(nats, int | float) and math.isfinite(nats):
         told.append(f"{nats:.3g} nats a step")
-    latent = config.bottleneck
-    return CheckpointSummary(folder.name, latent.family, capacity(latent.family, latent.capacity), ", ".join(told))
+    dial = capacity(config.family, config.bottleneck.capacity)
+    return CheckpointSummary(folder.name, config.family, dial, ", ".join(told))
 
 
 def hardly_trained(about: Mapping[str, Any]) -> str:
@@ -91,7 +91,9 @@ def hardly_trained(about: Mapping[str, Any]) -> str:
 
 def capacity(family: str, dial: float) -> str:
     """A family's dial in words: the weight of its penalty, or its number of codes."""
-    return f"{dial:,.0f} codes" if family == "discrete" else f"{'β' if family == 'noisy' else 'λ'} {dial:g}"
+    if family == "residual":
+        return "no penalty"
+    return f"{dial:,.0f} codes" if family == "discrete" else f"{'λ' if family == 'sparse' else 'β'} {dial:g}"
 
 
 def resolve_checkpoint(

@@ -80,7 +80,7 @@ def evaluate_latents(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) 
           coordinates above 0.1; discrete: None), ``participation`` (``(sum l)^2 / sum l^2`` over the
           covariance's eigenvalues), ``components_95`` (of 95% of the variance), ``channels``, and for the
           discrete family ``codes``, ``codes_used`` and ``perplexity``;
-        - ``samples``, see `compare_samples`;
+        - ``samples``, see `compare_samples`; None of a family without a prior of its own;
 
         and for all clips together ``channel``, see the module: ``effective_nats``, ``rate_nats`` (before it is
         cut at the entropy), ``heeded`` (components above the water level), ``error``, ``error_copy`` and
@@ -99,10 +99,17 @@ def evaluate_latents(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) 
 def _judge(pipeline: TransferPipeline, windows: Sequence[Window], states: Tensor, seed: int) -> dict[str, Any]:
     inferred = _infer(pipeline, states, seed)
     generator = torch.Generator(pipeline.model.device).manual_seed(seed)
-    samples = pipeline.model.bottleneck.sample(SAMPLES, generator).detach().float().cpu()
+    bottleneck = pipeline.model.bottleneck
+    samples = bottleneck.sample(SAMPLES, generator).detach().float().cpu() if bottleneck.prior else None
     recordings = np.repeat([w.recording for w in windows], STEPS)
     groups = np.repeat([w.group for w in windows], STEPS)
-    discrete = isinstance(pipeline.model.bottleneck, DiscreteBottleneck)
+    discrete = isinstance(bottleneck, DiscreteBottleneck)
+
+    def compared(rows: np.ndarray) -> dict[str, Any] | None:
+        if samples is None:
+            return None
+        drawn = inferred.drawn[torch.from_numpy(rows)]
+        return compare_samples(samples, drawn, recordings[rows], seed=seed, same=discrete)
 
     def summary(rows: np.ndarray) -> dict[str, Any]:
         at = torch.from_numpy(rows)
@@ -113,7 +120,7 @@ def _judge(pipeline: TransferPipeline, windows: Sequence[Window], states: Tensor
             "size": float(inferred.z[at].norm(dim=-1).mean()),
             "information": information,
             "dimensions": _dimensions(pipeline, inferred, at),
-            "samples": compare_samples(samples, inferred.drawn[at], recordings[rows], seed=seed, same=discrete),
+            "samples": compared(rows),
         }
 
     # In turns from the parts, since one with many clips would otherwise settle the figure alone.
@@ -127,8 +134,8 @@ def _judge(pipeline: TransferPipeline, windows: Sequence[Window], states: Tensor
             "effective_nats": channel["effective_nats"],
             "nats": whole["information"]["nats"],
             "participation": whole["dimensions"]["participation"],
-            "sample_distance": whole["samples"]["nearest"]["ratio"],
-            "sample_energy": whole["samples"]["energy"]["share"],
+            "sample_distance": whole["samples"] and whole["samples"]["nearest"]["ratio"],
+            "sample_energy": whole["samples"] and whole["samples"]["energy"]["share"],
         },
         "channel": channel,
         "all": whole,

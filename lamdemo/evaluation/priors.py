@@ -123,19 +123,20 @@ def judge_prior(
         for name, w in ways.items()
     }
     step = _step(ways, inferred, recordings, seed)
+    own = "fixed" in ways
     return {
         "headline": {
-            "fixed": whole["energy"]["fixed"]["value"],
+            "fixed": whole["energy"]["fixed"]["value"] if own else None,  # a family may have no prior of its own
             "gaussian": whole["energy"]["gaussian"]["value"],
             "learned": whole["energy"]["learned"]["value"],
             "floor": whole["floor"]["value"],
-            "closer_than_fixed": whole["closer"]["fixed"]["low"] > 0,
+            "closer_than_fixed": whole["closer"]["fixed"]["low"] > 0 if own else None,
             "closer_than_gaussian": whole["closer"]["gaussian"]["low"] > 0,
             "stateless": whole["energy"]["stateless"]["value"],
-            "stateless_closer_than_fixed": whole["closer_stateless"]["fixed"]["low"] > 0,
-            "closer_than_fixed_within_parts": within["closer"]["fixed"]["low"] > 0 if within else None,
+            "stateless_closer_than_fixed": whole["closer_stateless"]["fixed"]["low"] > 0 if own else None,
+            "closer_than_fixed_within_parts": within["closer"]["fixed"]["low"] > 0 if within and own else None,
             "closer_than_gaussian_within_parts": within["closer"]["gaussian"]["low"] > 0 if within else None,
-            "fixed_near_fixed": tests["fixed"].own_x,
+            "fixed_near_fixed": tests["fixed"].own_x if own else None,
             "learned_near_learned": tests["learned"].own_x,
             "score_over_stateless": step["learned"]["score"]["over_stateless"]["value"],
         },
@@ -169,12 +170,13 @@ def _samples(
         return draw(pipeline, how, n * k, prior=prior, seed=seed).reshape(n, k, -1)
 
     ways = {
-        "fixed": drawn("fixed"),
         "gaussian": drawn("gaussian"),
         "stateless": drawn("learned"),
         "shuffled": given(states[other]),
         "learned": given(states),
     }
+    if pipeline.model.bottleneck.prior:
+        ways["fixed"] = drawn("fixed")
     if pipeline.training_latents is not None:
         sample = pipeline.training_latents.latents
         if (codes := finite_codes(pipeline)) is not None:

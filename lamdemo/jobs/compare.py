@@ -207,7 +207,7 @@ def compare(
         yield Entry(
             name=name,
             family=pipeline.family,
-            capacity=capacity(latent.family, latent.capacity),
+            capacity=capacity(pipeline.family, latent.capacity),
             checkpoint=pipeline.checkpoint,
             panel=np.stack(made.smooth),
             latents=made.actions,

@@ -85,7 +85,7 @@ class Atlas:
     """
 
     checkpoint: str  # SHA-256 of the weights they belong to
-    family: str  # of that checkpoint: "sparse", "noisy" or "discrete"
+    family: str  # of that checkpoint, see `ModelConfig.family`
     name: str  # of that checkpoint
     latents: np.ndarray  # float32 [M, Z], rounded to half precision, as the file keeps them
     recording: np.ndarray  # int32 [M], index in `recordings`, ascending

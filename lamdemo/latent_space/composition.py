@@ -55,6 +55,11 @@ def zero_means(family: str) -> str:
             "Zero means that nothing happens: two equal frames give exactly zero, and the opposite of a latent is the "
             "same step backwards. The family's energy keeps latents away from zero, so weak actions are rare in it."
         )
+    if family == "residual":
+        return (
+            "Zero means that nothing happens: a difference of nothing gives exactly zero, and the opposite of a latent "
+            "is that of the opposite difference. No prior says how far from zero actions lie."
+        )
     return (
         "Zero means that nothing happens: two equal frames give exactly zero, and the opposite of a latent is the same "
         "step backwards. It is also the mean of the prior N(0, I)."

@@ -16,6 +16,9 @@ variance for every ``a`` from 0 to pi/2, and the network learns its velocity ``c
 path, ``a``, the size and the state. Were directions normal and independent of the state, the velocity would be zero:
 a new network, which gives zero, is the Gaussian of the training latents' directions, and all that it learns is
 what that Gaussian lacks.
+
+Where commands are known, a prior can be given them too (RLA-WM, arXiv 2605.07079): what it draws are then futures of
+one command, which differ in what the command and the state leave open.
 """
 
 from __future__ import annotations
@@ -40,8 +43,8 @@ from lamdemo.models.checkpoint import checkpoint_hash
 from lamdemo.models.layers import zero_initialized
 from lamdemo.models.stored import bounded_config, load_module
 
-CONFIG_NAME = "prior.json"
-WEIGHTS_NAME = "prior.safetensors"
+NAME = "prior"
+CONFIG_NAME, WEIGHTS_NAME = f"{NAME}.json", f"{NAME}.safetensors"
 FORMAT = "lamdemo-prior/1"
 
 _WITHIN = 8  # quantiles of sizes in each bin
@@ -71,11 +74,12 @@ class FlowPriorConfig:
     # Standard deviation of what is added to states in training (before pooling these have unit variance).
     noise: float = 0.3
     dropout: float = 0.3  # share of what is kept of a state that is dropped in training
+    commands: int = 0  # A * C, numbers of known actions that it is told; 0 for none
     snap: bool = False  # a discrete model's latents are codes, and samples are moved to the nearest one
 
     def __post_init__(self) -> None:
         sizes = (self.channels, self.state_channels, self.pooled, self.token_width, self.heads, self.context, self.told)
-        if min(*sizes, self.width, self.depth, self.sizes) < 1 or self.token_depth < 0:
+        if min(*sizes, self.width, self.depth, self.sizes) < 1 or min(self.token_depth, self.commands) < 0:
             raise ValueError("a prior's sizes must be positive")
         if self.token_width % self.heads or not 0 <= self.forget < 1 or not 0 <= self.dropout < 1 or self.noise < 0:
             raise ValueError("token_width must be a multiple of heads, shares in [0, 1), noise not negative")
@@ -146,6 +150,8 @@ class FlowPrior(nn.Module):
         mean: ``[Z]`` of the training latents.
         root: ``[Z, Z]``, a root of their covariance; with the mean, the Gaussian that this prior must beat.
         codes: ``[C, Z]`` of a discrete model, else ``[0, Z]``.
+        command_mean: of the training commands, ``[A * C]``; only with such.
+        command_scale: their standard deviation.
         checkpoint: hash of the weights whose latents it draws; empty where that is not known.
     """
 
@@ -158,6 +164,8 @@ class FlowPrior(nn.Module):
     mean: Tensor
     root: Tensor
     codes: Tensor
+    command_mean: Tensor
+    command_scale: Tensor
 
     def __init__(self, config: FlowPriorConfig, codes: Tensor | None = None) -> None:
         super().__init__()
@@ -179,6 +187,17 @@ class FlowPrior(nn.Module):
         # Sizes hang on the whole picture (a car, a still room), and see its mean alone.
         self.tell = nn.Linear(c.state_channels, c.told)
         self.nothing = nn.Parameter(torch.zeros(c.context + c.told))
+        self.told_commands: nn.Sequential | None = None
+        if c.commands:
+            self.register_buffer("command_mean", torch.zeros(c.commands))
+            self.register_buffer("command_scale", torch.ones(c.commands))
+            self.told_commands = nn.Sequential(
+                nn.Linear(c.commands, c.context),
+                nn.SiLU(),
+                nn.Linear(c.context, c.context),
+                nn.SiLU(),
+                zero_initialized(nn.Linear(c.context, c.context + c.told)),
+            )
         self.size_head = zero_initialized(nn.Linear(c.told, c.sizes))
         self.condition = nn.Linear(c.context + 16, c.context)
         self.enter = nn.Linear(z, c.width)
@@ -188,11 +207,14 @@ class FlowPrior(nn.Module):
     # Scales.
 
     @torch.no_grad()
-    def fit_scales(self, latents: Tensor) -> None:
+    def fit_scales(self, latents: Tensor, commands: Tensor | None = None) -> None:
         """Take the bins of sizes, the whitening of directions and the Gaussian from training latents ``[n, Z]``.
 
-        They should come with their reverses, whose mean direction is zero.
+        They should come with their reverses, whose mean direction is zero; commands ``[n, A * C]`` scale their own.
         """
+        if commands is not None:
+            self.command_mean.copy_(commands.mean(0))
+            self.command_scale.copy_(commands.std(0).clamp_min(1e-6))
         r = latents.double().norm(dim=-1)
         moving = r > _TINY
         if not bool(moving.any()):
@@ -232,6 +254,18 @@ class FlowPrior(nn.Module):
         kept = self.keep(F.layer_norm(tokens, tokens.shape[-1:]).flatten(-2))
         return torch.cat([kept, self.tell(pooled.mean(-2))], -1)
 
+    def heed(self, context: Tensor, commands: Tensor | None) -> Tensor:
+        """The context ``[B, C]`` with what commands ``[B, A * C]`` add; that of the state alone without them.
+
+        Raises:
+            ValueError: the prior was not made for such commands.
+        """
+        if commands is None:
+            return context
+        if self.told_commands is None or commands.shape[-1] != self.config.commands:
+            raise ValueError(f"this prior is told {self.config.commands} numbers of known actions")
+        return context + self.told_commands((commands - self.command_mean) / self.command_scale).to(context.dtype)
+
     def size_logits(self, context: Tensor) -> Tensor:
         """Log-chances, not normalized, of the bins of sizes, ``[..., K]``."""
         return self.log_share + self.size_head(F.silu(context[..., -self.config.told :]))
@@ -252,7 +286,13 @@ class FlowPrior(nn.Module):
         return self.leave(F.layer_norm(y, y.shape[-1:]))
 
     def loss(
-        self, z: Tensor, states: Tensor, generator: torch.Generator | None = None, *, draws: int = 2
+        self,
+        z: Tensor,
+        states: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        commands: Tensor | None = None,
+        draws: int = 2,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What training lowers: cross entropy of the size's bin, and the error of the direction's velocity.
 
@@ -260,6 +300,7 @@ class FlowPrior(nn.Module):
             z: latents ``[B, Z]``.
             states: before them ``[B, N, D]``, or pooled.
             generator: of noise, places on the path, and which states are forgotten.
+            commands: ``[B, A * C]``; forgotten with the states.
             draws: noises and places for each pair; the state is read once for all.
 
         Returns:
@@ -278,6 +319,8 @@ class FlowPrior(nn.Module):
         context = self.context(states + c.noise * normal(*states.shape) if self.training else states)
         if self.training:
             context = context * (uniform(*context.shape) >= c.dropout) / (1 - c.dropout)
+        context = self.heed(context, commands)
+        if self.training:
             context = torch.where(uniform(len(z), 1) < c.forget, self.nothing, context)
         r = z.norm(dim=-1)
         level = (r + self.offset).log()
@@ -304,7 +347,11 @@ class FlowPrior(nn.Module):
         states: Tensor | None,
         count: int,
         *,
+        commands: Tensor | None = None,
+        context: Tensor | None = None,
         steps: int = 16,
+        until: float = 1.0,
+        noises: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw latents for each state.
@@ -312,7 +359,12 @@ class FlowPrior(nn.Module):
         Args:
             states: ``[B, N, D]`` (or pooled); None for one draw over all states, ``B = 1``.
             count: how many for each.
+            commands: known actions ``[B, A * C]``, oldest first, of a prior that is told them.
+            context: of the states, where it is known already, ``[B, C]``; in their place.
             steps: of the flow, by the midpoint rule.
+            until: share of the way from noise to a latent.
+            noises: how many different ones the rows begin with, in turn, so that what comes of several commands can be
+                compared; each row has its own without it.
             generator: of all randomness, on the prior's device.
 
         Returns:
@@ -322,16 +374,20 @@ class FlowPrior(nn.Module):
             raise ValueError("at least one sample and one step are needed")
         device = self.basis.device
         dtype = self.token.weight.dtype
-        context = self.nothing[None] if states is None else self.context(states.to(device, dtype))
-        context = context.repeat_interleave(count, 0)
+        if context is None:
+            context = self.nothing[None] if states is None else self.context(states.to(device, dtype))
+        context = self.heed(context, commands).repeat_interleave(count, 0)
         n = len(context)
         chances = self.size_logits(context).float().softmax(-1)
-        at = torch.multinomial(chances, 1, generator=generator)[:, 0]
-        within = (at + torch.rand(n, generator=generator, device=device)) * _WITHIN
+        own = n if noises is None else min(noises, n)
+        turns = torch.arange(n, device=device) % own
+        rank, within = torch.rand(2, own, generator=generator, device=device)[:, turns]
+        at = (chances.cumsum(-1) < rank[:, None]).sum(-1).clamp_max(chances.shape[-1] - 1)
+        within = (at + within) * _WITHIN
         below = within.long().clamp_max(len(self.levels) - 2)
         level = torch.lerp(self.levels[below], self.levels[below + 1], within - below)
-        x = torch.randn(n, self.config.channels, generator=generator, device=device)
-        h = 0.5 * math.pi / steps
+        x = torch.randn(own, self.config.channels, generator=generator, device=device)[turns]
+        h = 0.5 * math.pi * until / steps
 
         def velocity(x: Tensor, angle: float) -> Tensor:
             full = torch.full((n,), angle, device=device, dtype=dtype)
@@ -362,13 +418,21 @@ class FlowPrior(nn.Module):
 # Files.
 
 
-def save_prior(prior: FlowPrior, folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
+def futures_name(controller: str) -> str:
+    """The name of the prior that is told the commands of a controller."""
+    return f"futures-{controller}"
+
+
+def save_prior(
+    prior: FlowPrior, folder: str | Path, about: Mapping[str, Any] | None = None, *, name: str = NAME
+) -> None:
     """Write ``prior.safetensors`` (parameters as float16) and ``prior.json`` beside a checkpoint's weights.
 
     Args:
         prior: what to save.
         folder: is made if need be; if it holds ``model.safetensors``, the prior is bound to these weights.
         about: how it was made, kept in ``prior.json``; its "checkpoint" is the hash that the prior is bound to.
+        name: of the files, before the dot; see `futures_name`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -381,20 +445,20 @@ def save_prior(prior: FlowPrior, folder: str | Path, about: Mapping[str, Any] | 
         for name, t in prior.state_dict().items()
     }
     text = json.dumps({"format": FORMAT, "prior": dataclasses.asdict(prior.config), "about": about}, indent=2)
-    write_safely(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
-    write_safely(folder / CONFIG_NAME, (text + "\n").encode())
+    write_safely(folder / f"{name}.safetensors", save(tensors, metadata={"format": "pt"}))
+    write_safely(folder / f"{name}.json", (text + "\n").encode())
 
 
 def load_prior(
-    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, *, name: str = NAME
 ) -> FlowPrior | None:
-    """The prior in a checkpoint's folder, ready to sample, or None where it brings none.
+    """The prior of that name in a checkpoint's folder, ready to sample, or None where it brings none.
 
     Raises:
         LamdemoError: a file is missing or damaged, or the prior belongs to other weights.
     """
     folder = Path(folder)
-    paths = folder / CONFIG_NAME, folder / WEIGHTS_NAME
+    paths = folder / f"{name}.json", folder / f"{name}.safetensors"
     if not any(p.is_file() for p in paths):
         return None
     for path in paths:

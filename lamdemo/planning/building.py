@@ -16,9 +16,18 @@ from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.bottleneck import DiscreteBottleneck
 from lamdemo.models.companion_files import load_action_conditioned, load_distilled
 from lamdemo.models.distilled import DistilledModel
+from lamdemo.models.prior import FlowPrior, futures_name, load_prior
 from lamdemo.models.world_model import WorldModel
 from lamdemo.planning.cem import CEM, CEMConfig
-from lamdemo.planning.dynamics import ByController, ByLabel, ByLatents, Conditioner, Imagination, ModelDynamics
+from lamdemo.planning.dynamics import (
+    ByController,
+    ByLabel,
+    ByLatents,
+    BySampling,
+    Conditioner,
+    Imagination,
+    ModelDynamics,
+)
 from lamdemo.planning.gradient import Gradient, GradientConfig
 from lamdemo.planning.icem import ICEM, ICEMConfig
 from lamdemo.planning.mppi import MPPI, MPPIConfig
@@ -69,6 +78,7 @@ def build_planner(
     latents: np.ndarray | Tensor | None = None,
     dims: int = 12,
     look: Literal["each", "start"] = "each",
+    futures: int = 0,
     dtype: torch.dtype = torch.bfloat16,
     **settings: Any,
 ) -> Planner:
@@ -89,22 +99,20 @@ def build_planner(
             (a sample of its training's) without them.
         dims: of the latent space.
         look: whether the controller looks at every imagined state, or only at the start.
+        futures: of each command, over which costs are averaged (`find_futures`); 0 for the controller's one latent.
         dtype: to search in; plans are judged at last in the checkpoint's own.
         settings: of the solver.
 
     Raises:
         LamdemoError: something asked for is not there, or a setting is out of range.
     """
-    if space not in ("known", "latent"):
-        raise LamdemoError(f"There is no space {str(space)[:40]!r}; plan in known or latent.")
+    _check_space(space, bool(baseline), futures)
     searching = build_solver(solver, **settings)
     device, world_model = pipeline.model.device, pipeline.model.world_model
     given = CostWeights(**weights) if isinstance(weights, Mapping) else weights
     conditioner: Conditioner
     searched: Space
     if space == "latent":
-        if baseline:
-            raise LamdemoError("The twin knows no latent actions; plan over known ones.")
         searched, conditioner = _latent_space(pipeline, latents, dims), ByLatents()
         given = given or CostWeights(prior=LATENT_PRIOR)
     else:
@@ -113,12 +121,13 @@ def build_planner(
         # Searched in the controller's coordinates also with the baseline: were each to search around what its own
         # training data (flipped, reversed or not) had on average, the two would not be compared by what they imagine.
         searched, conditioner = KnownSpace(known.spec, mean, scale.clamp_min(1e-6)), ByController(known.controller)
+        if futures:
+            conditioner = BySampling(find_futures(pipeline, known), known.spec.width, futures)
         if baseline:
-            world_model, conditioner = _by_label(
-                baseline if isinstance(baseline, ActionConditioned) else _baseline_of(pipeline), known
-            )
+            world_model, conditioner = _by_label(pipeline, baseline, known)
     width = len(searched.idle)
-    coarse = _distilled_of(pipeline, distilled, bool(baseline))
+    # What a distilled model leaves out is what futures differ by.
+    coarse = None if futures else _distilled_of(pipeline, distilled, bool(baseline))
 
     def dynamics(imagination: Imagination) -> ModelDynamics:
         return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
@@ -135,6 +144,32 @@ def build_planner(
         refine=refine,
         history=conditioner.history,
     )
+
+
+def _check_space(space: str, baseline: bool, futures: int) -> None:
+    if space not in ("known", "latent"):
+        raise LamdemoError(f"There is no space {str(space)[:40]!r}; plan in known or latent.")
+    if baseline and space == "latent":
+        raise LamdemoError("The twin knows no latent actions; plan over known ones.")
+    if futures and (baseline or space == "latent"):
+        raise LamdemoError("Futures are drawn of known commands in the world model; plan without the twin, in known.")
+
+
+def find_futures(pipeline: TransferPipeline, known: KnownController) -> FlowPrior:
+    """The prior of a checkpoint that is told a controller's commands.
+
+    Raises:
+        LamdemoError: there is none, or it is of other commands.
+    """
+    folder, name = pipeline.folder, futures_name(known.name)
+    found = load_prior(folder, pipeline.model.device, name=name) if folder is not None else None
+    if found is None:
+        raise LamdemoError(
+            f"The checkpoint {pipeline.name} draws no futures of {known.name}; train them with lamdemo train-futures."
+        )
+    if found.config.commands % known.spec.width or not found.config.commands:
+        raise LamdemoError(f"{name}.json is of other commands than the controller {known.name}; train it anew.")
+    return found
 
 
 def _distilled_of(
@@ -158,7 +193,10 @@ def _baseline_of(pipeline: TransferPipeline) -> ActionConditioned:
     return found
 
 
-def _by_label(baseline: ActionConditioned, known: KnownController) -> tuple[WorldModel, ByLabel]:
+def _by_label(
+    pipeline: TransferPipeline, given: bool | ActionConditioned, known: KnownController
+) -> tuple[WorldModel, ByLabel]:
+    baseline = given if isinstance(given, ActionConditioned) else _baseline_of(pipeline)
     name = next((n for n in (known.name, known.spec.name) if n in baseline.names), None)
     if name is None:
         raise LamdemoError(f"The twin knows {', '.join(baseline.names)} and not {known.name}; choose one of these.")

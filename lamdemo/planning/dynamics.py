@@ -21,6 +21,7 @@ from lamdemo.engine.rollout import predict
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.controller import Controller
 from lamdemo.models.distilled import DistilledModel
+from lamdemo.models.prior import FlowPrior
 from lamdemo.models.world_model import Prediction, WorldModel
 
 
@@ -45,6 +46,11 @@ class Dynamics(Protocol):
     @property
     def chunk(self) -> int:
         """Candidates of a problem that are best imagined at once; more are split."""
+        ...
+
+    @property
+    def draws(self) -> int:
+        """Futures that one candidate may have: those of consecutive ones that are alike."""
         ...
 
     def begin(self, states: Tensor, history: Tensor | None = None) -> Start:
@@ -72,14 +78,15 @@ class Conditioner(ABC):
 
     history = 1  # C, how many commands it sees: this step's and those before it
     looks = False  # whether it looks at the state
+    draws = 1  # futures that one command may have, in turn those of consecutive rows
 
     def memory(self, states: Tensor) -> Tensor:
         """What it keeps of full states ``[B, N, D]``, ``[B, ...]``."""
         return states.new_zeros(len(states), 0)
 
     @abstractmethod
-    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
-        """``[B, Z]`` of commands ``[B, C, A]`` and of `memory`, whose B may be 1."""
+    def latents(self, memory: Tensor | None, actions: Tensor, step: int) -> Tensor:
+        """``[B, Z]`` of commands ``[B, C, A]``, of `memory`, whose B may be 1, and of the step's number."""
 
 
 class ByController(Conditioner):
@@ -94,7 +101,7 @@ class ByController(Conditioner):
         """See `Conditioner`."""
         return self.controller.memory(states)
 
-    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
+    def latents(self, memory: Tensor | None, actions: Tensor, step: int) -> Tensor:
         """See `Conditioner`."""
         if memory is None:
             memory = actions.new_zeros(1, 0, self.controller.config.width)
@@ -107,15 +114,51 @@ class ByLabel(Conditioner):
     def __init__(self, baseline: ActionConditioned, name: str) -> None:
         self.baseline, self.name, self.history = baseline, name, baseline.config.history
 
-    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
+    def latents(self, memory: Tensor | None, actions: Tensor, step: int) -> Tensor:
         """See `Conditioner`."""
         return self.baseline.latents(self.name, actions)
+
+
+class BySampling(Conditioner):
+    """Known actions through a prior that is told them: each row is one of the futures that they leave open.
+
+    Args:
+        prior: see `lamdemo.models.prior`.
+        width: A.
+        draws: futures of each command. Their noise is the same for all commands, so that these can be compared.
+        seed: of the noise.
+    """
+
+    looks = True
+    _FLOW = 4  # steps of the flow
+
+    def __init__(self, prior: FlowPrior, width: int, draws: int, seed: int = 0) -> None:
+        self.prior, self.draws, self.seed = prior, draws, seed
+        self.history = prior.config.commands // width
+
+    def memory(self, states: Tensor) -> Tensor:
+        """See `Conditioner`."""
+        return self.prior.context(states)
+
+    def latents(self, memory: Tensor | None, actions: Tensor, step: int) -> Tensor:
+        """See `Conditioner`."""
+        assert memory is not None
+        generator = torch.Generator(actions.device).manual_seed(1009 * self.seed + step)
+        return self.prior.sample(
+            None,
+            1,
+            context=memory.expand(len(actions), -1),
+            commands=actions.flatten(1),
+            steps=self._FLOW,
+            noises=self.draws,
+            generator=generator,
+        )[:, 0]
 
 
 class ByLatents(Conditioner):
     """Latent actions as they are."""
 
-    def latents(self, memory: Tensor | None, actions: Tensor) -> Tensor:
+    def latents(self, memory: Tensor | None, actions: Tensor, step: int) -> Tensor:
         """See `Conditioner`."""
         return actions[:, -1]
 
@@ -214,6 +257,11 @@ class ModelDynamics:
         return self.imagination.chunk
 
     @property
+    def draws(self) -> int:
+        """See `Dynamics`."""
+        return self.conditioner.draws
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.imagination.world_model.tokens.weight.device
@@ -294,7 +342,7 @@ class ModelDynamics:
             nonlocal seen
             if t and self._look_again is not None:
                 seen = self._look_again(states)
-            return self.conditioner.latents(seen, commands[:, t : t + c])
+            return self.conditioner.latents(seen, commands[:, t : t + c], t)
 
         with self._computing(exact):
             return list(predict(world_model, start.state.expand(k, -1, -1), latent, s))

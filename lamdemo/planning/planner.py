@@ -150,8 +150,14 @@ class Planner:
 
         def judged(u: Tensor) -> Tensor:
             # Judged as they are imagined: all states of all candidates together would not fit the cache.
-            parts = self.space.decode(u).split(dynamics.chunk, 1)
-            return torch.cat(in_parallel(lambda some: cost(dynamics.rollout(start, some), some), parts), 1)
+            draws = dynamics.draws
+            parts = self.space.decode(u).split(max(dynamics.chunk // draws, 1), 1)
+
+            def mean_cost(some: Tensor) -> Tensor:
+                each = some.repeat_interleave(draws, 1)
+                return cost(dynamics.rollout(start, each), each).unflatten(1, (-1, draws)).mean(-1)
+
+            return torch.cat(in_parallel(mean_cost, parts), 1)
 
         return judged
 

@@ -291,9 +291,11 @@ latents_table = Comparison(
         Column("one step in the wild", lambda row: prediction(row.reports, "one_step", "in-the-wild")),
     ),
     "Effective nats: the rate of the coarsest description of z that costs 2% of what z gains, one measure for all "
-    "families. Own measure: KL of the posterior (noisy), entropy of code use (discrete); a sparse latent has none. "
+    "families. Own measure: KL of the posterior (noisy), entropy of code use (discrete); sparse and "
+    "residual latents have none. "
     "² Distance of a draw from the prior to the nearest inferred latent, over that between recordings (1: cannot "
-    "be told apart). ³ Share of the energy distance (0: one distribution).",
+    "be told apart). ³ Share of the energy distance (0: one distribution). Residual latents have no prior to draw "
+    "from.",
 )
 
 # Long rollouts.

@@ -1,7 +1,8 @@
 """Reports as plots: what a comparison of checkpoints shows at one look.
 
-One colour a family, in every plot: blue noisy, green sparse, vermilion discrete, grey what needs no model (the palette
-of Okabe and Ito, which most who are colour-blind can tell apart). Within a family a lighter mark is a lower capacity.
+One colour a family, in every plot: blue noisy, green sparse, vermilion discrete, purple disentangled, orange residual,
+grey what needs no model (the palette of Okabe and Ito, which most who are colour-blind can tell apart). Within a family
+a lighter mark is a lower capacity.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from lamdemo.reporting.paper_tables import HORIZONS, SCENES, commands_of, kinds_
 from lamdemo.reporting.reports import FAMILIES, Figure, Reports, middle, prediction, probed
 from lamdemo.reporting.view import View
 
-COLOURS = {"noisy": "#0072B2", "sparse": "#009E73", "discrete": "#D55E00"}
+COLOURS = {
+    "noisy": "#0072B2",
+    "sparse": "#009E73",
+    "discrete": "#D55E00",
+    "disentangled": "#CC79A7",
+    "residual": "#E69F00",
+}
 _OTHER, _INK, _BASE, _FAINT = "#7A5195", "#222222", "#777777", "#B5B5B5"
 _SIZE = (1000, 560)
 _DASHES = ("dot", "solid", "dash")

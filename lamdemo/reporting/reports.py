@@ -22,7 +22,7 @@ from lamdemo.evaluation.statistics import ratio_of_means
 from lamdemo.evaluation.suite import PARTS
 from lamdemo.models.checkpoint import WEIGHTS_NAME, checkpoint_hash, read_config
 
-FAMILIES = ("noisy", "sparse", "discrete")
+FAMILIES = ("noisy", "sparse", "discrete", "disentangled", "residual")
 WHOLE = "all clips"
 OTHER_PARTS = ("prior", "control", "secondhand")  # reports that others than the paper's suite write into its folder
 # Kinds of clips that are told apart, and the first folders of the shared data that each is made of.
@@ -176,7 +176,7 @@ def _config(folder: Path, judged: str, family: str) -> tuple[float | None, tuple
         config, about = read_config(folder)
     except (LamdemoError, OSError):
         return None, None  # it only adds to the reports, which stand without it
-    if config.bottleneck.family != family:
+    if config.family != family:
         return None, None
     return config.bottleneck.capacity, _stages(about)
 

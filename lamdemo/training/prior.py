@@ -66,6 +66,7 @@ class Pairs:
     latents: Tensor  # float32 [n, Z]
     recordings: Tensor  # int64 [n], which recording (or scene) each is of
     scenes: Tensor  # bool [n], whether it is of a procedural scene
+    commands: Tensor | None = None  # float32 [n, A * C], the known actions of the step and of those before it
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -75,7 +76,8 @@ class Pairs:
         real = int((~self.scenes).sum())
         most = round(share / (1 - share) * real) if real else len(self)
         kept = ~self.scenes | (self.scenes.cumsum(0) <= most)
-        return Pairs(self.states[kept], self.latents[kept], self.recordings[kept], self.scenes[kept])
+        commands = None if self.commands is None else self.commands[kept]
+        return Pairs(self.states[kept], self.latents[kept], self.recordings[kept], self.scenes[kept], commands)
 
 
 def collect_pairs(
@@ -263,7 +265,7 @@ class PriorTrainer(Loop[WatchedPrior, PriorTrainConfig]):
         self.rows, watch = (~watched).nonzero()[:, 0], watched.nonzero()[:, 0]
         # In an order of chance, since pairs lie clip by clip.
         few = watch[torch.randperm(len(watch), generator=torch.Generator().manual_seed(1))[:1024]]
-        self.pairs, self.watch, self.label = pairs, (pairs.latents[few], pairs.states[few].float()), label
+        self.pairs, self.few, self.label = pairs, few, label
         super().__init__(config, WatchedPrior(prior))
 
     @property
@@ -281,8 +283,13 @@ class PriorTrainer(Loop[WatchedPrior, PriorTrainConfig]):
         """See `Loop.step_loss`."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
         rows = self.rows[torch.randint(len(self.rows), (self.config.batch,), generator=generator)]
-        loss, parts = self.module.prior.loss(self.pairs.latents[rows], self.pairs.states[rows].float(), generator)
+        loss, parts = self._loss(rows, generator)
         return loss, {name: float(part) for name, part in parts.items()}
+
+    def _loss(self, rows: Tensor, generator: torch.Generator, draws: int = 2) -> tuple[Tensor, dict[str, Tensor]]:
+        told = None if self.pairs.commands is None else self.pairs.commands[rows]
+        states = self.pairs.states[rows].float()
+        return self.module.prior.loss(self.pairs.latents[rows], states, generator, commands=told, draws=draws)
 
     def train_step(self) -> dict[str, float]:
         """See `Loop.train_step`."""
@@ -298,7 +305,7 @@ class PriorTrainer(Loop[WatchedPrior, PriorTrainConfig]):
     def watched_loss(self) -> float:
         """The loss on recordings that are not trained on, with the same noise whenever it is asked."""
         self.module.eval()
-        loss, _ = self.module.prior.loss(*self.watch, torch.Generator().manual_seed(0), draws=4)
+        loss, _ = self._loss(self.few, torch.Generator().manual_seed(0), draws=4)
         self.module.train()
         return float(loss)
 
@@ -334,7 +341,7 @@ def train_prior(
     pairs = pairs.with_scenes(config.scenes)
     torch.manual_seed(config.seed)
     prior = FlowPrior(prior_config, codes)
-    prior.fit_scales(pairs.latents)
+    prior.fit_scales(pairs.latents, pairs.commands)
     trainer = PriorTrainer(config, prior, pairs, label)
     with tempfile.TemporaryDirectory() as nowhere:
         if state is not None:

@@ -347,7 +347,7 @@ def _start_from(model: LatentActionModel, folder: Path, own_bottleneck: bool) ->
     """Load a checkpoint's weights into a model; returns the names of those that the checkpoint lacks."""
     tensors, mine = load_checkpoint(folder).state_dict(), model.state_dict()
     # A model with layers begins with one that has none: what it lacks is fresh.
-    may_lack = FRESH
+    may_lack: tuple[str, ...] = FRESH
     if own_bottleneck:
         fits = {n: v for n, v in tensors.items() if n in mine and v.shape == mine[n].shape}
         tensors = {n: v for n, v in tensors.items() if n in fits or (n in mine and not n.startswith(OWN))}

@@ -96,6 +96,8 @@ class Sampling(Part):
             groups = [group for group in PRIORS if group in chosen]
             if not groups:
                 raise LamdemoError("Choose at least one way to draw: random or learned.")
+            if groups != ["fixed"] and not pipeline.model.bottleneck.prior:
+                groups = [group for group in groups if group != "fixed"]  # this family can only learn what is likely
             if groups != ["fixed"] and place.prior is None:
                 raise LamdemoError("This checkpoint brings no learned prior; train one with lamdemo prior.")
             count, seed = int(number(data[self.count], 64)), int(number(data[self.seed], 0))

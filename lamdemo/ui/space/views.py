@@ -380,9 +380,10 @@ def sampling(draws: Sequence[Drawn], report: dict[str, Any]) -> str:
         lines += f"<li>{'; '.join(parts)}.</li>"
     told = ""
     if report:
+        random = f"random {report['fixed']:.2f}, " if "fixed" in report else ""
         told = (
             '<p class="lam-note"><b>Measured on held-out recordings.</b> Energy distance from inferred latents (0: '
-            f"cannot be told apart): random {report['fixed']:.2f}, learned for any picture "
+            f"cannot be told apart): {random}learned for any picture "
             f"{report['stateless']:.2f}, learned for the picture {report['learned']:.2f}. The last one draws some "
             "actions too small, most of all those of cars it has not seen.</p>"
         )

@@ -200,7 +200,8 @@ def _prior_report(pipeline: TransferPipeline) -> dict[str, Any]:
     try:
         path = _REPORTS / str(pipeline.folder and pipeline.folder.name) / "prior.json"
         report = json.loads(path.read_text(encoding="utf-8"))
-        headline = {k: float(report["results"]["headline"][k]) for k in ("fixed", "stateless", "learned")}
+        found = report["results"]["headline"]
+        headline = {k: float(found[k]) for k in ("fixed", "stateless", "learned") if found[k] is not None}
         return headline if report["checkpoint"]["sha256"] == pipeline.checkpoint else {}
     except (OSError, ValueError, LookupError, TypeError):
         return {}

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 import toy_simulator
 from controller_files import CAR, add_controller
 from pages import WAIT, chromiums, served, troubles
@@ -27,8 +28,10 @@ from lamdemo.engine import LatentActions, TransferPipeline
 from lamdemo.engine.controls import find_controller
 from lamdemo.latent_space.composition import Composition
 from lamdemo.models import load_checkpoint, save_checkpoint
+from lamdemo.models.prior import FlowPrior, FlowPriorConfig, futures_name, save_prior
 from lamdemo.simulators.pool import SimulatorPool
 from lamdemo.ui.drive import views, work
+from lamdemo.ui.drive.futures import FUTURES
 from lamdemo.ui.drive.tab import DriveTab
 from lamdemo.ui.drive.work import DriveSession, Reel, Scene, Start, data_url
 from lamdemo.ui.models import Models
@@ -397,6 +400,36 @@ def test_an_order_without_a_drive_is_answered(tab: DriveTab, said: list[str]) ->
     for act in ("step", "undo", "reset", "nonsense"):
         assert 'data-ack="2"' in tab._order(event(act=act, n=2, action=[0, 0]), REQUEST)
     assert set(said) == {"There is no drive yet; choose a picture below."}
+
+
+def test_several_futures_of_the_last_command(
+    tab: DriveTab, pipeline: TransferPipeline, said: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn() -> str:
+        return "".join(v for v in tab.futures._draw(None, None, REQUEST) if isinstance(v, str))
+
+    assert drawn() == "" and said.pop() == "There is no command yet; drive a step first."
+    tab._open("car", None, None, REQUEST)
+    tab._order(event(act="step", n=1, action=[0.5, 1]), REQUEST)
+    assert drawn() == "" and "draws no futures of car" in said.pop()
+    config = pipeline.model.config
+    sizes = FlowPriorConfig(
+        channels=config.bottleneck.channels, state_channels=config.encoder.channels, pooled=4, commands=4
+    )
+    prior = FlowPrior(sizes)
+    prior.fit_scales(torch.randn(100, sizes.channels), torch.randn(100, 4))
+    save_prior(prior, folder, name=futures_name("car"))
+    try:
+        before = tab.driving(REQUEST)[1].newest()
+        view = drawn()
+        assert view.count("<img") == FUTURES and "right 0.5, forward 1" in view and said == []
+        pictures = set(re.findall(r'src="([^"]+)"', view))
+        assert len(pictures) == FUTURES  # one command, several futures
+        assert drawn() == view  # the same whenever they are asked for
+        assert tab.driving(REQUEST)[1].newest() == before  # the drive stays where it is
+    finally:
+        for ending in ("json", "safetensors"):
+            (folder / f"{futures_name('car')}.{ending}").unlink()
 
 
 def test_a_picture_that_cannot_be_read_leaves_the_drive(tab: DriveTab, said: list[str], tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ def plan(
     draft: Annotated[
         bool, typer.Option("--draft/--no-draft", help="Search with the world model's draft, where there is one.")
     ] = True,
+    futures: Annotated[
+        int,
+        typer.Option(min=0, max=16, metavar="N", help="Futures of each command, whose costs are averaged; 0: one."),
+    ] = 0,
     horizon: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Steps of a plan.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Tasks, or pairs of frames.")] = 50,
     split: EpisodeSplit = None,
@@ -107,6 +111,7 @@ def plan(
         samples=samples,
         iterations=iterations,
         distilled=draft,
+        futures=futures,
         horizon=horizon,
         tasks=tasks,
         split=split,

@@ -22,7 +22,8 @@ from lamdemo.evaluation.cases import write_cases
 from lamdemo.evaluation.clips import ClipSet
 from lamdemo.evaluation.report import code_hash, describe_files, plain, split_hash, write_report
 
-PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
+PARTS = ("videos", "pairs", "rollouts", "latents", "content", "probes", "locality", "entering", "space")
+_OF_CLIPS = ("videos", "rollouts", "latents", "content")  # parts that need clips
 CASES = 100  # transfers that are made where none are given
 SCENES = 24  # of each kind that locality and entering are judged on
 
@@ -141,7 +142,7 @@ def run_suite(
     failed: list[str] = []
     for name, part in parts.items():
         data = plain({**part.data, "max_clips": config.max_clips})
-        if config.videos is None and name in ("videos", "rollouts", "latents"):
+        if config.videos is None and name in _OF_CLIPS:
             say(f"{name}: left out, it needs --videos")
             continue
         paths = {n: out / n / f"{name}.json" for n in pipelines}
@@ -170,7 +171,7 @@ def run_suite(
 
 def _check(parts: Mapping[str, _Part], config: SuiteConfig) -> None:
     """Refuse what cannot be done before anything is computed."""
-    unmet = [n for n in config.only if n in ("videos", "rollouts", "latents") and config.videos is None]
+    unmet = [n for n in config.only if n in _OF_CLIPS and config.videos is None]
     if unmet:
         raise LamdemoError(f"Judging {unmet[0]} needs clips; give --videos.")
     if not parts:
@@ -214,6 +215,7 @@ def _parts(config: SuiteConfig, out: Path) -> dict[str, _Part]:
         "pairs": _Part("pairs", "evaluate_pairs", limit, pairs, (config.pairs,)),
         "rollouts": on_clips("rollouts"),
         "latents": on_clips("latents"),
+        "content": on_clips("content"),
         "probes": on_both("probes"),
         "locality": on_scenes("locality"),
         "space": on_both("space"),

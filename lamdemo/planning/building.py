@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import KnownController, TransferPipeline
+from lamdemo.engine.controls import command_windows
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.bottleneck import DiscreteBottleneck
 from lamdemo.models.companion_files import load_action_conditioned, load_distilled
@@ -170,6 +171,35 @@ def find_futures(pipeline: TransferPipeline, known: KnownController) -> FlowPrio
     if found.config.commands % known.spec.width or not found.config.commands:
         raise LamdemoError(f"{name}.json is of other commands than the controller {known.name}; train it anew.")
     return found
+
+
+def draw_futures(
+    pipeline: TransferPipeline,
+    known: KnownController,
+    state: np.ndarray,
+    commands: np.ndarray,
+    count: int,
+    seed: int = 0,
+) -> np.ndarray:
+    """Latents ``[count, Z]`` of what one command could bring: as many futures of it.
+
+    Args:
+        pipeline: the checkpoint.
+        known: the controller whose command it is.
+        state: ``[N, D]`` in which it is given.
+        commands: ``[S, A]``, the command itself last, those before it first, as many as are known.
+        count: how many.
+        seed: of the draws.
+
+    Raises:
+        LamdemoError: see `find_futures`; or the commands are of another width.
+    """
+    prior = find_futures(pipeline, known)
+    history = prior.config.commands // known.spec.width
+    window = command_windows(known.spec, history, np.asarray(commands, np.float32))[-1]
+    generator = torch.Generator(prior.basis.device).manual_seed(seed)
+    given = torch.from_numpy(np.ascontiguousarray(window)).to(prior.basis).flatten()[None]
+    return prior.sample(torch.from_numpy(state)[None], count, commands=given, generator=generator)[0].cpu().numpy()
 
 
 def _distilled_of(

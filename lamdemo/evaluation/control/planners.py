@@ -37,6 +37,7 @@ class Budget:
     # Weight of the prior of known commands: half the mean square of their standard coordinates. What the pictures do
     # not tell stays at the mean command.
     prior: float = 0.0
+    futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
 
     def told(self) -> dict[str, Any]:
         """For reports, in which the distilled model is called "draft"."""
@@ -134,6 +135,7 @@ class Maker:
             horizon=self.horizon,
             refine=budget.refine,
             latents=self.latents if method == "latent" else None,
+            futures=budget.futures if method == "controller" else 0,
             weights=CostWeights(
                 goal=1 - budget.along,
                 along=budget.along,

@@ -34,6 +34,7 @@ class PlanningConfig:
     tasks: int = 50  # how many goals
     split: Path | None = None  # TOML file of which episodes are for what; all are taken without it
     part: Part | Literal["all"] = "test"  # of the split, or of the simulator's scenes
+    futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
     baseline: Path | None = None  # folder of the action-conditioned baseline; the checkpoint's own without it
     seed: int = 0  # of plans
 
@@ -74,6 +75,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
         base.along,
         base.rest,
         base.prior,
+        config.futures,
     )
     found = None
     if config.env is not None:

@@ -53,6 +53,10 @@ CSS = """
 .lam-drive-strip li { margin: 0 !important; min-width: 0; font-size: .68rem; text-align: center; color: var(--lam-soft);
   font-variant-numeric: tabular-nums; }
 .lam-drive-strip img { width: 100%; height: 40px; object-fit: cover; border-radius: 5px !important; margin: 0 !important; display: block; }
+.lam-drive-futures { list-style: none; margin: 8px 0 0 !important; padding: 0 !important; display: grid; gap: 6px;
+  grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.lam-drive-futures li { margin: 0 !important; min-width: 0; }
+.lam-drive-futures img { width: 100%; border-radius: 8px !important; margin: 0 !important; display: block; }
 
 .lam-console { display: grid; gap: 12px; } .lam-paused .lam-console { opacity: .4; pointer-events: none; }
 .lam-console button { font: inherit; font-size: .84rem; cursor: pointer; margin: 0; border: 1px solid var(--lam-line);

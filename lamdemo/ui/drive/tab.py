@@ -13,6 +13,7 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.simulators.pool import SimulatorPool
 from lamdemo.ui.drive import style
 from lamdemo.ui.drive import views as drive_views
+from lamdemo.ui.drive.futures import Futures
 from lamdemo.ui.drive.work import SCENES, SIDE, DriveSession, Scene, Start, pictures_in
 from lamdemo.ui.inputs import look_at_target, read_target
 from lamdemo.ui.notices import Notice
@@ -46,6 +47,7 @@ class DriveTab:
         self.page = page
         self.worlds = worlds or SimulatorPool()
         self.line = Line(page.sessions, "drive", brief=True)
+        self.futures = Futures(self)
         self.starts = pictures_in(examples, space_views.photos_in(examples / "photos"))
 
     # What is on the tab.
@@ -69,6 +71,7 @@ class DriveTab:
                     self.video = gr.Button("↓ Video", size="sm", min_width=100, elem_id="lam-drive-video")
                     self.actions = gr.Button("↓ Actions (.npz)", size="sm", min_width=120, elem_id="lam-drive-actions")
                 self.saved = gr.HTML("", js_on_load=style.SAVED_JS, elem_id="lam-drive-saved")
+                self.futures.lay_out()
             with gr.Column(scale=4, min_width=340, elem_classes="lam-card"):
                 self.name = gr.Dropdown(
                     [], label="Controller", info="whose commands are given", elem_id="lam-drive-controller"
@@ -135,6 +138,7 @@ class DriveTab:
         self.console.click(**does(self._order, None, self.view), trigger_mode="multiple")
         self.video.click(self._save_video, None, self.saved, **QUIET)
         self.actions.click(self._save_actions, None, self.saved, **QUIET)
+        self.futures.connect()
 
     # What is kept.
 

@@ -1,0 +1,97 @@
+"""How much of what a clip looks like can be read from its latents: what an action should not say.
+
+The look is the state's mean over the picture, of the frame before the step. Ridge regressions are fitted on some
+recordings and judged on others, from
+
+``latent``
+    z itself. Being odd in time it says nothing of the look where clips are as often shown backwards, so that this
+    finds what the direction of typical motion gives away, and
+``even``
+    z and the absolute values of its numbers, which need not;
+``difference``
+    the leading principal components of the change of the states themselves: what a latent without any limit could say;
+``shuffled``
+    z of other recordings.
+
+``mlp`` is a map of one hidden layer from z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.clips import ClipSet, Window, judge_windows
+from lamdemo.evaluation.encoding import latents_of
+from lamdemo.evaluation.probe_maps import components, fit_mlp, fit_ridge, fold_of, r_squared
+from lamdemo.evaluation.statistics import swapped
+
+_FOLDS = 5
+
+
+def evaluate_content(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) -> dict[str, dict[str, Any]]:
+    """Measure what latents of real clips say of the clips' looks.
+
+    Args:
+        pipelines: to judge, by name.
+        clips: to judge on.
+
+    Returns:
+        For each name plain numbers, ready for JSON: ``look``, for each input of the module's head the R² over all
+        channels of the look with a 95% interval over recordings, and ``steps``, ``recordings``.
+
+    Raises:
+        LamdemoError: there is no such clip, or there are fewer than five recordings.
+    """
+
+    def judge(name: str, states: Tensor, windows: list[Window]) -> dict[str, Any]:
+        z = np.concatenate([latents_of(pipelines[name], one) for one in states])
+        recordings = np.repeat([w.recording for w in windows], states.shape[1] - 1)
+        look = states[:, :-1].mean(2).flatten(0, 1).double().numpy()
+        change = (states[:, 1:] - states[:, :-1]).flatten(0, 1).flatten(1)
+        return judge_content(z, look, change, recordings, seed=clips.seed)
+
+    return judge_windows(pipelines, clips, "content", judge, samples=0, least=5)
+
+
+def judge_content(
+    z: np.ndarray, look: np.ndarray, change: Tensor, recordings: np.ndarray, *, seed: int = 0
+) -> dict[str, Any]:
+    """Judge latents of steps.
+
+    Args:
+        z: ``[n, Z]``.
+        look: ``[n, D]``, what is to be read.
+        change: ``[n, M]``, of the states.
+        recordings: ``[n]``.
+        seed: of the maps, the shuffle and the bootstrap.
+    """
+    fold = fold_of(recordings, _FOLDS)
+    gram = (change @ change.T).numpy()
+    other = z[swapped(recordings.tolist(), np.random.default_rng(seed))]
+    guesses: dict[str, np.ndarray] = {}
+    for k in np.unique(fold):
+        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        inputs = {
+            "latent": (z[train], z[test]),
+            "even": tuple(np.hstack([z[rows], np.abs(z[rows])]) for rows in (train, test)),
+            "difference": components(gram, train, test),
+            "shuffled": (other[train], other[test]),
+        }
+        made = {name: fit_ridge(left, look[train], recordings[train])(right) for name, (left, right) in inputs.items()}
+        with torch.random.fork_rng(devices=[]):
+            made["mlp"] = fit_mlp(z[train], look[train], recordings[train], seed)(z[test])
+        for name, guess in made.items():
+            guesses.setdefault(name, np.empty_like(look))[test] = guess
+    found = {name: r_squared(look, guess, recordings, seed=seed) for name, guess in guesses.items()}
+    return {
+        "headline": {name: figure["value"] for name, figure in found.items()},
+        "look": found,
+        "steps": len(z),
+        "recordings": len(set(recordings.tolist())),
+    }

@@ -180,14 +180,15 @@ def test_codes_are_spread_over_the_latents() -> None:
 
 
 class TestRecipe:
-    def test_the_bundled_recipes_are_nine_of_three_kinds(self) -> None:
+    def test_the_bundled_recipes_are_nine_of_three_kinds_and_one_of_each_other_idea(self) -> None:
         folder = Path(__file__).resolve().parents[1] / "recipes"
         found = sorted(folder.glob("family-*.toml"))
         assert len(found) >= 2
         for path in found:
             recipe = FamilyConfig.read(path)
-            kinds = [b.family for b in recipe.members.values()]
-            assert {k: kinds.count(k) for k in kinds} == {"noisy": 3, "sparse": 3, "discrete": 3}
+            kinds = [recipe.member(name).model.family for name in recipe.members]
+            wanted = {"noisy": 3, "sparse": 3, "discrete": 3, "disentangled": 1, "residual": 1}
+            assert {k: kinds.count(k) for k in kinds} == wanted
             assert recipe.default == "noisy"
 
     @pytest.mark.parametrize(

@@ -20,13 +20,15 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "What was to be reached": (("targets",), ()),
     "Prediction, leakage, cycle": (("prediction", "baselines"), ("leakage",)),
     "Capacity": (("latents",), ("capacity", "use")),
-    "Transfers with a known truth": (("secondhand", "transfer", "transfers", "pictures"), ("transfer",)),
+    "Transfers with a known truth": (("secondhand", "secondhands", "transfer", "transfers", "pictures"), ("transfer",)),
     "Probes": (("probes",), ("probes",)),
+    "What latents say of the look": (("content",), ()),
     "Locality": (("locality",), ()),
     "Entering": (("entering",), ()),
     "Long rollouts": (("rollouts",), ("rollouts",)),
     "The latent space": (("space", "spaces", "prior"), ()),
     "Known actions and plans": (("control", "controlplans", "controlloops"), ()),
+    "Futures of commands": (("futures",), ()),
 }
 
 

@@ -12,6 +12,7 @@ _MOST: dict[str, float | None] = {
     "move": 0.4, "walk": 0.5, "move_pan": None, "one_of_two": 0.45, "turn": 0.6, "grow": 0.6, "enter": 0.8,
     "leave": 0.55, "depth": 0.35, "pan": 0.25, "zoom": 0.25, "roll": 0.25, MEAN: 0.5,
 }  # fmt: skip
+KINDS = tuple(kind for kind in _MOST if kind != MEAN)
 # Of the mean over kinds.
 _ON_THING, _IN_HOLE, _IOU = Bound(most=0.5), Bound(most=0.45), Bound(least=0.75)
 _ENTERING = {

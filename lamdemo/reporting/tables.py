@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.reporting.control_tables import control_loops_table, control_plans_table, control_table
+from lamdemo.reporting.family_tables import content_table, futures_table, second_hands_table
 from lamdemo.reporting.paper_tables import (
     baselines_table,
     entering_table,
@@ -30,10 +31,12 @@ TABLES: dict[str, Callable[[View], str]] = {
     "prediction": prediction_table,
     "baselines": baselines_table,
     "secondhand": second_hand_table,
+    "secondhands": second_hands_table,
     "transfer": transfer_table,
     "transfers": transfers_table,
     "pictures": pictures_table,
     "latents": latents_table,
+    "content": content_table,
     "probes": probes_table,
     "locality": locality_table,
     "entering": entering_table,
@@ -43,6 +46,7 @@ TABLES: dict[str, Callable[[View], str]] = {
     "spaces": spaces_table,
     "priors": priors_table,
     "prior": prior_table,
+    "futures": futures_table,
     "control": control_table,
     "controlplans": control_plans_table,
     "controlloops": control_loops_table,

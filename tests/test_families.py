@@ -19,6 +19,7 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes import Episode, EpisodeWriter
 from lamdemo.engine import TransferPipeline
 from lamdemo.engine.controls import KnownController
+from lamdemo.evaluation.content import judge_content
 from lamdemo.evaluation.control.held_out import BEFORE, Stretch
 from lamdemo.evaluation.futures import DRAWS, SPAN, evaluate_futures
 from lamdemo.evaluation.latents import evaluate_latents
@@ -399,3 +400,33 @@ def test_the_recipe_of_the_neighbours_starts_from_the_bundled_checkpoint() -> No
     assert recipe.member("disentangled").model.family == "disentangled"
     assert recipe.member("residual").model.family == "residual"
     assert isinstance(recipe.stem, TrainConfig) and recipe.stem.optimizer.steps == 0
+
+
+class TestContent:
+    """What latents say of a look, on made-up numbers whose answer is known."""
+
+    RECORDINGS = np.repeat([f"r{i:02d}" for i in range(20)], 12)
+
+    def judged(self, z: np.ndarray, look: np.ndarray) -> dict[str, float]:
+        change = torch.from_numpy(np.random.default_rng(5).normal(size=(len(z), 40)).astype(np.float32))
+        found = judge_content(z, look, change, self.RECORDINGS)
+        assert found["steps"] == len(z) and found["recordings"] == 20
+        return {name: figure["value"] for name, figure in found["look"].items()}
+
+    def test_a_look_in_the_latent_is_read_and_no_other(self) -> None:
+        rng = np.random.default_rng(0)
+        look = rng.normal(size=(240, 3))
+        action = rng.normal(size=(240, 6))
+        told = self.judged(np.hstack([action, look @ rng.normal(size=(3, 4))]), look)
+        assert told["latent"] > 0.95 and told["even"] > 0.9
+        assert max(told["shuffled"], told["difference"]) < 0.1
+        silent = self.judged(action, look)
+        assert max(silent.values()) < 0.1
+
+    def test_what_its_sign_hides_is_found_by_absolute_values(self) -> None:
+        rng = np.random.default_rng(1)
+        look = np.abs(rng.normal(size=(240, 2)))
+        way = rng.choice([-1.0, 1.0], size=(240, 1))
+        told = self.judged(way * look, look)
+        assert told["latent"] < 0.1 and told["even"] > 0.9
+        assert told["mlp"] > told["latent"] + 0.3

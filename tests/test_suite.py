@@ -510,7 +510,7 @@ class TestSuite:
         said: list[str] = []
         run_suite(pipelines, tmp_path, SuiteConfig(), command="x", say=said.append)
         assert [part for part, *_ in judged] == ["pairs", "probes", "locality", "entering", "space"]
-        assert [words.split(":")[0] for words in said] == ["videos", "rollouts", "latents"]
+        assert [words.split(":")[0] for words in said] == ["videos", "rollouts", "latents", "content"]
         with pytest.raises(LamdemoError, match="give --videos"):
             run_suite(pipelines, tmp_path, SuiteConfig(only=("rollouts",)), command="x")
         with pytest.raises(LamdemoError, match="no part 'dance'"):

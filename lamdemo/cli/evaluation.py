@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lamdemo.engine import TransferPipeline
 
 # As `lamdemo.evaluation.suite.PARTS`, which is not imported to print a help.
-PARTS = ("videos", "pairs", "rollouts", "latents", "probes", "locality", "entering", "space")
+PARTS = ("videos", "pairs", "rollouts", "latents", "content", "probes", "locality", "entering", "space")
 CONTROL_PARTS = ("rollouts", "openloop", "closedloop")  # as `lamdemo.evaluation.control.PARTS`
 
 

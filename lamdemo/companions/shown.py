@@ -29,6 +29,7 @@ LIMITS: dict[str, int | None] = {
     "pairs": 63,
     "rollouts": 32,
     "latents": 24,
+    "content": 80,
     "probes": 60,
     "locality": 18,
     "space": None,

@@ -89,6 +89,24 @@ def test_members_share_the_encoder_and_differ_in_the_rest(made: Path) -> None:
     assert not torch.equal(weights["sparse"]["bottleneck.read.weight"], weights["discrete"]["bottleneck.read.weight"])
 
 
+def test_a_family_can_begin_with_a_finished_checkpoint(footage: Path, made: Path, tmp_path: Path) -> None:
+    begin = made / "checkpoints" / "noisy"
+    recipe = FamilyConfig(
+        stem=dataclasses.replace(STEM, optimizer=OptimizerConfig(steps=0)),
+        members={"on": MemberConfig("noisy", Z, 1e-3), "residual": MemberConfig("free", Z, reads="residual")},
+        default="on",
+        branch=OptimizerConfig(steps=1, learning_rate=1e-3, ema=0.5),
+        finish=OptimizerConfig(steps=0),
+    )
+    done = train_family(recipe, footage, tmp_path, start_from=begin)
+    assert sorted(p.name for p in done) == ["on", "residual"]
+    for folder in done:
+        config, about = read_config(folder)
+        assert config == recipe.member(folder.name).model
+        assert about["began_with"] == {"name": "noisy", "sha256": checkpoint_hash(begin)}
+        assert checkpoint_hash(folder) != checkpoint_hash(begin)
+
+
 def test_only_the_default_is_trained_further(made: Path) -> None:
     steps = {n: read_config(made / "checkpoints" / n)[1] for n in RECIPE.members}
     assert steps["noisy"]["finish_steps"] == 2

@@ -39,7 +39,7 @@ from lamdemo.training.batches import Batch
 from lamdemo.training.config import OptimizerConfig, TrainConfig
 from lamdemo.training.latents import keep_sample
 from lamdemo.training.material import SceneSources, training_material
-from lamdemo.training.trainer import Trainer, uses_imagenet
+from lamdemo.training.trainer import Trainer, began_with, uses_imagenet
 
 RECIPE_NAME = "recipe.json"
 _ROUNDS = 8  # of k-means
@@ -211,6 +211,7 @@ def train_family(
     out.mkdir(parents=True, exist_ok=True)
     write_safely(out / RECIPE_NAME, recipe.encode())
     made = _Family(config, material, out, device, None if stop_after is None else start + 60 * stop_after)
+    made.began = began_with(start_from, made.stem, resume=True)
     done: list[Path] = []
     first = partial(made.trainer, config.stem, start_from)
     if not made.part("stem", first, videos=len(material[0])):
@@ -253,6 +254,7 @@ class _Family:
         until: float | None,
     ) -> None:
         self.config, self.material, self.out, self.device, self.until = config, material, out, device, until
+        self.began: dict[str, str] | None = None  # whose weights the stem began with
 
     @cached_property
     def batches(self) -> PreparedBatches:
@@ -284,7 +286,7 @@ class _Family:
         if (folder / _DONE).exists():
             return True
         made = make()
-        made.about = about
+        made.about = about | ({"began_with": self.began} if self.began else {})
         if (folder / "state" / made.state_name).exists():
             made.resume(folder / "state")
         left = None if self.until is None else max((self.until - time.monotonic()) / 60, 0.0)

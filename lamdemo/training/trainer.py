@@ -335,7 +335,7 @@ def uses_imagenet(model: ModelConfig) -> bool:
     return model.decoder.deep or model.encoder.name == EncoderConfig.name
 
 
-def _began_with(start_from: Path | None, checkpoint: Path, resume: bool) -> dict[str, str] | None:
+def began_with(start_from: Path | None, checkpoint: Path, resume: bool) -> dict[str, str] | None:
     """Whose weights a run began with; what goes on finds it in the checkpoint that it wrote."""
     if start_from is not None:
         return {"name": start_from.resolve().name, "sha256": checkpoint_hash(start_from)}
@@ -419,7 +419,7 @@ def train(
     if resume:
         trainer.resume(out / "state")
     trainer.about = {"videos": len(material[0])}
-    if began := _began_with(start_from, out / "checkpoint", resume):
+    if began := began_with(start_from, out / "checkpoint", resume):
         trainer.about["began_with"] = began
     left = None if stop_after is None else stop_after - (time.monotonic() - start) / 60
     trainer.train(out, minutes=left, most=max_steps)

@@ -22,6 +22,21 @@ from lamdemo.core.devices import AUTO
 if TYPE_CHECKING:
     from lamdemo.latent_space.atlas import Atlas
 
+Drawn = Annotated[
+    Path | None,
+    typer.Option(
+        parser=some_path,
+        metavar="DIR",
+        help="Folder of videos whose actions go on the map and whose pictures do not: shown on photographs.",
+    ),
+]
+Rate = Annotated[
+    float | None, typer.Option(min=0.1, max=120, metavar="N", help="Steps a second of videos; the model's without.")
+]
+Judge = Annotated[
+    bool, typer.Option("--judge", help="Also tell how often the nearest step of another scene is the same action.")
+]
+
 
 def atlas(
     out: Annotated[
@@ -36,14 +51,7 @@ def atlas(
     videos: Annotated[
         Path | None, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, with folders in it or none.")
     ] = None,
-    drawn: Annotated[
-        Path | None,
-        typer.Option(
-            parser=some_path,
-            metavar="DIR",
-            help="Folder of videos whose actions go on the map and whose pictures do not: shown on photographs.",
-        ),
-    ] = None,
+    drawn: Drawn = None,
     scenes: Annotated[
         int | None, typer.Option(min=0, max=99_999, metavar="N", help="Procedural scenes to add; 520 without it.")
     ] = None,
@@ -51,12 +59,8 @@ def atlas(
         int | None, typer.Option(min=1, metavar="N", help="Videos at most, spread over the folder; all without it.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of each video at most.")] = 256,
-    fps: Annotated[
-        float | None, typer.Option(min=0.1, max=120, metavar="N", help="Steps a second of videos; the model's without.")
-    ] = None,
-    judge: Annotated[
-        bool, typer.Option("--judge", help="Also tell how often the nearest step of another scene is the same action.")
-    ] = False,
+    fps: Rate = None,
+    judge: Judge = False,
     no_umap: Annotated[bool, typer.Option("--no-umap", help="Make no UMAP maps, which take a minute or more.")] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the scenes and the UMAP maps.")] = 0,
     photos: Photos = None,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -384,3 +386,37 @@ def _code(arguments: list[str]) -> object:
     with pytest.raises(SystemExit) as left:
         main(arguments)
     return left.value.code
+
+
+# On the page.
+
+
+def test_the_page_looks_at_anothers_map_and_plays_nothing_of_it(
+    maps: dict[str, tuple[Atlas, Path]], pipeline: TransferPipeline, tmp_path: Path
+) -> None:
+    from lamdemo.ui.space.others import OtherMaps
+    from lamdemo.ui.space.work import Places, SpaceSession
+
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(pipeline.folder or Path(), folder)
+    shutil.copy(maps["villa-X"][1], folder / "atlas-villa-x.safetensors")
+    mine = TransferPipeline.from_pretrained(folder, device="cpu")
+    places = Places(tmp_path / "served")
+    assert places.beside(pipeline) == {} and list(places.beside(mine)) == ["villa-x"]
+    place = places.other(places.beside(mine)["villa-x"])
+    assert place is places.other(places.beside(mine)["villa-x"]) and place.data is not None and place.prior is None
+
+    stage = SimpleNamespace(near="near", overlay="overlay")
+    others, space = OtherMaps(SimpleNamespace(stage=stage)), SpaceSession()  # type: ignore[arg-type]
+    for said in ({"kind": "point", "index": 3}, {"act": "point", "index": "3"}, {"kind": "lasso", "indices": [1, 3]}):
+        shown = others.look(said, space, place)
+        assert shown["near"].count("Look at") > 1 and "Play" not in shown["near"] and "sheet-000.jpg" in shown["near"]
+        assert "pca2" in shown["overlay"] and space.chosen is None and space.performed is None
+    for said in ({"kind": "point", "index": 9999}, {"kind": "point"}, {"kind": "lasso", "indices": []}):
+        with pytest.raises(LamdemoError) as error:
+            others.look(said, space, place)
+        a_sentence(error)
+    places.beside(mine)["villa-x"].unlink()
+    with pytest.raises(LamdemoError) as error:
+        places.other(folder / "atlas-villa-x.safetensors")
+    a_sentence(error, "no atlas")

@@ -21,8 +21,8 @@ from lamdemo.models.checkpoint import CONFIG_NAME, FORMAT, WEIGHTS_NAME
 
 CARD_NAME = "README.md"
 # What a checkpoint is made of, as patterns: config, weights and card, a sample of latents, a rule for verdicts, an
-# atlas, a learned prior, controllers of known actions, the small world model that plans are searched with, the world
-# model that was trained on labels.
+# atlas and those of other models, a learned prior, controllers of known actions, the small world model that plans are
+# searched with, the world model that was trained on labels.
 FILES = (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -30,6 +30,7 @@ FILES = (
     LATENTS_NAME,
     VERDICT_NAME,
     "atlas.safetensors",
+    "atlas-*.safetensors",
     "prior.json",
     "prior.safetensors",
     "controllers/*.json",

@@ -74,7 +74,7 @@ class Stage(Part):
 
     def lay_out_near(self) -> None:
         """Make the place of the same action elsewhere."""
-        gr.HTML("<h2>The same motion elsewhere</h2><p>The nearest steps of other recordings; click one to play it.</p>")
+        gr.HTML("<h2>The same motion elsewhere</h2><p>The nearest steps of other recordings; each can be clicked.</p>")
         self.near = gr.HTML(space_views.elsewhere_empty(), js_on_load=style.CLICKS, elem_id="lam-space-near-view")
 
     def lay_out(self) -> None:

@@ -348,7 +348,9 @@ def test_what_needs_a_world_model_is_refused(
             with pytest.raises(LamdemoError) as error:
                 refused(folders[name])
             a_sentence(error, name, "lamdemo atlas")
-    assert player(pipeline, "Playing") is pipeline
+    assert player(pipeline, "Playing") is pipeline and isinstance(pipeline, LatentReader)
+    frames = moving_square(3)
+    assert np.array_equal(pipeline.read(frames), pipeline.infer(frames, refinement=0).z)
     assert not (tmp_path / "a").exists()
 
 

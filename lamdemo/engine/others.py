@@ -43,8 +43,7 @@ class Other:
 
     def lies_in(self, folder: Path) -> bool:
         """Whether a folder has its files."""
-        file = self.encoder.weights(folder)
-        return file.is_file() and (self.encoder is AdaWorldEncoder or (file.parent / villax.CONFIG).is_file())
+        return all(path.is_file() for path in self.encoder.files(folder))
 
 
 OTHERS = (
@@ -93,7 +92,7 @@ class OtherReader:
         Raises:
             LamdemoError: they are damaged, of something else or too large.
         """
-        file = other.encoder.weights(folder)
+        file = other.encoder.files(folder)[0]
         try:
             encoder = other.encoder.load(folder, most=most_bytes())
         except Damaged as error:

@@ -163,7 +163,8 @@ class AdaWorldEncoder(nn.Module):
         Raises:
             Damaged, Unfit: why not.
         """
-        held = read_tensors(cls.weights(folder), lambda n: n.startswith(tuple(_PREFIX + r for r in _READS)), most=most)
+        (path,) = cls.files(folder)
+        held = read_tensors(path, lambda n: n.startswith(tuple(_PREFIX + r for r in _READS)), most=most)
         tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in held.items()}
         config = _sizes(tensors)
         for i in range(config.blocks):
@@ -171,9 +172,9 @@ class AdaWorldEncoder(nn.Module):
         return filled(lambda: cls(config), tensors)
 
     @staticmethod
-    def weights(folder: Path) -> Path:
-        """The file of the weights."""
-        return folder / CONVERTED if (folder / CONVERTED).is_file() else folder / CKPT
+    def files(folder: Path) -> tuple[Path, ...]:
+        """What it is read from; the file of the weights."""
+        return (folder / CONVERTED if (folder / CONVERTED).is_file() else folder / CKPT,)
 
 
 def rotary_frequencies(channels: int) -> Tensor:

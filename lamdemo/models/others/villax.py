@@ -3,8 +3,9 @@
 Taken from github.com/microsoft/villa-x, ``lam/model.py``, ``st.py``, ``transformer.py``, ``vq.py``,
 ``modeling_mixin.py`` and ``base.py`` at commit 2efc8cd7; the preparation of pictures from ``igor/models/lam/utils.py``
 at commit b10f106e. The weights are ``lam/model.safetensors`` of microsoft/villa-x on the Hub beside
-``lam/model_config.json`` (README of that repository), which gives the sizes. They were never at hand here: what is
-tested is this layout with random weights.
+``lam/model_config.json`` (README of that repository), which gives the sizes; that README counts 955 million
+parameters, more than the defaults of the public code come to, and the paper 32 heads where these have 8. The weights
+were never at hand here: what is tested is this layout with random ones.
 
 Blocks of attention over space and, causally, over time stand on patches of 14 of pictures of 224 x 224. The features
 of each two frames are averaged, learned queries gather them, and each query's answer is replaced by the nearest of 32
@@ -250,8 +251,8 @@ class VillaXEncoder(nn.Module):
         Raises:
             Damaged, Unfit: why not.
         """
-        path = cls.weights(folder)
-        config = _read_config(path.parent / CONFIG)
+        path, about = cls.files(folder)
+        config = _read_config(about)
         tensors = read_tensors(path, lambda n: n.startswith(("encoder.", "vq.")), most=most)
         # Before as many layers are built as a stranger asks for.
         if count_layers(tensors, "encoder.layers.") != config.encoder_depth:
@@ -259,10 +260,10 @@ class VillaXEncoder(nn.Module):
         return filled(lambda: cls(config), tensors)
 
     @staticmethod
-    def weights(folder: Path) -> Path:
-        """The file of the weights: in the folder, or in ``lam`` there, as in the repository on the Hub."""
-        inner = folder / FOLDER
-        return (inner if (inner / CONFIG).is_file() else folder) / WEIGHTS
+    def files(folder: Path) -> tuple[Path, ...]:
+        """What it is read from, in the folder or in ``lam`` there, as on the Hub; the file of the weights first."""
+        place = folder / FOLDER if (folder / FOLDER / CONFIG).is_file() else folder
+        return place / WEIGHTS, place / CONFIG
 
 
 def _read_config(path: Path) -> VillaXConfig:

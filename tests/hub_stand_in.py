@@ -223,11 +223,13 @@ class Hub:
         return done({"commitUrl": f"{self.address}/{repo}/commit/{SHA}", "commitOid": SHA, "pullRequestUrl": None})
 
 
-def fetch(names: list[str | None], address: str, home: Path, **environment: str) -> list[dict[str, str]]:
+def fetch(
+    names: list[str | None], address: str, home: Path, client: str = CLIENT, **environment: str
+) -> list[dict[str, str]]:
     """What a new process that knows the Hub at ``address`` gets for some ids."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
     done = subprocess.run(
-        [sys.executable, "-c", CLIENT, json.dumps(names)],
+        [sys.executable, "-c", client, json.dumps(names)],
         capture_output=True,
         text=True,
         timeout=300,

@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from atlas_files import synthetic_atlas
 from pages import WAIT, chromiums, served, troubles
 from space_files import space_checkpoint
 
@@ -37,6 +39,8 @@ def bundled(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Checkpoints of different weights: one with a latent space, one without, one to spoil."""
     folder = tmp_path_factory.mktemp("bundled")
     space_checkpoint(tiny_checkpoint, folder / DEFAULT_CHECKPOINT)
+    another = replace(synthetic_atlas(200, 24, 30, 5), name="villa-X", checkpoint="1" * 64, plays=False)
+    another.save(folder / DEFAULT_CHECKPOINT / "atlas-villa-x.safetensors")
     model = load_checkpoint(tiny_checkpoint)
     for parameter in model.world_model.parameters():
         parameter.data.mul_(1.01)
@@ -144,23 +148,32 @@ def press(page: Any, selector: str, count: int | None = None) -> None:
 def click_point(page: Any, index: int) -> None:
     """Click the pixel where a step of the map is."""
     before = source_of(page)
+    point_at(page, index)
+    wait_for_other(page, before)
+
+
+def point_at(page: Any, index: int) -> None:
+    """See `click_point`, which waits until it plays."""
     page.evaluate("document.querySelector('.lam-map').scrollIntoView({block: 'center'})")
     page.wait_for_timeout(300)
     place = page.evaluate(f"window.lamMap.screen({index})")
     page.mouse.click(place["x"], place["y"])
-    wait_for_other(page, before)
 
 
-def test_a_click_on_the_map_plays_and_shows_the_same_elsewhere(page: Any) -> None:
-    # One that is not hidden under another.
+def uncovered(page: Any) -> int:
+    """A step of the map that is not hidden under another."""
     index = page.evaluate(
-        """() => { for (let i = 0; i < 300; i++) { const s = window.lamMap.screen(i);
+        """() => { for (let i = 0; i < 200; i++) { const s = window.lamMap.screen(i);
              if (!s || !s.inside) continue;
              const hit = window.lamMap.at(s.x, s.y);
              if (hit && (hit.index ?? hit) === i) return i; } return -1; }"""
     )
     assert index >= 0
-    click_point(page, index)
+    return int(index)
+
+
+def test_a_click_on_the_map_plays_and_shows_the_same_elsewhere(page: Any) -> None:
+    click_point(page, uncovered(page))
     page.wait_for_function(f"document.querySelector('{PLAYED}').currentTime > 0.2")
     assert page.inner_text(f"{STAGE} .lam-tag") == "8 steps"
     assert page.locator("#lam-space-timeline").count() == 0  # folded until it is wanted
@@ -541,6 +554,37 @@ def test_the_visitors_own_clip_is_a_path(page: Any, small_clip: Path) -> None:
     page.evaluate("window.lamMap.select({kind: 'path', index: 3})")
     wait_for_other(page, before)
     assert "your clip at 0.75 s" in page.inner_text(f"{STAGE} .lam-caption b")
+
+
+def test_anothers_map_is_looked_at_and_not_played(page: Any) -> None:
+    before = source_of(page)
+
+    def choose(name: str) -> None:
+        page.locator("#lam-space-map-of input").click()
+        page.get_by_role("option", name=name).click()
+
+    choose("villa-x")
+    page.wait_for_selector("#lam-space-plot .lam-map[data-plays=no]")
+    page.locator("#lam-space-plot").scroll_into_view_if_needed()
+    page.wait_for_function("window.lamMap && window.lamMap.state().ready && window.lamMap.state().count === 200")
+    point_at(page, uncovered(page))
+    page.wait_for_selector("#lam-space-near-view [aria-label^='Look at']")
+    near = page.locator("#lam-space-near-view [data-act=point]")
+    assert near.count() == 8
+    first = near.nth(1).get_attribute("data-index")
+    near.nth(1).press("Enter")
+    page.wait_for_function(
+        "i => document.querySelector('#lam-space-near-view [data-act=point]').dataset.index === i", arg=first
+    )
+    assert source_of(page) == before
+    # What is this checkpoint's own plays on, and leaves another's map as it is.
+    page.locator("#lam-directions-view [data-act=direction]").first.click()
+    wait_for_other(page, before)
+    assert page.locator("#lam-space-near-view [aria-label^='Look at']").count() == 8
+    choose("this checkpoint")
+    page.wait_for_selector("#lam-space-plot .lam-map:not([data-plays])")
+    page.locator("#lam-space-plot").scroll_into_view_if_needed()
+    page.wait_for_function("window.lamMap && window.lamMap.state().ready && window.lamMap.state().count === 300")
 
 
 def test_a_checkpoint_without_a_map_says_how_to_make_one(page: Any) -> None:

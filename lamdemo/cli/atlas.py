@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,24 @@ from lamdemo.cli.common import (
 )
 from lamdemo.core.devices import AUTO
 
+if TYPE_CHECKING:
+    from lamdemo.latent_space.atlas import Atlas
+
+Drawn = Annotated[
+    Path | None,
+    typer.Option(
+        parser=some_path,
+        metavar="DIR",
+        help="Folder of videos whose actions go on the map and whose pictures do not: shown on photographs.",
+    ),
+]
+Rate = Annotated[
+    float | None, typer.Option(min=0.1, max=120, metavar="N", help="Steps a second of videos; the model's without.")
+]
+Judge = Annotated[
+    bool, typer.Option("--judge", help="Also tell how often the nearest step of another scene is the same action.")
+]
+
 
 def atlas(
     out: Annotated[
@@ -33,14 +51,7 @@ def atlas(
     videos: Annotated[
         Path | None, typer.Option(parser=some_path, metavar="DIR", help="Folder of videos, with folders in it or none.")
     ] = None,
-    drawn: Annotated[
-        Path | None,
-        typer.Option(
-            parser=some_path,
-            metavar="DIR",
-            help="Folder of videos whose actions go on the map and whose pictures do not: shown on photographs.",
-        ),
-    ] = None,
+    drawn: Drawn = None,
     scenes: Annotated[
         int | None, typer.Option(min=0, max=99_999, metavar="N", help="Procedural scenes to add; 520 without it.")
     ] = None,
@@ -48,6 +59,8 @@ def atlas(
         int | None, typer.Option(min=1, metavar="N", help="Videos at most, spread over the folder; all without it.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of each video at most.")] = 256,
+    fps: Rate = None,
+    judge: Judge = False,
     no_umap: Annotated[bool, typer.Option("--no-umap", help="Make no UMAP maps, which take a minute or more.")] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the scenes and the UMAP maps.")] = 0,
     photos: Photos = None,
@@ -58,28 +71,32 @@ def atlas(
     """Make an atlas: a map of the actions in many clips, to look at and to play.
 
     A call that was stopped goes on where it was when it is given again. Scenes are made from photographs, with
-    known actions. UMAP maps, clusters and directions need [bold]pip install lamdemo\\[atlas][/].
+    known actions. UMAP maps, clusters and directions need [bold]pip install lamdemo\\[atlas][/]. AdaWorld and villa-X
+    (Little-Podi/AdaWorld, microsoft/villa-x, or a folder with their files) give maps to look at and not to play.
 
     [bold]Examples[/]
 
     [cyan]lamdemo atlas --videos clips --out atlas.safetensors[/]
 
     [cyan]lamdemo atlas --checkpoint sparse --scenes 100 --no-umap --out small.safetensors[/]
+
+    [cyan]lamdemo atlas --checkpoint microsoft/villa-x --judge --out villa-x.safetensors[/]
     """
     import torch
 
+    from lamdemo.engine.readers import load_other
     from lamdemo.latent_space.building import build_atlas
     from lamdemo.latent_space.recordings import AtlasConfig
 
     checked_place(out, folder=False)
-    config = AtlasConfig(steps=steps, recordings=max_recordings, seed=seed, umap=not no_umap)
+    config = AtlasConfig(fps=fps, steps=steps, recordings=max_recordings, seed=seed, umap=not no_umap)
     if threads is not None:
         torch.set_num_threads(threads)
-    pipeline = loaded(checkpoint, device)
+    reader = load_other(checkpoint, device=device) or loaded(checkpoint, device)
     made = [p for p in out.absolute().parents if not p.exists()]
     try:
         found = build_atlas(
-            pipeline,
+            reader,
             videos=videos,
             drawn=drawn,
             scenes=scenes,
@@ -93,3 +110,16 @@ def atlas(
         remove_if_empty(made)
     maps = ", ".join(found.coordinates)
     typer.echo(f"{out} ({len(found)} steps of {len(found.recordings)} recordings; maps {maps})")
+    if judge:
+        _tell_neighbours(found, seed)
+
+
+def _tell_neighbours(found: Atlas, seed: int) -> None:
+    """Print how often the nearest step of another scene is the same action."""
+    from lamdemo.evaluation.of_atlas import judge_atlas
+
+    scenes = judge_atlas(found, seed)
+    for what, asked in (("kind", scenes["four"]), ("kind and direction", scenes["direction"]["all"])):
+        if asked["queries"]:
+            figures = "{value:.3f} ({low:.3f} to {high:.3f})".format(**asked["z"])
+            typer.echo(f"nearest step of another scene, same {what}: {figures}; by chance {asked['chance']:.3f}")

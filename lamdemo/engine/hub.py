@@ -7,6 +7,7 @@ import fnmatch
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from lamdemo.models.checkpoint import CONFIG_NAME, FORMAT, WEIGHTS_NAME
 
 CARD_NAME = "README.md"
 # What a checkpoint is made of, as patterns: config, weights and card, a sample of latents, a rule for verdicts, an
-# atlas, a learned prior, controllers of known actions, the small world model that plans are searched with, the world
-# model that was trained on labels.
+# atlas and those of other models, a learned prior, controllers of known actions, the small world model that plans are
+# searched with, the world model that was trained on labels.
 FILES = (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -29,6 +30,7 @@ FILES = (
     LATENTS_NAME,
     VERDICT_NAME,
     "atlas.safetensors",
+    "atlas-*.safetensors",
     "prior.json",
     "prior.safetensors",
     "controllers/*.json",
@@ -48,9 +50,21 @@ Tell = Callable[[int, int], None]
 """Told of bytes that are there and bytes that are wanted."""
 
 
-def is_wanted(name: str) -> bool:
+@dataclass(frozen=True)
+class Layout:
+    """Which files of a repository are fetched together."""
+
+    what: str  # they make, in a sentence
+    files: tuple[str, ...]  # patterns of their paths
+    needed: tuple[str, ...]  # paths without which they make nothing
+
+
+OURS = Layout("lamdemo checkpoint", FILES, (CONFIG_NAME, WEIGHTS_NAME))
+
+
+def is_wanted(name: str, layout: Layout = OURS) -> bool:
     """Whether a file of this path in a repository is part of a checkpoint."""
-    return any(fnmatch.fnmatchcase(name, p) and name.count("/") == p.count("/") for p in FILES)
+    return any(fnmatch.fnmatchcase(name, p) and name.count("/") == p.count("/") for p in layout.files)
 
 
 def most_bytes() -> int:
@@ -66,7 +80,14 @@ def most_bytes() -> int:
         raise LamdemoError(f"LAMDEMO_MOST_GB is {text[:20]!r}; give a number of gigabytes.") from error
 
 
-def download(repo: str, revision: str | None, *, cache_dir: str | Path | None = None, tell: Tell | None = None) -> Path:
+def download(
+    repo: str,
+    revision: str | None,
+    *,
+    cache_dir: str | Path | None = None,
+    tell: Tell | None = None,
+    layout: Layout = OURS,
+) -> Path:
     """The folder of a checkpoint of the Hub, fetched if it is not on this machine.
 
     What the Hub says of sizes is checked before anything is fetched, and the configuration's format before the
@@ -77,6 +98,7 @@ def download(repo: str, revision: str | None, *, cache_dir: str | Path | None = 
         revision: a branch, a tag or a commit; the main branch without it.
         cache_dir: where downloads are kept; the client's own place by default.
         tell: progress, from several threads.
+        layout: what is fetched, if it is not a checkpoint of ours.
 
     Raises:
         LamdemoError: it is not there, too large, of another format or damaged, or cannot be fetched.
@@ -88,20 +110,24 @@ def download(repo: str, revision: str | None, *, cache_dir: str | Path | None = 
         info = HfApi(library_name="lamdemo", library_version=__version__).model_info(
             repo, revision=revision, files_metadata=True
         )
-        sizes = _checked_sizes(repo, info.siblings or ())
+        sizes = _checked_sizes(repo, info.siblings or (), layout)
         commit = info.sha or ""
     except (HTTPError, OSError, ValueError) as error:
         # A ValueError is an answer that is no JSON, as of a login page.
         if not isinstance(error, HFValidationError | RevisionNotFoundError):
             with contextlib.suppress(HTTPError, OSError, ValueError):
                 kept = snapshot_download(
-                    repo, revision=revision, cache_dir=cache_dir, allow_patterns=list(FILES), local_files_only=True
+                    repo,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    allow_patterns=list(layout.files),
+                    local_files_only=True,
                 )
-                return _whole(repo, Path(kept))
+                return _whole(repo, Path(kept), layout)
         raise LamdemoError(hub_error_in_words(error, repo, revision)) from error
     try:
-        first = hf_hub_download(repo, CONFIG_NAME, revision=commit, cache_dir=cache_dir)
-        check_format(Path(first), repo)
+        if layout is OURS:
+            check_format(Path(hf_hub_download(repo, CONFIG_NAME, revision=commit, cache_dir=cache_dir)), repo)
         bar = None if tell is None else _telling(tell, sum(sizes.values()))
         folder = Path(
             snapshot_download(repo, revision=commit, cache_dir=cache_dir, allow_patterns=list(sizes), tqdm_class=bar)
@@ -109,7 +135,7 @@ def download(repo: str, revision: str | None, *, cache_dir: str | Path | None = 
     except (HTTPError, OSError, ValueError) as error:
         raise LamdemoError(hub_error_in_words(error, repo, revision)) from error
     _remember(folder, revision or "main", commit)
-    return _whole(repo, folder, {s.rfilename: s.lfs.sha256 for s in info.siblings or () if s.lfs is not None})
+    return _whole(repo, folder, layout, {s.rfilename: s.lfs.sha256 for s in info.siblings or () if s.lfs is not None})
 
 
 def check_format(config: Path, name: str) -> None:
@@ -139,16 +165,16 @@ def check_format(config: Path, name: str) -> None:
     )
 
 
-def _checked_sizes(repo: str, files: Iterable[Any]) -> dict[str, int]:
+def _checked_sizes(repo: str, files: Iterable[Any], layout: Layout) -> dict[str, int]:
     """Names and sizes of the files that are wanted.
 
     Raises:
         LamdemoError: one is missing or too large.
     """
-    sizes = {f.rfilename: f.size for f in files if is_wanted(f.rfilename)}
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
+    sizes = {f.rfilename: f.size for f in files if is_wanted(f.rfilename, layout)}
+    for name in layout.needed:
         if name not in sizes:
-            raise LamdemoError(f"{repo} is no lamdemo checkpoint, it lacks {name}; give another Hub id.")
+            raise LamdemoError(f"{repo} is no {layout.what}, it lacks {name}; give another Hub id.")
     unknown = next((name for name, size in sizes.items() if not isinstance(size, int) or size < 0), None)
     if unknown is not None:
         raise LamdemoError(f"The Hub does not say how large {unknown} of {repo} is; try again later.")
@@ -195,22 +221,23 @@ def _remember(folder: Path, revision: str, commit: str) -> None:
         write_safely(place, commit.encode())
 
 
-def _whole(repo: str, folder: Path, hashes: dict[str, str] | None = None) -> Path:
+def _whole(repo: str, folder: Path, layout: Layout, hashes: dict[str, str] | None = None) -> Path:
     """The folder, if all that a checkpoint needs is in it, and what it should be.
 
     Raises:
         LamdemoError: it is not.
     """
-    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
+    missing = [name for name in layout.needed if not (folder / name).is_file()]
     if missing:
-        raise LamdemoError(f"{repo} is no lamdemo checkpoint, it lacks {missing[0]}; give another Hub id.")
+        raise LamdemoError(f"{repo} is no {layout.what}, it lacks {missing[0]}; give another Hub id.")
     for name, wanted in (hashes or {}).items():
-        if is_wanted(name) and wanted and file_hash(folder / name) != wanted:
+        if is_wanted(name, layout) and wanted and file_hash(folder / name) != wanted:
             raise LamdemoError(
                 f"{name} of {repo} is not what the Hub says it is; fetch it again "
                 f"(`hf download --force-download {repo}`)."
             )
-    check_format(folder / CONFIG_NAME, repo)
+    if layout is OURS:
+        check_format(folder / CONFIG_NAME, repo)
     return folder
 
 

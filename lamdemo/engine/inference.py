@@ -42,6 +42,16 @@ class Inference:
         """See `ModelConfig.family`."""
         return self.model.config.family
 
+    @property
+    def channels(self) -> int:
+        """Width ``Z`` of the latents."""
+        return self.model.config.bottleneck.channels
+
+    @property
+    def picture(self) -> int:
+        """Height and width of the pictures that the encoder sees."""
+        return self.model.config.encoder.picture
+
     def computing(self) -> AbstractContextManager[object]:
         """What lets weights of half precision meet pictures and states of full precision."""
         dtype = self.model.world_model.tokens.weight.dtype
@@ -125,6 +135,10 @@ class Inference:
         z = self.latents(states, temperature=temperature, generator=generator)
         z = self._refined(frames, states, z, self.refinement_steps(refinement, temperature))
         return LatentActions(z.float().cpu().numpy(), fps or self.fps, self.checkpoint)
+
+    def read(self, frames: np.ndarray) -> np.ndarray:
+        """Latents at a glance, float32 ``[T - 1, Z]``, see `lamdemo.engine.readers.LatentReader`."""
+        return self.infer(frames, refinement=0).z
 
     def refined(
         self,

@@ -15,6 +15,7 @@ from lamdemo import DEFAULT_CHECKPOINT
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.places import shipped
 from lamdemo.engine.hub import Tell, check_format, download
+from lamdemo.engine.others import OTHERS, Other
 from lamdemo.models.checkpoint import CONFIG_NAME, read_config
 
 HARDLY = 300  # steps of training, by which a model that began with random weights has learned next to nothing
@@ -116,6 +117,9 @@ def resolve_checkpoint(
             raise LamdemoError("No bundled checkpoint was found; give --checkpoint a folder or a Hub id.")
         return bundled[DEFAULT_CHECKPOINT]
     text = hub_id(str(path_or_id))
+    other = _other(text)
+    if other is not None:
+        raise LamdemoError(other.only_reads)
     with contextlib.suppress(OSError):  # a name too long for any file
         if Path(text).is_dir():
             check_format(Path(text) / CONFIG_NAME, Path(text).name)
@@ -130,6 +134,36 @@ def resolve_checkpoint(
             "Hub id such as owner/name."
         )
     return download(match[1], match[2], cache_dir=cache_dir, tell=tell)
+
+
+def resolve_other(
+    path_or_id: str | Path | None, *, cache_dir: str | Path | None = None, tell: Tell | None = None
+) -> tuple[Other, Path] | None:
+    """A model of others and the folder of its files, downloaded if need be; None of all that is none of theirs.
+
+    Args:
+        path_or_id: a folder with its files, or ``owner/name[@revision]`` of one in `lamdemo.engine.others.OTHERS`.
+        cache_dir: see `resolve_checkpoint`.
+        tell: see `resolve_checkpoint`.
+
+    Raises:
+        LamdemoError: it cannot be fetched and was not fetched before.
+    """
+    text = hub_id(str(path_or_id or ""))
+    other = _other(text)
+    if other is None or Path(text).is_dir():
+        return None if other is None else (other, Path(text))
+    revision = text.partition("@")[2] or None
+    return other, download(other.repository, revision, cache_dir=cache_dir, tell=tell, layout=other.layout)
+
+
+def _other(text: str) -> Other | None:
+    """The model of others that lies in a folder, or that a Hub id means."""
+    with contextlib.suppress(OSError, ValueError):  # no name of a file
+        if Path(text).is_dir():
+            return next((other for other in OTHERS if other.lies_in(Path(text))), None)
+    repository = text.partition("@")[0].lower()
+    return next((other for other in OTHERS if other.repository.lower() == repository), None)
 
 
 def hub_id(text: str) -> str:

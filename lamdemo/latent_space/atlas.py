@@ -24,8 +24,8 @@ directions.*       any                named directions, see `lamdemo.latent_spac
 Its metadata has one key, "lamdemo": JSON with ``format``, ``checkpoint`` (SHA-256 of the weights), ``family``,
 ``name``, ``recordings`` (name, part, credit and frames a second of each), ``kinds``, ``known`` (names of the K
 rows), ``thumb`` (width and height), ``directions`` (what they say about themselves, or null) and ``built`` (how
-it was made). One key only, since safetensors writes several in any order and an atlas made twice must be the
-same file. The PCA is not in the file: it follows from the latents.
+it was made), and ``plays``, false, where the model only reads latents. One key only, since safetensors writes several
+in any order and an atlas made twice must be the same file. The PCA is not in the file: it follows from the latents.
 
 Nothing in it is trusted: every shape, index and number is checked when it is read, and a sheet is decoded when
 one of its thumbnails is wanted, after its own header was found to say the size it must have.
@@ -111,6 +111,7 @@ class Atlas:
     directions: Directions | None = None  # of the space, with names; None where they were not sought
     thumb: tuple[int, int] = THUMB  # width and height of a thumbnail, in pixels
     built: Mapping[str, Any] = field(default_factory=dict)  # how it was made
+    plays: bool = True  # whether the model can carry actions out; one of others only read them
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -156,8 +157,12 @@ class Atlas:
         """Make sure that this atlas is of a pipeline's checkpoint.
 
         Raises:
-            LamdemoError: it is of another one.
+            LamdemoError: it is of another one, or of a model that only reads latents.
         """
+        if not self.plays:
+            raise LamdemoError(
+                f"This map is of {self.name[:80]}, which only reads latents; its points are looked at and not played."
+            )
         other = self.checkpoint and pipeline.checkpoint and self.checkpoint != pipeline.checkpoint
         if other or self.channels != pipeline.model.config.bottleneck.channels:
             raise LamdemoError(
@@ -322,6 +327,7 @@ class Atlas:
             "thumb": self.thumb,
             "directions": told,
             "built": dict(self.built),
+            **({} if self.plays else {"plays": False}),
         }
         metadata = {"lamdemo": json.dumps(about, ensure_ascii=False, separators=(",", ":"))}
         return save({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}, metadata=metadata)
@@ -469,5 +475,6 @@ def _from_file(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> A
         directions=directions,
         thumb=(width, height),
         built=dict(about["built"]),
+        plays=about.get("plays", True) is True,
         **{name: tensors[name] for name in _TYPES},
     )

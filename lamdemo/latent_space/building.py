@@ -24,6 +24,7 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import write_safely
 from lamdemo.data.videos import bundled_photographs
 from lamdemo.engine import TransferPipeline
+from lamdemo.engine.readers import LatentReader, player
 from lamdemo.latent_space.atlas import Atlas
 from lamdemo.latent_space.discovery import find_clusters, find_directions
 from lamdemo.latent_space.drawn import chosen_clips, drawn_jobs
@@ -50,7 +51,7 @@ _FEWEST = 8  # different latents that a UMAP map needs
 
 
 def build_atlas(
-    pipeline: TransferPipeline,
+    reader: LatentReader,
     *,
     videos: str | Path | None = None,
     drawn: str | Path | None = None,
@@ -61,10 +62,11 @@ def build_atlas(
     resume: bool = True,
     say: Callable[[str], object] | None = None,
 ) -> Atlas:
-    """Make an atlas of a pipeline's checkpoint, or go on with one that was stopped.
+    """Make an atlas of what a reader reads, or go on with one that was stopped.
 
     Args:
-        pipeline: of the checkpoint.
+        reader: a pipeline, or a model of others (`lamdemo.engine.readers`). Of the latter's latents an atlas has no
+            directions, which are found by carrying them out, and its points are looked at and not played.
         videos: folder of videos, nested as they may be. Known actions are taken from its index
             (`lamdemo.data.known_actions`), whose work they are from ``assets.json`` there or in the folder above.
         drawn: folder of videos whose actions go on the map and whose pictures do not: they are shown as the model
@@ -81,13 +83,14 @@ def build_atlas(
         The atlas, as it is in the file.
 
     Raises:
-        LamdemoError: there is nothing to make it of, ``out`` is something else or cannot be written, or what was
-            done before is of another checkpoint or other settings.
+        LamdemoError: there is nothing to make it of, what only reads is asked to draw, ``out`` is something else or
+            cannot be written, or what was done before is of another checkpoint or other settings.
     """
     config = config or AtlasConfig()
     config = config if scenes is None else replace(config, scenes=scenes)
     say = say or (lambda words: None)
     out, folder = Path(out), None if videos is None else Path(videos)
+    drawing = None if drawn is None else player(reader, "Drawing clips on photographs (--drawn)")
     paths = [] if folder is None else _chosen(find_videos(folder), config.recordings)
     redrawn = [] if drawn is None else chosen_clips(Path(drawn), config.drawn)
     if not paths and not redrawn and not config.scenes:
@@ -104,22 +107,22 @@ def build_atlas(
         "umap": maps,
         "learned": learned,
     }
-    if (finished := _finished(out, pipeline, built, resume)) is not None:
+    if (finished := _finished(out, reader, built, resume)) is not None:
         return finished
 
-    fps = config.fps or pipeline.fps
+    fps = config.fps or reader.fps
     shaping = {k: built["config"][k] for k in ("steps", "scene_steps", "seed", "thumb")} | {"fps": fps}
-    settings = {"format": _FORMAT, "checkpoint": pipeline.checkpoint, **shaping, "photographs": built["photographs"]}
+    settings = {"format": _FORMAT, "checkpoint": reader.checkpoint, **shaping, "photographs": built["photographs"]}
     kept = _open_parts(out, settings, resume)
-    jobs = clip_jobs(pipeline, folder, paths, fps, config, say) if folder is not None else []
+    jobs = clip_jobs(reader, folder, paths, fps, config, say) if folder is not None else []
     if photographs is not None:
-        jobs += drawn_jobs(pipeline, redrawn, photographs, fps, config) if redrawn else []
-        jobs += scene_jobs(pipeline, photographs, config)
+        jobs += drawn_jobs(drawing, redrawn, photographs, fps, config) if drawing is not None and redrawn else []
+        jobs += scene_jobs(reader, photographs, config)
     done = _made(jobs, kept, say)
     if not done:
         shutil.rmtree(kept, ignore_errors=True)
         raise LamdemoError("No recording could be read, so there is nothing to make an atlas of; give other videos.")
-    atlas = _assembled(pipeline, done, config, built, say)
+    atlas = _assembled(reader, done, config, built, say)
     atlas.save(out)
     shutil.rmtree(kept, ignore_errors=True)
     return atlas
@@ -162,7 +165,7 @@ def _digest(files: Iterator[tuple[str, Path]]) -> str:
     return hashlib.sha256(json.dumps([[name, file_state(p)[0]] for name, p in files]).encode()).hexdigest()
 
 
-def _finished(out: Path, pipeline: TransferPipeline, built: Mapping[str, Any], resume: bool) -> Atlas | None:
+def _finished(out: Path, reader: LatentReader, built: Mapping[str, Any], resume: bool) -> Atlas | None:
     """The atlas that is there, if it is the one wanted; None if one is to be made.
 
     Raises:
@@ -178,7 +181,7 @@ def _finished(out: Path, pipeline: TransferPipeline, built: Mapping[str, Any], r
         raise LamdemoError(f"{out.name} is there already and is no atlas; choose another name.") from error
     if not resume:
         return None
-    if there.checkpoint != pipeline.checkpoint or dict(there.built) != built:
+    if there.checkpoint != reader.checkpoint or dict(there.built) != built:
         raise LamdemoError(
             f"{out.name} is an atlas of another checkpoint, other videos or other settings; choose another name, or "
             "begin anew with --again."
@@ -226,7 +229,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _assembled(
-    pipeline: TransferPipeline,
+    reader: LatentReader,
     files: list[Path],
     config: AtlasConfig,
     built: Mapping[str, Any],
@@ -260,9 +263,9 @@ def _assembled(
     names = [n for n in (*CAMERA, *DRIVING) if any(n in k for k in known)]
     unknown = [np.full(n, np.nan, np.float32) for n in counts]
     atlas = Atlas(
-        checkpoint=pipeline.checkpoint,
-        family=pipeline.family,
-        name=plain(pipeline.name),
+        checkpoint=reader.checkpoint,
+        family=reader.family,
+        name=plain(reader.name),
         latents=latents,
         recording=recording,
         step=np.concatenate(rows["step"]),
@@ -278,8 +281,11 @@ def _assembled(
         sheets=write_sheets((t for part in parts() for t in part.thumbs), config.quality),
         thumb=config.thumb,
         built=built,
+        plays=isinstance(reader, TransferPipeline),
     )
-    return replace(atlas, directions=find_directions(pipeline, atlas)) if built["learned"] else atlas
+    if not (built["learned"] and isinstance(reader, TransferPipeline)):
+        return atlas
+    return replace(atlas, directions=find_directions(reader, atlas))
 
 
 def density(latents: np.ndarray, recording: np.ndarray) -> np.ndarray:

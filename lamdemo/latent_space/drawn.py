@@ -98,7 +98,7 @@ def _drawn(
 ) -> Part:
     """The liveliest steps of a clip, on a photograph ``[H, W, 3]``."""
     pieces = clip_pieces(pipeline, clip, recording.fps, min(SEARCHED, config.steps))
-    z = np.concatenate([pipeline.infer(frames, refinement=0).z for frames in pieces])
+    z = np.concatenate([pipeline.read(frames) for frames in pieces])
     span = min(DRAWN_STEPS, len(z))
     total = np.cumsum([0.0, *np.square(z).sum(1)])
     first = int(np.argmax(total[span:] - total[: len(total) - span]))

@@ -37,7 +37,7 @@ from lamdemo.data.scenes import (
     write_script,
 )
 from lamdemo.data.videos import named_photographs
-from lamdemo.engine import TransferPipeline
+from lamdemo.engine.readers import LatentReader
 from lamdemo.latent_space.atlas import Recording
 from lamdemo.latent_space.thumbnails import THUMB, thumbnail
 from lamdemo.video import probe, read_clip
@@ -154,7 +154,7 @@ def part_file(kind: str, name: str, path: Path) -> str:
 
 
 def clip_jobs(
-    pipeline: TransferPipeline,
+    reader: LatentReader,
     folder: Path,
     paths: list[Path],
     fps: float,
@@ -171,7 +171,7 @@ def clip_jobs(
         recording = Recording(plain(name), plain(part), credits.get(name, ""), fps)
 
         def make(path: Path = path, recording: Recording = recording, name: str = name) -> Part:
-            return _clip(pipeline, path, recording, folder, indexed.get(name), config, say)
+            return _clip(reader, path, recording, folder, indexed.get(name), config, say)
 
         jobs.append(Job(part_file("clip", name, path), path.name, make))
     return jobs
@@ -202,7 +202,7 @@ def read_credits(folder: Path) -> dict[str, str]:
 
 
 def _clip(
-    pipeline: TransferPipeline,
+    reader: LatentReader,
     path: Path,
     recording: Recording,
     folder: Path,
@@ -213,8 +213,8 @@ def _clip(
     """The steps of a clip."""
     latents: list[np.ndarray] = []
     thumbs: list[np.ndarray] = []
-    for frames in clip_pieces(pipeline, path, recording.fps, config.steps):
-        latents.append(pipeline.infer(frames, refinement=0).z.astype(np.float16))
+    for frames in clip_pieces(reader, path, recording.fps, config.steps):
+        latents.append(reader.read(frames).astype(np.float16))
         small = [thumbnail(f, config.thumb) for f in frames]
         thumbs += small if not thumbs else small[1:]
     z = np.concatenate(latents)
@@ -231,13 +231,13 @@ def _clip(
     return Part(recording, "", z, np.arange(len(z), dtype=np.int32), np.stack(thumbs), known)
 
 
-def clip_pieces(pipeline: TransferPipeline, path: Path, fps: float, steps: int) -> Iterator[np.ndarray]:
+def clip_pieces(reader: LatentReader, path: Path, fps: float, steps: int) -> Iterator[np.ndarray]:
     """Frames of a clip, a piece at a time; each begins with the last frame of the one before.
 
     Raises:
         LamdemoError: the clip cannot be read, or is a single frame.
     """
-    side = 2 * pipeline.model.config.encoder.picture
+    side = 2 * reader.picture
     for first in range(0, steps, _PIECE):
         wanted = min(_PIECE, steps - first) + 1
         try:
@@ -257,7 +257,7 @@ def clip_pieces(pipeline: TransferPipeline, path: Path, fps: float, steps: int) 
 # Scenes.
 
 
-def scene_jobs(pipeline: TransferPipeline, folder: Path, config: AtlasConfig) -> list[Job]:
+def scene_jobs(reader: LatentReader, folder: Path, config: AtlasConfig) -> list[Job]:
     """What makes a part of each scene, on the photographs of a folder."""
     pictures = named_photographs(folder, _BANK)
     photographs = Photographs(torch.stack(list(pictures.values())))
@@ -271,8 +271,8 @@ def scene_jobs(pipeline: TransferPipeline, folder: Path, config: AtlasConfig) ->
             script, cast, visible = visible_scene(index, kind, len(photographs), config)
             shown = dict.fromkeys(names[i] for i in (cast.photograph, *cast.skins))
             credit = plain("; ".join(credits[n] for n in shown if n in credits))
-            recording = Recording(f"scene_{index:04d}_{kind}", "scenes", credit, pipeline.fps)
-            return _scene(pipeline, recording, script, cast, visible, photographs, config)
+            recording = Recording(f"scene_{index:04d}_{kind}", "scenes", credit, reader.fps)
+            return _scene(reader, recording, script, cast, visible, photographs, config)
 
         jobs.append(Job(f"scene_{index:05d}.npz", f"scene {index}", make))
     return jobs
@@ -292,7 +292,7 @@ def visible_scene(index: int, kind: Kind, photographs: int, config: AtlasConfig)
 
 
 def _scene(
-    pipeline: TransferPipeline,
+    reader: LatentReader,
     recording: Recording,
     script: Script,
     cast: Cast,
@@ -302,7 +302,7 @@ def _scene(
 ) -> Part:
     """The steps of a scene."""
     frames = rendered(script, cast, photographs, _SIDE)
-    z = pipeline.infer(frames, refinement=0).z.astype(np.float16)
+    z = reader.read(frames).astype(np.float16)
     step = np.flatnonzero(visible).astype(np.int32)
     # A scene is square and its photographs are not: stretched, they look on average as they were taken.
     thumbs = [thumbnail(f, config.thumb, stretch=True) for f in frames[step[0] : step[-1] + 2]]

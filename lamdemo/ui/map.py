@@ -166,7 +166,13 @@ def write_plotly(folder: Path) -> Path:
 # The elements.
 
 
-def map_html(data_url: str, plotly_url: str, label: str = "Map of latent actions", overlay_id: str = OVERLAY_ID) -> str:
+def map_html(
+    data_url: str,
+    plotly_url: str,
+    label: str = "Map of latent actions",
+    overlay_id: str = OVERLAY_ID,
+    plays: bool = True,
+) -> str:
     """The map's element, empty until `MAP_JS` fills it.
 
     Args:
@@ -174,8 +180,10 @@ def map_html(data_url: str, plotly_url: str, label: str = "Map of latent actions
         plotly_url: address of `write_plotly`'s.
         label: what it is, for those who do not see it.
         overlay_id: ``elem_id`` of the component that holds `overlay_html`.
+        plays: whether a click plays an action, as the map says; else it is looked at.
     """
     given = {"src": data_url, "plotly": plotly_url, "label": label, "overlay": overlay_id}
+    given |= {} if plays else {"plays": "no"}
     data = " ".join(f'data-{key}="{html.escape(value)}"' for key, value in given.items())
     return f'<div class="lam-map" {data}><div class="lam-map-stage"></div></div>'
 

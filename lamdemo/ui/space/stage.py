@@ -62,6 +62,7 @@ class Stage(Part):
         self.overlay = gr.HTML(space_map.overlay_html(), js_on_load=None, elem_id=space_map.OVERLAY_ID)
         with gr.Row():
             self.tab.lay_out_checkpoint()
+            self.tab.others.lay_out()
             self.clip = gr.UploadButton(
                 "Show my clip on the map",
                 file_types=views.CLIP_FILES,
@@ -73,7 +74,7 @@ class Stage(Part):
 
     def lay_out_near(self) -> None:
         """Make the place of the same action elsewhere."""
-        gr.HTML("<h2>The same motion elsewhere</h2><p>The nearest steps of other recordings; click one to play it.</p>")
+        gr.HTML("<h2>The same motion elsewhere</h2><p>The nearest steps of other recordings; each can be clicked.</p>")
         self.near = gr.HTML(space_views.elsewhere_empty(), js_on_load=style.CLICKS, elem_id="lam-space-near-view")
 
     def lay_out(self) -> None:
@@ -115,8 +116,8 @@ class Stage(Part):
         tab, page = self.tab, self.tab.page
         # What is clicked while something else happens on the stage takes its place.
         acts: dict[str, Any] = {"trigger_mode": "multiple"}
-        self.map.click(**self.line.does(self.on_map, self.aim, self.shows, self.course), **acts)
-        self.near.click(**self.line.does(self.on_map, self.aim, self.shows, self.course), **acts)
+        self.map.click(**self.line.does(self._on_shown, self.aim, self.shows, self.course), **acts)
+        self.near.click(**self.line.does(self._on_shown, self.aim, self.shows, self.course), **acts)
         self.again.click(**self.line.does(self._play_again, self.aim, self.shows, self.course), **acts)
         back = [*self.shows, self.strength]
         self.reverse.click(**self.line.does(self._play_reverse, self.aim, back, self.course), **acts)
@@ -179,7 +180,11 @@ class Stage(Part):
                 or f"The checkpoint {pipeline.name} brings no map of its latent space; make one with lamdemo atlas. "
                 "The timeline works without."
             )
-        return space_map.map_html(views.url(place.data), views.url(self.tab.places.plotly()))
+        whose = (
+            "Map of latent actions" if place.atlas.plays else f"Map of the latent actions that {place.atlas.name} reads"
+        )
+        plotly = views.url(self.tab.places.plotly())
+        return space_map.map_html(views.url(place.data), plotly, whose, plays=place.atlas.plays)
 
     def photo_of(self, path: str | None) -> int | None:
         """Which of the pictures a target is, if it is one."""
@@ -254,6 +259,8 @@ class Stage(Part):
 
     def drawn_over(self, session: Session, space: SpaceSession, place: Place, chosen: list[int] | None = None) -> str:
         """What lies on the map: the source's path, samples, what is chosen."""
+        if space.looking is not None:
+            return self.tab.others.drawn_over(space, space.looking)
         atlas = place.atlas
         if atlas is None:
             return space_map.overlay_html()
@@ -285,6 +292,16 @@ class Stage(Part):
         """Names of the atlas' clusters by their number."""
         names = names_of(place, space)
         return {int(d.key.removeprefix("cluster")): names[d.key] for d in of_kind(place, "cluster") if names.get(d.key)}
+
+    def _on_shown(self, data: dict[Any, Any], event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Something was clicked of the map that is shown, which may be another model's."""
+        space = self.tab.space(request)
+        if space.looking is None:
+            yield from self.on_map(data, event, request)
+            return
+        yield {self.view: gr.skip()}
+        with Notice():
+            yield self.tab.others.look(data_of(event), space, space.looking)
 
     def on_map(self, data: dict[Any, Any], event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Something of the map was clicked, or a small clip of one of its steps."""
@@ -381,7 +398,7 @@ class Stage(Part):
         space.knobs = strength, steps
         yield from self.perform(data, made, label, session, pipeline, more, space.knobs)
         atlas = place.atlas
-        if atlas is None:
+        if atlas is None or space.looking is not None:  # the map and what is near are another's
             return
         # Which recording the action comes from is not "elsewhere".
         own = int(atlas.recording[indices[0]]) if indices and len(indices) == 1 else None

@@ -16,6 +16,7 @@ from lamdemo.ui.sessions import Session
 from lamdemo.ui.space import views as space_views
 from lamdemo.ui.space.common import KEEP_LIMIT, names_of, of_kind
 from lamdemo.ui.space.directions import DirectionsPanel
+from lamdemo.ui.space.others import OtherMaps
 from lamdemo.ui.space.playing import Playing
 from lamdemo.ui.space.sampling import Sampling
 from lamdemo.ui.space.sight import Sight
@@ -50,6 +51,7 @@ class SpaceTab:
         self.directions = DirectionsPanel(self)
         self.sampling = Sampling(self)
         self.sight = Sight(self)
+        self.others = OtherMaps(self)
 
     def lay_out(self) -> None:
         """Make the controls; called inside the tab."""
@@ -96,7 +98,7 @@ class SpaceTab:
     def connect(self) -> None:
         """Tie the controls to their handlers; called when the whole page is laid out."""
         page = self.page
-        for part in (self.stage, self.timeline, self.playing, self.directions, self.sampling, self.sight):
+        for part in (self.stage, self.timeline, self.playing, self.directions, self.sampling, self.sight, self.others):
             part.connect()
         opened = [
             *(self.stage.map, self.stage.overlay, self.stage.near, self.directions.cards, self.sampling.told),
@@ -109,6 +111,7 @@ class SpaceTab:
                 self.directions.chosen,
                 self.directions.new_name,
                 *self.timeline.shows,
+                self.others.which,
             ),
         ]
         which = self.directions.which
@@ -270,7 +273,7 @@ class SpaceTab:
                 with contextlib.suppress(LamdemoError):  # the source's own column has said what is wrong
                     self.stage.read_source(session, pipeline)
             return [
-                self.stage.map_html(place, pipeline),
+                self.stage.map_html(space.looking or place, pipeline),
                 self.stage.drawn_over(session, space, place),
                 space_views.elsewhere(place, [], []),
                 space_views.directions(place, of_kind(place, which), names_of(place, space)),
@@ -285,8 +288,9 @@ class SpaceTab:
                 "",
                 "",
                 *self.timeline.shown(session),
+                self.others.offered(space, pipeline),
             ]
-        return [gr.skip()] * 20
+        return [gr.skip()] * 21
 
     def _restore(self, space: SpaceSession, pipeline: TransferPipeline, linked: str, kept: dict[str, Any]) -> None:
         """Put back a timeline: of a link, else the one this browser kept."""

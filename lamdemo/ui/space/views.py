@@ -127,14 +127,14 @@ def step_name(place: Place, index: int) -> str:
     return f"{atlas.kinds[kind]}, {name.removesuffix(' ' + atlas.kinds[kind])}, {when}"
 
 
-def elsewhere(place: Place, indices: Sequence[int], distances: Sequence[float]) -> str:
+def elsewhere(place: Place, indices: Sequence[int], distances: Sequence[float], act: str = "Play") -> str:
     """Nearest neighbours in other recordings, as small clips that can be clicked."""
     atlas = place.atlas
     if atlas is None or not len(indices):
         return elsewhere_empty()
     items = "".join(
         f'<button type="button" data-act="point" data-index="{i}" data-hold="near-{i}" '
-        f'aria-label="Play {escape(step_name(place, i))}" title="{escape(step_name(place, i))}, {d:.2f} away">'
+        f'aria-label="{act} {escape(step_name(place, i))}" title="{escape(step_name(place, i))}, {d:.2f} away">'
         f"{_flip(place, atlas.frames_of(i, _AROUND))}"
         f'<span class="lam-name">{escape(step_name(place, i))}</span></button>'
         for i, d in zip(indices, distances, strict=True)

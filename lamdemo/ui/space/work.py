@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from lamdemo.latent_space.directions import Action
     from lamdemo.models.prior import FlowPrior
 
+BESIDE = "atlas-"
+"""How the files of maps of other models begin, beside a checkpoint's own: ``atlas-villa-x.safetensors``."""
 MOST_PLACES = 6  # checkpoints whose maps are kept
 SIDE = 640  # longest side in pixels of a picture that is played with: speed counts more than detail here
 
@@ -132,7 +134,7 @@ class Places:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._places: OrderedDict[tuple[str, Path | None], Place] = OrderedDict()
+        self._places: OrderedDict[tuple[Any, ...], Place] = OrderedDict()
         self._count = itertools.count()
         self._lock = threading.Lock()
 
@@ -141,11 +143,35 @@ class Places:
 
         An atlas or a prior that is damaged or of another checkpoint is left out, see `Place.problem`.
         """
+        # The same weights can lie in two folders, with an atlas in one of them.
+        return self._kept((pipeline.checkpoint, pipeline.folder), lambda folder: self._read(pipeline, folder))
+
+    def beside(self, pipeline: TransferPipeline) -> dict[str, Path]:
+        """Maps of other models in a checkpoint's folder, to be looked at: their files by name."""
+        found = [] if pipeline.folder is None else sorted(pipeline.folder.glob(f"{BESIDE}*.safetensors"))
+        return {path.stem.removeprefix(BESIDE): path for path in found}
+
+    def other(self, path: Path) -> Place:
+        """What the page has of another model's map.
+
+        Raises:
+            LamdemoError: the file is gone, or is no atlas.
+        """
+
+        def read(folder: Path) -> Place:
+            from lamdemo.latent_space.atlas import Atlas
+            from lamdemo.ui.map import write_map
+
+            atlas = Atlas.load(path)
+            return Place(atlas, folder, write_map(atlas, folder), None)
+
+        return self._kept((path, path.stat().st_mtime_ns if path.is_file() else 0), read)
+
+    def _kept(self, key: tuple[Any, ...], read: Callable[[Path], Place]) -> Place:
+        """A place that was read before, or is read now, given a folder for its files."""
         with self._lock:
-            # The same weights can lie in two folders, with an atlas in one of them.
-            key = (pipeline.checkpoint, pipeline.folder)
             if key not in self._places:
-                self._places[key] = self._read(pipeline, self.root / f"map-{next(self._count):03d}")
+                self._places[key] = read(self.root / f"map-{next(self._count):03d}")
                 while len(self._places) > MOST_PLACES:
                     _, old = self._places.popitem(last=False)
                     shutil.rmtree(old.folder, ignore_errors=True)
@@ -232,6 +258,8 @@ class SpaceSession:
     names: dict[str, str] = field(default_factory=dict)
     restored: bool = False  # whether what the browser kept was looked at; until then it must not be overwritten
     linked: bool = False  # whether the timeline came by a link that is not played yet
+    looking: Place | None = None  # another model's space, whose map is shown in the place of this one's, and
+    looked: tuple[np.ndarray, str, list[int]] | None = None  # what of it: latent [Z], words, steps of its atlas
 
     def choose(self, term: Term) -> None:
         """Put an action on the stage."""

@@ -91,7 +91,7 @@ function addCard(map) {
     map.picked = [];
     const { kind, index, group } = t;
     trigger('click', kind === 'point' ? { kind, index } : kind === 'path' ? { kind, step: index } : { kind, index, group });
-    say(`Playing ${spoken(t)}`);
+    say(`${map.plays ? 'Playing' : 'Showing'} ${spoken(t)}`);
     repaint();
   }
 

@@ -52,9 +52,10 @@ function addControls(map) {
         ? `${some} of ${counted(map.data.n)} actions, in two dimensions: this browser offers no WebGL.`
         : `${some} of ${counted(map.data.n)} actions: this browser draws three dimensions without a graphics card.`;
     }
+    const act = map.plays ? 'play' : 'show';
     help.textContent = three()
-      ? 'Drag to turn, scroll or pinch to zoom, click an action to play it. Keys: arrows go to the next action that way on the screen, Enter plays it, Space selects it, Shift+Enter takes the mean of the selected, Shift+arrows turn, + and − zoom, Esc leaves.'
-      : 'Drag to move, scroll or pinch to zoom, click an action to play it; Shift+drag is a lasso. Keys: arrows go to the next action that way, Enter plays it, Space selects it, Shift+Enter takes the mean of the selected, Shift+arrows move, + and − zoom, Esc leaves.';
+      ? `Drag to turn, scroll or pinch to zoom, click an action to ${act} it. Keys: arrows go to the next action that way on the screen, Enter ${act}s it, Space selects it, Shift+Enter takes the mean of the selected, Shift+arrows turn, + and − zoom, Esc leaves.`
+      : `Drag to move, scroll or pinch to zoom, click an action to ${act} it; Shift+drag is a lasso. Keys: arrows go to the next action that way, Enter ${act}s it, Space selects it, Shift+Enter takes the mean of the selected, Shift+arrows move, + and − zoom, Esc leaves.`;
   }
 
   function showLegend() {

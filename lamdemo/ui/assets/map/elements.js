@@ -43,6 +43,7 @@ function elements(root) {
 
   const map = {
     data: null,
+    plays: root.dataset.plays !== 'no', // a click plays an action; of another model's map it is looked at
     renderer: 'webgl',
     settings: { projection: 'umap', dims: 2, colour: null, mode: 'move', hidden: {} },
     layers: [], // as drawn: {key, label, rows, colour}

@@ -129,7 +129,7 @@ def _table(clip: Path, done: Adapted) -> str:
         f"{clip.name}: error of one step on {done.parts.held_out} held-out steps "
         f"({done.steps} training steps on {done.parts.training} of the clip's, {done.seconds:.0f} s)",
         f"{'':8} {'copying':>9} {'no action':>9} {'before':>9} {'after':>9} {'change':>8}",
-        *(f"{n:8} {c:9.4f} {z:9.4f} {b:9.4f} {a:9.4f} {-100 * f:+7.1f}%" for n, c, z, b, a, f in rows),
+        *(f"{n:8} {c:9.4f} {z or 0:9.4f} {b:9.4f} {a:9.4f} {-100 * f:+7.1f}%" for n, c, z, b, a, f in rows),
     ]
     if not done.kept:
         lines.append("Nothing did better on the steps that it is chosen by, so the model stays as it was.")

@@ -62,7 +62,7 @@ class AdaptationConfig:
     watched: float = 0.2  # share of the others by which what is kept is chosen
     learning_rate: float = 1e-3  # at its peak
     windows: int = 2  # stretches of the clip in a batch
-    looks: int = 10  # how often the watched steps are looked at
+    looks: int = 8  # how often the watched steps are looked at
     keep: float = 0.1  # weight of the distance of latents from those of the model as it was, over their length
     seed: int = 0  # of what is drawn
 
@@ -102,10 +102,10 @@ class Errors:
 
     state: float  # mean absolute difference of states: model
     state_copy: float  # the same where nothing changes
-    state_zero: float  # the model under no action
+    state_zero: float | None  # the model under no action; None where that was not measured, as after an adaptation
     picture: float  # mean absolute difference of pictures in [0, 1], at the encoder's square: what is drawn
     picture_copy: float  # the same for the last frame
-    picture_zero: float  # what is drawn under no action
+    picture_zero: float | None  # what is drawn under no action
 
     @property
     def state_over_copy(self) -> float:
@@ -117,7 +117,7 @@ class Errors:
         """The same of pictures."""
         return self.picture / self.picture_copy
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         """For reports."""
         ratios = {"state_over_copy": self.state_over_copy, "picture_over_copy": self.picture_over_copy}
         return dataclasses.asdict(self) | ratios
@@ -277,7 +277,7 @@ def adapt(
             raise LamdemoError("Part of this clip is still; choose one in which something happens to its very end.")
         yield clock.news(0)
     before = measure_one_step(engine, pieces["held_out"])
-    after_takes = clock.lap() if steps else 0.0
+    after_takes = clock.lap() / 2  # without the half that is under no action
     yield clock.news(0)
     first = measure_one_step(engine, pieces["watched"], zero=False)
     examples = []
@@ -308,7 +308,7 @@ def adapt(
     yield Adapted(
         delta=best if kept else {},
         before=before,
-        after=measure_one_step(engine, pieces["held_out"]) if kept else before,
+        after=measure_one_step(engine, pieces["held_out"], zero=False) if kept else before,
         watched=(_judged(first, first), best_score),
         parts=parts,
         steps=tuning.step,
@@ -359,7 +359,7 @@ def _judged(errors: Errors, first: Errors) -> float:
 def _seen(engine: Inference, frames: np.ndarray) -> _Clip:
     frames = np.ascontiguousarray(frames)
     return _Clip(
-        torch.cat([engine._square(frames[at : at + 16]) for at in range(0, len(frames), 16)]),
+        torch.cat([engine.square(frames[at : at + 16]) for at in range(0, len(frames), 16)]),
         engine.encode(frames).float(),
     )
 
@@ -389,7 +389,7 @@ def measure_one_step(engine: Inference, clip: _Clip, *, zero: bool = True) -> Er
             found["picture" + name].append((drawn[0] - goal).abs().mean())
         found["state_copy"].append((now[0, 0] - true).abs().mean())
         found["picture_copy"].append((picture[0] - goal).abs().mean())
-    return Errors(**{k: float(torch.stack(v).mean()) if v else float("nan") for k, v in found.items()})
+    return Errors(**{k: float(torch.stack(v).mean()) if v else None for k, v in found.items()})  # type: ignore[arg-type]
 
 
 def _example(model: LatentActionModel, clip: _Clip) -> _Example:

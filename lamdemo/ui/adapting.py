@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.turns import PAUSE, Pause, Units
 from lamdemo.ui.inputs import LIMITS, MOST_SHOWN, examined, named, reading
 from lamdemo.ui.notices import Notice
@@ -88,7 +87,7 @@ class Adaptation:
             base = page.pipeline(data[page.name], data[page.hub])
             view, path = session.source, data[self.transfer.source]
             begin = view.begin if view is not None and view.path == path else number(data[self.transfer.begin], 0.0)
-            for news in adapted_to(base, path, begin, should_stop=stop):
+            for news in adapted_to(base, path, begin, seconds=SECONDS, should_stop=stop):
                 if isinstance(news, Adapted):
                     done = news
                 elif news is PAUSE:
@@ -122,7 +121,7 @@ def adapted_to(
     path: str | None,
     begin: float,
     *,
-    seconds: float = SECONDS,
+    seconds: float,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Adapting | Adapted | Pause, None, None]:
     """Adapt a model to the steps of a clip that the page has on show.
@@ -144,8 +143,7 @@ def adapted_to(
     from lamdemo.video import read_clip
 
     path = named(path, "source")
-    if examined(path, "source").is_image:
-        raise LamdemoError("A picture has no steps to adapt to; give a clip of a few seconds.")
+    examined(path, "source")
     side = base.model.config.encoder.picture
     with reading():
         clip = read_clip(path, fps=base.fps, start=begin, max_frames=MOST_SHOWN + 1, size=(side, side), limits=LIMITS)
@@ -184,7 +182,7 @@ def told(done: Adapted) -> str:
     )
     lines = "".join(
         f'<tr><th scope="row">{name}<small>{what}</small></th>'
-        + "".join(f"<td>{100 * value / copied:.1f}%</td>" for value in values)
+        + "".join(f"<td>{100 * (value or 0) / copied:.1f}%</td>" for value in values)
         + "</tr>"
         for name, what, copied, *values in rows
     )

@@ -30,13 +30,14 @@ from torch import Tensor, nn
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import Inference, TransferPipeline
-from lamdemo.models import Canvas, LatentActionModel
+from lamdemo.models import LatentActionModel
 from lamdemo.models.warp import photometric_errors, warp
 from lamdemo.models.world_model import Prediction
 from lamdemo.training.drawing_losses import composed
 from lamdemo.training.loop import Loop, LoopConfig
 from lamdemo.training.motion_losses import motion_losses
 from lamdemo.training.objective import LossConfig
+from lamdemo.training.one_step import Errors, Stretch, look_at, measure_one_step
 
 FEWEST, MOST = 12, 160  # steps of a clip
 STILL = 0.002  # mean change of a picture in a step, in [0, 1], under which nothing can be learned from it
@@ -97,33 +98,6 @@ class Parts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Errors:
-    """Mean errors of one step ahead, from true states and pictures."""
-
-    state: float  # mean absolute difference of states: model
-    state_copy: float  # the same where nothing changes
-    state_zero: float | None  # the model under no action; None where that was not measured, as after an adaptation
-    picture: float  # mean absolute difference of pictures in [0, 1], at the encoder's square: what is drawn
-    picture_copy: float  # the same for the last frame
-    picture_zero: float | None  # what is drawn under no action
-
-    @property
-    def state_over_copy(self) -> float:
-        """The model's error of states over that of copying."""
-        return self.state / self.state_copy
-
-    @property
-    def picture_over_copy(self) -> float:
-        """The same of pictures."""
-        return self.picture / self.picture_copy
-
-    def as_dict(self) -> dict[str, float | None]:
-        """For reports."""
-        ratios = {"state_over_copy": self.state_over_copy, "picture_over_copy": self.picture_over_copy}
-        return dataclasses.asdict(self) | ratios
-
-
-@dataclasses.dataclass(frozen=True)
 class Adapting:
     """News of an adaptation under way."""
 
@@ -140,7 +114,7 @@ class Adapted:
     delta: Mapping[str, Tensor]  # the tensors that are other than before, by name; none where nothing did better
     before: Errors  # on the held-out steps
     after: Errors  # the same
-    watched: tuple[float, float]  # what was chosen by, see `_judged`, before and after
+    watched: tuple[float, float]  # what was chosen by, see `_Tuning.look`, before and after
     parts: Parts  # of the clip, in steps
     steps: int  # of training done
     kept: int  # after how many of them the tensors were taken; 0 for those of the model as it was
@@ -218,17 +192,10 @@ def _sharing(model: LatentActionModel, own: object) -> LatentActionModel:
     return copy.deepcopy(model, memo)
 
 
-class _Clip(NamedTuple):
-    """A part of a clip, as the model sees it."""
-
-    pictures: Tensor  # [T, 3, H, W]
-    states: Tensor  # [T, N, D]
-
-
 class _Example(NamedTuple):
     """A way of seeing the training part (as it is, mirrored, backwards), with what the model as it was says of it."""
 
-    clip: _Clip
+    clip: Stretch
     latents: Tensor  # [S, Z]
     carried: Tensor  # [S, 1, h, w], where the acting layer is by the step before
 
@@ -254,7 +221,48 @@ def adapt(
     Raises:
         LamdemoError: the clip is too short, too long or still, or the model is not of full precision.
     """
-    steps = len(frames) - 1
+    _check(pipeline, len(frames) - 1)
+    parts = Parts.of(len(frames) - 1, config)
+    clock = _Clock(config)
+    work = _sharing(pipeline.model, tuned_names(pipeline.model))
+    engine = Inference(work)
+    pieces: dict[str, Stretch] = {}
+    for name, some in parts.frames().items():
+        pieces[name] = look_at(engine, frames[some])
+        if float(pieces[name].pictures.diff(dim=0).abs().mean()) < STILL:
+            raise LamdemoError("Part of this clip is still; choose one in which something happens to its very end.")
+        yield clock.news(0)
+    before = measure_one_step(engine, pieces["held_out"])
+    rest = clock.lap() / 2  # what measuring takes at the end, without the half that is under no action
+    yield clock.news(0)
+    mirrored = look_at(engine, frames[parts.frames()["training"]][:, :, ::-1])
+    examples = []
+    for seen in (pieces["training"], mirrored):
+        examples += [_example(work, seen), _example(work, Stretch(seen.pictures.flip(0), seen.states.flip(0)))]
+        yield clock.news(0)
+    tuning = _Tuning(config, engine, examples, pieces["watched"])
+    while not clock.over(tuning.step, rest) and not should_stop():
+        tuning.share = clock.share(tuning.step, rest)
+        loss = tuning.train_step()["loss"]
+        tuning.look(clock.share(tuning.step, rest))
+        yield clock.news(tuning.step, loss)
+    tuning.put(tuning.best)
+    work.eval()
+    yield Adapted(
+        delta=tuning.best if tuning.kept else {},
+        before=before,
+        after=measure_one_step(engine, pieces["held_out"], zero=False) if tuning.kept else before,
+        watched=(1.0, tuning.score),
+        parts=parts,
+        steps=tuning.step,
+        kept=tuning.kept,
+        seconds=clock.spent(),
+        stopped=not clock.over(tuning.step, rest),
+        base=pipeline.checkpoint,
+    )
+
+
+def _check(pipeline: TransferPipeline, steps: int) -> None:
     rate = pipeline.fps
     if steps < FEWEST:
         raise LamdemoError(
@@ -265,58 +273,6 @@ def adapt(
         raise LamdemoError(f"Adapting takes a clip of {MOST / rate:g} seconds at most; give a part of it.")
     if pipeline.model.world_model.tokens.weight.dtype != torch.float32:
         raise LamdemoError("Adapting needs the model in full precision; load it with float32.")
-    parts = Parts.of(steps, config)
-    clock = _Clock(config)
-    work = _sharing(pipeline.model, tuned_names(pipeline.model))
-    engine = Inference(work)
-    pieces: dict[str, _Clip] = {}
-    for name, some in parts.frames().items():
-        with torch.no_grad():
-            pieces[name] = _seen(engine, frames[some])
-        if float(pieces[name].pictures.diff(dim=0).abs().mean()) < STILL:
-            raise LamdemoError("Part of this clip is still; choose one in which something happens to its very end.")
-        yield clock.news(0)
-    before = measure_one_step(engine, pieces["held_out"])
-    after_takes = clock.lap() / 2  # without the half that is under no action
-    yield clock.news(0)
-    first = measure_one_step(engine, pieces["watched"], zero=False)
-    examples = []
-    for mirrored in (False, True):
-        seen = pieces["training"]
-        with torch.no_grad():
-            seen = _seen(engine, frames[parts.frames()["training"]][:, :, ::-1]) if mirrored else seen
-            examples += [_example(work, seen), _example(work, _Clip(seen.pictures.flip(0), seen.states.flip(0)))]
-        yield clock.news(0)
-    tuning = _Tuning(config, work, examples)
-    best, best_score, kept = {n: t.clone() for n, t in tuning.average.items()}, _judged(first, first), 0
-    look = 1
-    while not clock.over(tuning.step, after_takes) and not should_stop():
-        tuning.share = clock.share(tuning.step, after_takes)
-        loss = tuning.train_step()["loss"]
-        tuning.share = clock.share(tuning.step, after_takes)
-        if tuning.share >= look / config.looks:
-            look = int(tuning.share * config.looks) + 1
-            current = {n: p.detach().clone() for n, p in tuning.module.named_parameters() if p.requires_grad}
-            tuning.finish()
-            score = _judged(measure_one_step(engine, pieces["watched"], zero=False), first)
-            if score < best_score:
-                best, best_score, kept = {n: t.clone() for n, t in tuning.average.items()}, score, tuning.step
-            tuning.put(current)
-        yield clock.news(tuning.step, loss)
-    tuning.put(best)
-    work.eval()
-    yield Adapted(
-        delta=best if kept else {},
-        before=before,
-        after=measure_one_step(engine, pieces["held_out"], zero=False) if kept else before,
-        watched=(_judged(first, first), best_score),
-        parts=parts,
-        steps=tuning.step,
-        kept=kept,
-        seconds=clock.spent(),
-        stopped=not clock.over(tuning.step, after_takes),
-        base=pipeline.checkpoint,
-    )
 
 
 class _Clock:
@@ -351,48 +307,8 @@ class _Clock:
         return told
 
 
-def _judged(errors: Errors, first: Errors) -> float:
-    """What is chosen by: errors of states and of pictures, each over that of the model as it was; 1 for itself."""
-    return 0.5 * (errors.state / first.state + errors.picture / first.picture)
-
-
-def _seen(engine: Inference, frames: np.ndarray) -> _Clip:
-    frames = np.ascontiguousarray(frames)
-    return _Clip(
-        torch.cat([engine.square(frames[at : at + 16]) for at in range(0, len(frames), 16)]),
-        engine.encode(frames).float(),
-    )
-
-
 @torch.no_grad()
-def measure_one_step(engine: Inference, clip: _Clip, *, zero: bool = True) -> Errors:
-    """Errors of one step ahead, as `lamdemo.evaluation.videos` measures them: past and present are true.
-
-    Args:
-        engine: with the model.
-        clip: to measure on.
-        zero: whether to measure the model under no action, too.
-    """
-    model, states = engine.model, clip.states
-    latents = engine.latents(states)
-    cache = model.world_model.new_cache()
-    found: dict[str, list[Tensor]] = {name: [] for name in Errors.__dataclass_fields__}
-    for t, z in enumerate(latents):
-        now, picture = states[None, t : t + 1], clip.pictures[t : t + 1]
-        true, goal = states[t + 1], clip.pictures[t + 1]
-        ways = {"": (z, cache), "_zero": (torch.zeros_like(z), cache.branch())}
-        for name in ("_zero", "") if zero else ("",):
-            given, memory = ways[name]
-            prediction = model.world_model(now, given[None, None], memory)
-            drawn = Canvas(picture).apply(model.render(now[:, 0], prediction, picture))
-            found["state" + name].append((prediction.states[0, 0] - true).abs().mean())
-            found["picture" + name].append((drawn[0] - goal).abs().mean())
-        found["state_copy"].append((now[0, 0] - true).abs().mean())
-        found["picture_copy"].append((picture[0] - goal).abs().mean())
-    return Errors(**{k: float(torch.stack(v).mean()) if v else None for k, v in found.items()})  # type: ignore[arg-type]
-
-
-def _example(model: LatentActionModel, clip: _Clip) -> _Example:
+def _example(model: LatentActionModel, clip: Stretch) -> _Example:
     latents = model.infer(clip.states[None])
     cache, covers = model.world_model.new_cache(), []
     for t in range(latents.shape[1]):
@@ -407,14 +323,39 @@ class _Tuning(Loop[LatentActionModel, LoopConfig]):
 
     Attributes:
         share: of the budget that is used.
+        best: the moving average that did best on the watched steps; the parameters as they were where none did better.
+        score: what it did there, see `look`.
+        kept: after how many steps it was taken.
     """
 
-    def __init__(self, config: AdaptationConfig, model: LatentActionModel, examples: list[_Example]) -> None:
-        self.adaptation, self.examples, self.share = config, examples, 0.0
+    def __init__(self, config: AdaptationConfig, engine: Inference, examples: list[_Example], watched: Stretch) -> None:
+        self.adaptation, self.engine, self.examples, self.watched = config, engine, examples, watched
         schedule = LoopConfig(
             learning_rate=config.learning_rate, weight_decay=0.0, ema=0.9, bf16=False, seed=config.seed
         )
-        super().__init__(schedule, model, model.device)
+        self.first = measure_one_step(engine, watched, zero=False)
+        super().__init__(schedule, engine.model, engine.model.device)
+        self.share, self.score, self.kept = 0.0, 1.0, 0
+        self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+
+    def look(self, share: float) -> None:
+        """Look at the watched steps where it is time to, and keep the moving average if it does best there.
+
+        What counts are the errors of states and of pictures, each over that of the model as it was: 1 for itself.
+
+        Args:
+            share: of the budget that is used.
+        """
+        if int(share * self.adaptation.looks) == int(self.share * self.adaptation.looks):
+            return
+        now = {name: p.detach().clone() for name, p in self._trained()}
+        self.finish()
+        errors = measure_one_step(self.engine, self.watched, zero=False)
+        score = 0.5 * (errors.state / self.first.state + errors.picture / self.first.picture)
+        if score < self.score:
+            self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+            self.score, self.kept = score, self.step
+        self.put(now)
 
     def learning_rate(self, step: int) -> float:
         """A short rise; then a cosine over what is left of the budget."""

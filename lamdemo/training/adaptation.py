@@ -50,7 +50,7 @@ TUNED = (
     *("decoder.enter.", "decoder.enter_layers.", "decoder.join.", "decoder.refine.", "decoder.leave."),
 )
 """Beginnings of the names of the parameters that are tuned."""
-_READ_EVERY = 4  # steps of which one tunes the latents' head, too
+_READ_EVERY, _DRAW_EVERY = 4, 2  # steps of which one tunes the latents' head, or the decoder, too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class AdaptationConfig:
     steps: int | None = None  # of training in the place of seconds, which is the same on every machine
     held_out: float = 0.25  # share of the clip's steps that is held out
     watched: float = 0.2  # share of the others by which what is kept is chosen
-    learning_rate: float = 1e-3  # at its peak
+    learning_rate: float = 2e-3  # at its peak
     windows: int = 2  # stretches of the clip in a batch
-    looks: int = 8  # how often the watched steps are looked at
+    looks: int = 4  # how often the watched steps are looked at
     keep: float = 0.1  # weight of the distance of latents from those of the model as it was, over their length
     seed: int = 0  # of what is drawn
 
@@ -384,8 +384,10 @@ class _Tuning(Loop[LatentActionModel, LoopConfig]):
         )
         moved = sum(getattr(weights, name) * terms[name] for name in ("motion", "teach", "smooth"))
         apart = (z - usual).square().sum() / usual.square().sum().clamp_min(1e-6)
-        drawn = _drawing_error(model, pictures, states, prediction, weights, generator)
-        return error + moved + self.adaptation.keep * apart + weights.decoder * drawn, {"state": error.detach()}
+        loss = error + moved + self.adaptation.keep * apart
+        if step % _DRAW_EVERY:  # not where the latents' head is tuned, so that all steps cost about the same
+            loss = loss + weights.decoder * _drawing_error(model, pictures, states, prediction, weights, generator)
+        return loss, {"state": error.detach()}
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pictures ``[B, T, 3, H, W]``, states, latents of the model as it was, and the acting layer of windows."""

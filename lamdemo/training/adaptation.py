@@ -61,9 +61,9 @@ class AdaptationConfig:
     steps: int | None = None  # of training in the place of seconds, which is the same on every machine
     held_out: float = 0.25  # share of the clip's steps that is held out
     watched: float = 0.2  # share of the others by which what is kept is chosen
-    learning_rate: float = 2e-3  # at its peak
+    learning_rate: float = 1e-3  # at its peak
     windows: int = 2  # stretches of the clip in a batch
-    looks: int = 4  # how often the watched steps are looked at
+    looks: int = 6  # how often the watched steps are looked at
     keep: float = 0.1  # weight of the distance of latents from those of the model as it was, over their length
     seed: int = 0  # of what is drawn
 
@@ -351,10 +351,11 @@ class _Tuning(Loop[LatentActionModel, LoopConfig]):
         now = {name: p.detach().clone() for name, p in self._trained()}
         self.finish()
         errors = measure_one_step(self.engine, self.watched, zero=False)
-        score = 0.5 * (errors.state / self.first.state + errors.picture / self.first.picture)
-        if score < self.score:
+        ratios = errors.state / self.first.state, errors.picture / self.first.picture
+        # Better predictions are not bought with worse pictures, nor the other way about.
+        if max(ratios) <= 1 and sum(ratios) / 2 < self.score:
             self.best = {name: tensor.clone() for name, tensor in self.average.items()}
-            self.score, self.kept = score, self.step
+            self.score, self.kept = sum(ratios) / 2, self.step
         self.put(now)
 
     def learning_rate(self, step: int) -> float:

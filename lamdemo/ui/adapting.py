@@ -54,8 +54,8 @@ class Adaptation:
                 self.stop = gr.Button("Stop", scale=1, min_width=80, interactive=False, elem_id="lam-adapt-stop")
                 self.back = gr.Button(
                     "Back to the checkpoint as it was",
-                    scale=2,
-                    min_width=160,
+                    scale=3,
+                    min_width=290,
                     interactive=False,
                     elem_id="lam-adapt-back",
                 )
@@ -207,7 +207,7 @@ def _verdict(done: Adapted) -> str:
     state, picture = (_change(fall) for fall in (done.fall, done.picture_fall))
     words = f"On steps it had not seen, its prediction is {state} and its drawn picture {picture}."
     if max(done.fall, done.picture_fall) < MEANT:
-        words += f" That is less than the {MEANT:.0%} this is meant to reach."
+        words += f" That is less than the {MEANT:.0%} this is meant to reach, and “Back” undoes it."
     return escape(f"{words} Transfers on this page now use the adapted model.")
 
 

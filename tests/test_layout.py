@@ -20,7 +20,7 @@ BELOW["latent_space"] = {"video", "models", "data", "engine"}
 BELOW["jobs"] = {"video", "models", "engine", "latent_space", "planning"}
 BELOW["evaluation"] = set(BELOW) - {"core", "training"}
 BELOW["reporting"] = {"models", "engine", "evaluation"}
-BELOW["ui"] = set(BELOW) - {"core", "training"}
+BELOW["ui"] = set(BELOW) - {"core"}
 BELOW["companions"] = set(BELOW) - {"core"}
 BELOW["cli"] = set(BELOW) - {"core"}
 

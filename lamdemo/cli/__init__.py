@@ -19,6 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lamdemo import __version__
+from lamdemo.cli.adapt import adapt
 from lamdemo.cli.atlas import atlas
 from lamdemo.cli.companions import companions
 from lamdemo.cli.compare import compare
@@ -59,6 +60,7 @@ for command, name in (
     (compose, "compose"),
     (train, "train"),
     (family, "family"),
+    (adapt, "adapt"),
     (train_controller, "train-controller"),
     (train_futures, "train-futures"),
     (train_twin, "train-twin"),

@@ -79,10 +79,10 @@ class Inference:
         size = _CPU_CHUNK if self.model.device.type == "cpu" else _CHUNK
         for at in range(0, max(len(frames), 1), size):  # none at all is refused as one chunk of none
             with self.computing():
-                states.append(self.model.encode(self._square(frames[at : at + size])))
+                states.append(self.model.encode(self.square(frames[at : at + size])))
         return torch.cat(states)
 
-    def _square(self, frames: np.ndarray) -> Tensor:
+    def square(self, frames: np.ndarray) -> Tensor:
         """Frames as the encoder sees them, ``[T, 3, H, W]`` in [0, 1]."""
         side = self.model.config.encoder.picture
         pictures = self.to_tensor(frames)
@@ -176,7 +176,7 @@ class Inference:
         if not steps:
             return z
         with self.computing():
-            return refine(self.model, states, self._square(frames), z, RefinementConfig(steps=steps))
+            return refine(self.model, states, self.square(frames), z, RefinementConfig(steps=steps))
 
     def refinement_steps(self, asked: int | None = None, temperature: float = 0.0) -> int:
         """How many steps the search for better latents takes.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamdemo.models.decoder import Rendering
 from lamdemo.models.latent_action_model import LatentActionModel
 from lamdemo.models.scene_layers import move_matte
 from lamdemo.models.warp import photometric_errors, warp
@@ -52,17 +55,8 @@ def drawing_losses(
         terms["painter"] = _painting_error(model, painted, goal)
     rendering, logits = model.decoder(past[clip, step], one, current, details, paint)
 
-    def up(values: Tensor) -> Tensor:
-        return F.interpolate(values.float(), (side, side), mode="bilinear", align_corners=False)
-
-    ground, acting, mask, colour = (
-        up(x) for x in (rendering.ground, rendering.acting, rendering.mask, rendering.colour)
-    )
-    matte = up(rendering.matte)
-    cover = move_matte(matte, acting)
-    made = cover * warp(current, acting) + (1 - cover) * warp(current, ground)
+    made, cover, matte, ground, mask, colour = composed(rendering, current, painted_over=logits is None)
     if logits is None:
-        made = made * (1 - mask) + mask * colour
         unexplained = torch.zeros_like(mask)
     else:
         unexplained = (warp(matte, ground) * (1 - cover)).detach()
@@ -77,6 +71,39 @@ def drawing_losses(
     drawn = photometric_errors(made + unexplained * (goal - made), goal).mean()
     terms["decoder"] = drawn + painting * mask[: b - k].sum() / (b * side**2)
     return terms
+
+
+class Composed(NamedTuple):
+    """A next picture made of a rendering, and the rendering's parts at the picture's size."""
+
+    made: Tensor  # [B, 3, H, W]
+    cover: Tensor  # [B, 1, H, W], the acting layer after the step
+    matte: Tensor  # [B, 1, H, W], before it
+    ground: Tensor  # [B, 2, H, W]
+    mask: Tensor  # [B, 1, H, W]
+    colour: Tensor  # [B, 3, H, W]
+
+
+def composed(rendering: Rendering, current: Tensor, *, painted_over: bool) -> Composed:
+    """Move the current pictures ``[B, 3, H, W]`` as a rendering says, in a way that has a gradient.
+
+    Args:
+        rendering: of the step.
+        current: the pictures before it.
+        painted_over: whether the colour goes over what was moved.
+    """
+
+    def up(values: Tensor) -> Tensor:
+        return F.interpolate(values.float(), current.shape[-2:], mode="bilinear", align_corners=False)
+
+    ground, acting, mask, colour, matte = (
+        up(x) for x in (rendering.ground, rendering.acting, rendering.mask, rendering.colour, rendering.matte)
+    )
+    cover = move_matte(matte, acting)
+    made = cover * warp(current, acting) + (1 - cover) * warp(current, ground)
+    if painted_over:
+        made = made * (1 - mask) + mask * colour
+    return Composed(made, cover, matte, ground, mask, colour)
 
 
 def _painting_error(model: LatentActionModel, painted: Tensor, goal: Tensor) -> Tensor:

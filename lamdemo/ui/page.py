@@ -14,6 +14,8 @@ from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
 from lamdemo.ui import guard, prepared, style, tabs, views, waiting
 from lamdemo.ui import map as space_map
+from lamdemo.ui.adapting import CSS as ADAPTING_CSS
+from lamdemo.ui.adapting import Adaptation
 from lamdemo.ui.comparison import Comparison
 from lamdemo.ui.drive.style import CSS as DRIVE_CSS
 from lamdemo.ui.drive.tab import DriveTab
@@ -86,7 +88,7 @@ def launch_options() -> dict[str, Any]:
     """What ``launch`` needs besides address and port: looks, limits, no traces shown to visitors."""
     return {
         "theme": style.theme(),
-        "css": style.CSS + waiting.CSS + SPACE_CSS + space_map.MAP_CSS + DRIVE_CSS + PLAN_CSS,
+        "css": style.CSS + waiting.CSS + SPACE_CSS + space_map.MAP_CSS + DRIVE_CSS + PLAN_CSS + ADAPTING_CSS,
         "head": style.HEAD + tabs.HEAD,
         "show_error": False,
         "max_file_size": guard.MOST_FILE,
@@ -113,6 +115,7 @@ class Page:
         ) as self.blocks:
             self.transfer = TransferTab(self)
             self.comparison = Comparison(self, self.transfer)
+            self.adaptation = Adaptation(self, self.transfer)
             self.space, self.drive = SpaceTab(self), DriveTab(self)
             self.plan = PlanTab(self, self.drive.worlds)  # one pool of simulators for both
             self._lay_out()
@@ -138,6 +141,7 @@ class Page:
         with gr.Tabs(elem_id="lam-tabs") as self.tabs:
             with gr.Tab("Transfer", id="transfer") as self.transfer_tab:
                 self.transfer.lay_out()
+                self.adaptation.lay_out()
                 self.comparison.lay_out()
             self._share()
             with gr.Tab("Action space", id="space") as self.space_tab:
@@ -198,6 +202,7 @@ class Page:
     def _connect(self) -> None:
         self.transfer.connect()
         self.comparison.connect()
+        self.adaptation.connect()
         Programs(self).connect()
         self.blocks.load(self._arrive, None, [self.name, self.comparison.names], **waiting.QUIET)
         self.blocks.load(self._tell_device, None, self.runs_on, **waiting.QUIET)
@@ -219,9 +224,17 @@ class Page:
             session.result = self.transfer.prepared_result(self.prepared[0])
         return session
 
-    def pipeline(self, name: str | None, hub: str | None) -> TransferPipeline:
-        """The pipeline of a chosen checkpoint; what is typed in goes before what is chosen of a list."""
-        return self.models.get((hub or "").strip() or name)
+    def pipeline(self, name: str | None, hub: str | None, session: Session | None = None) -> TransferPipeline:
+        """The pipeline of a chosen checkpoint; what is typed in goes before what is chosen of a list.
+
+        Args:
+            name: of the list.
+            hub: typed in.
+            session: whose adapted model is meant, where it has one of this checkpoint; the checkpoint without it.
+        """
+        chosen = self.models.get((hub or "").strip() or name)
+        adapted = session.adapted if session is not None else None
+        return chosen if adapted is None or adapted.base != chosen.checkpoint else adapted.pipeline(chosen)
 
     def looked(self, view: Any) -> list[Any]:
         """See `TransferTab.looked_at`."""

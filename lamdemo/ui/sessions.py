@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.jobs.turns import Turns
+from lamdemo.jobs.turns import Busy, Turns
 from lamdemo.ui.workplace import NO_ROOM, bytes_in, check_room
 
 if TYPE_CHECKING:
+    from lamdemo.training.adaptation import Adapted
     from lamdemo.ui.drive.work import DriveSession
     from lamdemo.ui.inputs import SourceView
     from lamdemo.ui.plan.records import PlanSession
@@ -29,6 +30,7 @@ MAX_AGE = 3600.0  # seconds without a sign of life after which a session's files
 AGE_ONCE_LEFT = 900.0  # the same of a page that was left, or lost its line, and still asks for something
 MOST_SESSIONS = 128  # open pages for which something is kept; beyond, it goes of the one that is silent the longest
 MOST_BYTES = 400 << 20  # of a session's files
+MOST_ADAPTED = 16  # open pages with a model adapted to their clip; each takes what it differs in, about 12 MB
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Session:
     source: SourceView | None = None  # what is known of the source on show
     result: str | None = None  # HTML of the last result, to be put back when a new transfer fails
     compared: str | None = None  # the same of the last comparison
+    adapted: Adapted | None = None  # what the model of this page alone was adapted to
     again: bool = False  # whether the transfer that was on show is to be made again, see `lamdemo.ui.memory`
     space: SpaceSession | None = None  # what goes on in the latent space's tab; None before it was opened
     drive: DriveSession | None = None  # the same of the drive's tab
@@ -136,8 +139,19 @@ class Sessions:
         if session is not None:
             for stop in list(session.stops.values()):
                 stop.set()
-            session.ended = True
+            session.ended, session.adapted = True, None
             shutil.rmtree(session.folder, ignore_errors=True)
+
+    def check_room_for_adapted(self, session: Session) -> None:
+        """See that one more page may have an adapted model.
+
+        Raises:
+            LamdemoError: it may not.
+        """
+        with self._lock:
+            others = sum(s.adapted is not None for s in self._sessions.values() if s is not session)
+        if others >= MOST_ADAPTED:
+            raise Busy("As many visitors have an adapted model as there is room for; try again in a few minutes.")
 
     def stop_all(self) -> None:
         """Stop what all sessions are doing; they keep what they have."""

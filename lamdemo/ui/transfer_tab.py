@@ -290,7 +290,7 @@ class TransferTab:
             return [gr.skip()] * 4
         with Notice() as notice:
             session = self.page.session(request)
-            pipeline = self.page.pipeline(name, hub)
+            pipeline = self.page.pipeline(name, hub, session)
             with session.place("source") as folder:
                 view = look_at_source(pipeline, path, number(begin, 0.0) if again else 0.0, folder)
             session.source = view
@@ -394,7 +394,7 @@ class TransferTab:
                 self.stop: gr.Button("Stop", interactive=True),
                 self.result_view: gr.skip() if before else views.waiting("Reading the clip and what happens in it…"),
             }
-            pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub])
+            pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub], session)
             view = self._source_of(session, pipeline, data)
             first, last = chosen(data[self.first], data[self.last])
             last = min(last, len(view.sizes))

@@ -42,6 +42,7 @@ RESIDUAL = dataclasses.replace(
     TINY,
     inverse_dynamics=dataclasses.replace(TINY.inverse_dynamics, reads="residual"),
     bottleneck=dataclasses.replace(TINY.bottleneck, family="free"),
+    world_model=dataclasses.replace(TINY.world_model, residual=True),
 )
 CAR = ActionSpec("car", (Channel("steering", "rate", -1.0, 1.0), Channel("throttle", "rate", -1.0, 1.0)))
 

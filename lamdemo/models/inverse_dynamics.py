@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lamdemo.models.layers import PointwiseLinear, ResidualConv, zero_initialized
+from lamdemo.models.layers import PointwiseLinear, ResidualConv, SteadyLinear, zero_initialized
 from lamdemo.models.warp import pixel_centres, warp
 
 
@@ -110,18 +110,34 @@ class InverseDynamics(nn.Module):
         raise NotImplementedError
 
 
+def halved(residual: Tensor) -> Tensor:
+    """A difference of states ``[B, D, h, w]`` at half its size, flat: ``[B, D * (h / 2) * (w / 2)]``."""
+    return F.avg_pool2d(residual, 2).flatten(1)
+
+
 class ResidualDynamics(InverseDynamics):
-    """Reads what two states differ by."""
+    """Reads what two states differ by: a linear map of the difference, halved in size, and what convolutions add to it.
+
+    Gradients find the directions in which differences mostly lie slowly; `begin` sets them.
+    """
 
     def __init__(self, config: InverseDynamicsConfig, channels: int, grid: int) -> None:
         super().__init__(config, grid, channels)
+        self.principal = SteadyLinear(channels * (grid // 2) ** 2, config.hidden)
+
+    def begin(self, axes: Tensor) -> None:
+        """Begin with coordinates of halved differences and nothing else, along axes ``[Z, D * (h / 2) * (w / 2)]``."""
+        self.principal.give(axes)
+        zero_initialized(self.leave)
 
     def forward(self, first: Tensor, second: Tensor) -> Evidence:
         """Look at pairs of states, each ``[B, N, D]``."""
         b, _, d = first.shape
         g = self.grid
         residual = (second - first).transpose(1, 2).reshape(b, d, g, g)
+        linear = self.principal(halved(residual))
         forward, backward = self._read(torch.cat([residual, -residual]))[0].chunk(2)
+        forward, backward = forward + linear, backward - linear
         return Evidence(forward, backward, torch.zeros(b, 2, g, g, device=first.device))
 
 

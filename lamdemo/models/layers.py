@@ -187,6 +187,34 @@ class PointwiseLinear(nn.Linear):
         return super().forward(x.permute(0, 2, 3, 1).reshape(-1, c)).reshape(b, h, w, -1).permute(0, 3, 1, 2)
 
 
+class SteadyLinear(nn.Linear):
+    """A linear map without a bias that can be given, and that training then changes slowly.
+
+    Adam moves every number by about as much, whatever its size. Kept large, and made small by a fixed factor, the
+    numbers of a map that is good already move by little of their size.
+    """
+
+    _KEPT = 0.3  # root mean square of the numbers that are kept
+    gain: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+        self.register_buffer("gain", torch.ones(()))
+        zero_initialized(self)
+
+    @torch.no_grad()
+    def give(self, weight: Tensor) -> None:
+        """Become the map ``weight [outputs, inputs]``, or its first rows, with zeros below."""
+        size = weight.square().mean().sqrt().clamp_min(1e-12) / self._KEPT
+        self.weight.zero_()
+        self.weight[: len(weight)] = weight / size
+        self.gain.copy_(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., inputs]`` to ``[..., outputs]``."""
+        return super().forward(x) * self.gain
+
+
 def zero_initialized(layer: Layer) -> Layer:
     """Set a layer's weight and bias to zero; returns it."""
     for parameter in layer.parameters():

@@ -21,6 +21,7 @@ from lamdemo.models.layers import (
     KeyValueCache,
     PointwiseLinear,
     ResidualConv,
+    SteadyLinear,
     rotary_angles,
     zero_initialized,
 )
@@ -43,6 +44,7 @@ class WorldModelConfig:
     layers: bool = False  # whether what acts is a layer of its own; without, one flow moves everything
     # K, channels of the structure that inverse dynamics and the transformer see in the place of states; 0: they see all
     structure: int = 0
+    residual: bool = False  # whether z is decoded to a difference of states, too, that is laid on what was moved
     memory: int = 0  # states in which the look of places is searched, the current one included; 0 for no such memory
 
     def __post_init__(self) -> None:
@@ -101,6 +103,7 @@ class WorldModel(nn.Module):
         )
         self.structure = StructurePath(channels, config.structure) if config.structure else None
         self.memory = ContentMemory(channels, c + config.map_channels, c, config.memory) if config.memory else None
+        self.residual = SteadyLinear(latent, channels * (grid // 2) ** 2) if config.residual else None
         self.layers: LayerHead | None = None
         self.recall: nn.Linear | None = None
         self.mend_layers: PointwiseLinear | None = None
@@ -206,6 +209,9 @@ class WorldModel(nn.Module):
             moved = cover * warp(current, layers.acting) + (1 - cover) * warp(behind, ground)
             flow = cover * layers.acting + (1 - cover) * ground
             seen = torch.cat([cover, layers.hole, layers.entering], 1).detach().to(x.dtype)
+        if self.residual is not None:
+            change = self.residual(latents.flatten(0, 1)).unflatten(1, (d, g // 2, g // 2))
+            moved = moved + F.interpolate(change.float(), (g, g), mode="bilinear", align_corners=False)
         h = self.mend[0](torch.cat([x, current.to(x.dtype), moved.to(x.dtype)], 1))
         if self.mend_layers is not None and seen is not None:
             h = h + self.mend_layers(seen)

@@ -35,6 +35,8 @@ from lamdemo.data.videos import Recording
 from lamdemo.models.bottleneck import BottleneckConfig, DiscreteBottleneck
 from lamdemo.models.checkpoint import WEIGHTS_NAME, load_checkpoint
 from lamdemo.models.encoder import imagenet_weights
+from lamdemo.models.inverse_dynamics import ResidualDynamics, halved
+from lamdemo.models.latent_action_model import LatentActionModel
 from lamdemo.training.batches import Batch
 from lamdemo.training.config import OptimizerConfig, TrainConfig
 from lamdemo.training.latents import keep_sample
@@ -55,6 +57,9 @@ class MemberConfig(BottleneckConfig):
     structure: int = 0  # see `WorldModelConfig.structure`
     memory: int = 0  # see `WorldModelConfig.memory`
     cycle: float = 0.0  # see `LossConfig.cycle`
+    # Whether half of the pairs of scenes are given each other's latents, as the recipe says; a difference of states is
+    # of one scene, and means nothing in another.
+    exchanged: bool = True
 
     def of(self, stem: TrainConfig) -> TrainConfig:
         """The stem's recipe with these differences."""
@@ -63,7 +68,12 @@ class MemberConfig(BottleneckConfig):
             stem.model,
             bottleneck=BottleneckConfig(**own),
             inverse_dynamics=dataclasses.replace(stem.model.inverse_dynamics, reads=self.reads),
-            world_model=dataclasses.replace(stem.model.world_model, structure=self.structure, memory=self.memory),
+            world_model=dataclasses.replace(
+                stem.model.world_model,
+                structure=self.structure,
+                memory=self.memory,
+                residual=self.reads == "residual",
+            ),
         )
         return dataclasses.replace(stem, model=model, loss=dataclasses.replace(stem.loss, cycle=self.cycle))
 
@@ -137,6 +147,11 @@ class PreparedBatches:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def as_they_are(self, step: int) -> Batch:
+        """The batch of a step, each clip with its own latents."""
+        batch = self(step)
+        return batch._replace(swap=torch.arange(len(batch.swap), device=batch.swap.device))
+
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
         kept = self._kept[step % len(self._kept)]
@@ -155,6 +170,34 @@ def _unlimited_latents(trainer: Trainer, batches: PreparedBatches) -> Tensor:
             evidence = model.evidence(states[:, :-1], states[:, 1:])
             found.append(model.bottleneck.mean(evidence.forward, evidence.backward))
     return torch.cat(found)
+
+
+@torch.no_grad()
+def begin_with_principal(model: LatentActionModel, batches: PreparedBatches) -> None:
+    """Let residual latents begin as the principal coordinates of differences of states, and be decoded to them.
+
+    Coordinates are scaled alike, to unit mean square. Both directions of a step count, so that the mean is zero.
+    """
+    dynamics, bottleneck, world = model.inverse_dynamics, model.bottleneck, model.world_model
+    assert isinstance(dynamics, ResidualDynamics) and world.residual is not None
+    g, found = dynamics.grid, []
+    for step in range(min(len(batches), _SAMPLED)):
+        states = batches(step).states
+        assert states is not None
+        change = (states[:, 1:] - states[:, :-1]).flatten(0, 1)
+        found.append(halved(change.transpose(1, 2).unflatten(2, (g, g))))
+    differences = torch.cat(found)
+    z = min(model.config.bottleneck.channels, model.config.inverse_dynamics.hidden, *differences.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        axes = torch.svd_lowrank(differences, q=min(z + 32, *differences.shape), niter=4)[2][:, :z].T
+    scale = (differences @ axes.T).square().mean().sqrt().clamp_min(1e-6)
+    dynamics.begin(axes / scale)
+    bottleneck.read.weight.zero_()
+    bottleneck.read.weight[:z, :z] = torch.eye(z)
+    back = torch.zeros(world.residual.weight.shape)
+    back[:, :z] = (axes * scale).T
+    world.residual.give(back)
 
 
 def spread_codes(codes: int, latents: Tensor, seed: int) -> Tensor:
@@ -307,7 +350,10 @@ class _Family:
 
     def member(self, name: str, batches: PreparedBatches) -> Trainer:
         """A member's trainer; codes begin where latents are."""
-        made = self.trainer(self.config.member(name), self.stem, batches)
+        exchanged = self.config.members[name].exchanged
+        made = self.trainer(self.config.member(name), self.stem, batches if exchanged else batches.as_they_are)
+        if isinstance(made.model.inverse_dynamics, ResidualDynamics):
+            begin_with_principal(made.model, batches)
         bottleneck = made.model.bottleneck
         if isinstance(bottleneck, DiscreteBottleneck):
             latents = _unlimited_latents(made, batches)

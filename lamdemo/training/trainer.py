@@ -44,7 +44,14 @@ FRESH = (
     "readout.",
 )
 # What members of a family may each have in their own way.
-OWN = ("bottleneck.", "inverse_dynamics.enter.", "world_model.structure.", "world_model.memory.")
+OWN = (
+    "bottleneck.",
+    "inverse_dynamics.enter.",
+    "inverse_dynamics.principal.",
+    "world_model.structure.",
+    "world_model.memory.",
+    "world_model.residual.",
+)
 # Trained with ImageNet's weights to begin with, and without batch norms: at a part of the learning rate.
 PRETRAINED, _PRETRAINED_RATE = "decoder.matte.deep.", 0.25
 PROGRESS_NAME = "progress.json"

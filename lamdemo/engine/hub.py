@@ -33,6 +33,8 @@ FILES = (
     "atlas-*.safetensors",
     "prior.json",
     "prior.safetensors",
+    "futures-*.json",
+    "futures-*.safetensors",
     "controllers/*.json",
     "controllers/*.safetensors",
     "draft.json",

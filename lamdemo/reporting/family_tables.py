@@ -58,6 +58,6 @@ futures_table = Comparison(
     "Ten futures of one command, one step ahead on held-out episodes: state errors over that of the controller’s one "
     "latent (95% over recordings). Sampled: the mean of their errors; best: the nearest to the truth; averaged: their "
     "mean prediction; uncommanded: drawn without the command; shuffled: with another’s. Time passing: rank correlation "
-    "of points between noise (or nothing) and a latent over four steps with the time of the true state that they look "
-    "like.",
+    "of points between noise (or nothing) and a latent over four steps with the time of the true state whose change is "
+    "most alike to theirs.",
 )

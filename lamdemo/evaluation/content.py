@@ -8,6 +8,9 @@ recordings and judged on others, from
     finds what the direction of typical motion gives away, and
 ``even``
     z and the absolute values of its numbers, which need not;
+``motion``
+    the displacement that inverse dynamics matches, on 4 by 4 places, and its absolute values: what motion itself gives
+    away (a car's clips look like a car's), which a latent of actions cannot but say; left out where nothing is matched;
 ``difference``
     the leading principal components of the change of the states themselves: what a latent without any limit could say;
 ``shuffled``
@@ -23,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lamdemo.engine import TransferPipeline
@@ -54,13 +58,29 @@ def evaluate_content(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) 
         recordings = np.repeat([w.recording for w in windows], states.shape[1] - 1)
         look = states[:, :-1].mean(2).flatten(0, 1).double().numpy()
         change = (states[:, 1:] - states[:, :-1]).flatten(0, 1).flatten(1)
-        return judge_content(z, look, change, recordings, seed=clips.seed)
+        motion = np.concatenate([_motion(pipelines[name], one) for one in states])
+        return judge_content(z, look, change, recordings, motion=motion if motion.any() else None, seed=clips.seed)
 
     return judge_windows(pipelines, clips, "content", judge, samples=0, least=5)
 
 
+@torch.no_grad()
+def _motion(pipeline: TransferPipeline, states: Tensor) -> np.ndarray:
+    """The matched displacement ``[S, 32]`` of states ``[T, N, D]``, on 4 by 4 places."""
+    states = states.to(pipeline.model.device)
+    with pipeline.computing():
+        displacement = pipeline.model.evidence(states[:-1], states[1:]).displacement
+    return F.adaptive_avg_pool2d(displacement.float(), 4).flatten(1).cpu().numpy()
+
+
 def judge_content(
-    z: np.ndarray, look: np.ndarray, change: Tensor, recordings: np.ndarray, *, seed: int = 0
+    z: np.ndarray,
+    look: np.ndarray,
+    change: Tensor,
+    recordings: np.ndarray,
+    *,
+    motion: np.ndarray | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Judge latents of steps.
 
@@ -69,6 +89,7 @@ def judge_content(
         look: ``[n, D]``, what is to be read.
         change: ``[n, M]``, of the states.
         recordings: ``[n]``.
+        motion: ``[n, M]``, what is known of it beside; None for nothing.
         seed: of the maps, the shuffle and the bootstrap.
     """
     # By chance and not in the order of names: folds of one kind of clips each would be guessed from other kinds alone.
@@ -81,10 +102,12 @@ def judge_content(
         train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         inputs = {
             "latent": (z[train], z[test]),
-            "even": tuple(np.hstack([z[rows], np.abs(z[rows])]) for rows in (train, test)),
+            "even": _with_absolute(z, train, test),
             "difference": components(gram, train, test),
             "shuffled": (other[train], other[test]),
         }
+        if motion is not None:
+            inputs["motion"] = _with_absolute(motion, train, test)
         made = {name: fit_ridge(left, look[train], recordings[train])(right) for name, (left, right) in inputs.items()}
         with torch.random.fork_rng(devices=[]):
             made["mlp"] = fit_mlp(z[train], look[train], recordings[train], seed)(z[test])
@@ -97,3 +120,9 @@ def judge_content(
         "steps": len(z),
         "recordings": len(set(recordings.tolist())),
     }
+
+
+def _with_absolute(x: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of both sides with their absolute values."""
+    both = np.hstack([x, np.abs(x)])
+    return both[train], both[test]

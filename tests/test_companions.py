@@ -258,8 +258,10 @@ def test_nothing_bundled_belongs_to_an_older_checkpoint(name: str, tmp_path: Pat
         stale.pop("gallery", None)
     assert stale == {}
     # The cases of second hands are not part of the bundle, and what `layers` brings is made when it is trained.
+    # The procedural cases of the first families could not be drawn again bit by bit for those that came later.
+    later = {"reports/pairs"} if name in ("disentangled", "residual") else set()
     if name != "layers":
-        assert {n for n, s in states.items() if s.kind == "missing"} <= {"reports/secondhand", "verdict"}
+        assert {n for n, s in states.items() if s.kind == "missing"} <= {"reports/secondhand", "verdict", *later}
 
 
 def test_a_report_on_plans_with_another_controller_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -607,7 +607,7 @@ class TestMarks:
 class TestCommitted:
     """What stands in the repository is what its reports say, byte for byte, and needs no network."""
 
-    MODELS = ("discrete", "layers", "noisy", "sparse")
+    MODELS = ("discrete", "disentangled", "layers", "noisy", "residual", "sparse")
     CARDS = ("README.md", "docs/guide.md", *(f"checkpoints/{name}/README.md" for name in MODELS))
 
     @pytest.mark.parametrize("card", CARDS)

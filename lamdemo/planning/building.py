@@ -127,8 +127,7 @@ def build_planner(
         if baseline:
             world_model, conditioner = _by_label(pipeline, baseline, known)
     width = len(searched.idle)
-    # What a distilled model leaves out is what futures differ by.
-    coarse = None if futures else _distilled_of(pipeline, distilled, bool(baseline))
+    coarse = _distilled_of(pipeline, distilled, bool(baseline))
 
     def dynamics(imagination: Imagination) -> ModelDynamics:
         return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)

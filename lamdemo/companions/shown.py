@@ -253,8 +253,10 @@ def _gallery() -> Step:
         named = {_table(c).get("folder"): _table(c).get("sha256") for c in _table(report.get("checkpoints")).values()}
         items = _table(report.get("items"))
         for name, place in bundled_checkpoints().items():
-            if named.get(name) != checkpoint_hash(place):
+            if name in named and named[name] != checkpoint_hash(place):
                 return f"it was made with another {name}"
+        if not named:
+            return "it names no checkpoint"
         shown = [c for c in fixed() if (folder / str(_table(items.get(c)).get("file"))).is_file()]
         return "" if shown == fixed() == list(items) else "it does not show all of its cases and no others"
 

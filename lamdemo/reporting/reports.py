@@ -24,7 +24,8 @@ from lamdemo.models.checkpoint import WEIGHTS_NAME, checkpoint_hash, read_config
 
 FAMILIES = ("noisy", "sparse", "discrete", "disentangled", "residual")
 WHOLE = "all clips"
-OTHER_PARTS = ("prior", "control", "secondhand")  # reports that others than the paper's suite write into its folder
+# Reports that others than the paper's suite write into its folder.
+OTHER_PARTS = ("prior", "control", "secondhand", "futures")
 # Kinds of clips that are told apart, and the first folders of the shared data that each is made of.
 CLIPS: dict[str, tuple[str, ...]] = {"in-the-wild": ("wild", "wild_nc"), "robot": ("robot",), "navigation": ("nav",)}
 # Settings of a probe, the one that counts first: recordings that neither the model nor the probe was fitted on.
@@ -295,7 +296,12 @@ def probed(reports: Reports, target: str) -> tuple[Figure, str] | None:
 def judged_on(reports: Reports, part: str) -> str:
     """Which data a part was judged on, as something that can be compared between checkpoints."""
     about = {k: reports.dig(f"{part}/{k}") for k in ("clips", "settings", "videos")}
-    told = {k: {x: v for x, v in a.items() if x != "skipped"} for k, a in about.items() if isinstance(a, Mapping)}
+    # A setting of None is as before there was such a setting.
+    told = {
+        k: {x: v for x, v in a.items() if x != "skipped" and v is not None}
+        for k, a in about.items()
+        if isinstance(a, Mapping)
+    }
     # The threshold of moving steps is measured, and the same wherever the clips are.
     told.get("settings", {}).pop("moving_above", None)
     # Reports of before contents were hashed name the same files by their names and sizes.

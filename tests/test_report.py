@@ -309,6 +309,20 @@ def control() -> dict[str, Any]:
     }
 
 
+def content() -> dict[str, Any]:
+    inputs = ("latent", "even", "motion", "difference", "shuffled", "mlp")
+    return {"evaluation": "content", "look": {name: interval(0.1) for name in inputs}, "steps": 40, "recordings": 8}
+
+
+def futures() -> dict[str, Any]:
+    ways = ("inferred", "sampled", "best", "averaged", "uncommanded", "shuffled", "copy")
+    return {
+        "evaluation": "futures",
+        "over_controller": {name: interval(0.98 if name == "best" else 1.05) for name in ways},
+        "time": {name: {"order": interval(0.6)} for name in ("noise", "nothing")},
+    }
+
+
 def write(folder: Path, name: str, family: str, parts: dict[str, Any], sha256: str = "") -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
     for part, results in parts.items():
@@ -329,6 +343,8 @@ def every_part(family: str, error: float, nats: float) -> dict[str, Any]:
         "space": space(),
         "prior": prior(),
         "control": control(),
+        "content": content(),
+        "futures": futures(),
     }
 
 
@@ -550,7 +566,7 @@ class TestSuite:
         (one,) = written.reports
         assert set(one.results) == set(PARTS) and one.family == TINY.bottleneck.family
         # Those of reports that the suite does not write are left out.
-        for name in TABLES.keys() - {"priors", "controlplans", "controlloops", *OTHER_PARTS}:
+        for name in TABLES.keys() - {"priors", "secondhands", "controlplans", "controlloops", *OTHER_PARTS}:
             made = make_table(name, written)
             assert "Not measured" not in made and re.search(r"\d\.\d", made), name
         unmeasured = [m.what for m in marks(written) if m.measured == NOT_MEASURED]
@@ -633,6 +649,14 @@ class TestFilling:
         assert once.startswith("# A\n\n<!-- lamdemo:latents -->\n\n| checkpoint") and "typed" not in once
         assert once.endswith("<!-- /lamdemo:latents -->\n\nend\n")
         assert fill(once, view, "README.md") == once
+
+    def test_neighbours_stand_beside_the_families(self, view: View) -> None:
+        by_kind = rows_of(make_table("secondhands", view).split("\n\n")[0])
+        assert by_kind[0][2:4] == ["mean of kinds", "move"] and len(by_kind) == 1 + 9 + 2
+        look = rows_of(make_table("content", view).split("\n\n")[0])
+        assert "0.10" in look[1][2] and len(look) == 10
+        drawn = rows_of(make_table("futures", view).split("\n\n")[0])
+        assert drawn[0][4] == "best" and drawn[1][4].startswith("0.98") and drawn[1][3].startswith("1.05")
 
     def test_of_a_named_checkpoint(self, view: View) -> None:
         made = fill(self.TEXT.format("pictures sparse-low", "pictures"), view, "README.md")

@@ -50,7 +50,7 @@ def evaluate_content(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) 
         channels of the look with a 95% interval over recordings, and ``steps``, ``recordings``.
 
     Raises:
-        LamdemoError: there is no such clip, or there are fewer than five recordings.
+        LamdemoError: there is no such clip, or clips of one recording only.
     """
 
     def judge(name: str, states: Tensor, windows: list[Window]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def evaluate_content(pipelines: Mapping[str, TransferPipeline], clips: ClipSet) 
         motion = np.concatenate([_motion(pipelines[name], one) for one in states])
         return judge_content(z, look, change, recordings, motion=motion if motion.any() else None, seed=clips.seed)
 
-    return judge_windows(pipelines, clips, "content", judge, samples=0, least=5)
+    return judge_windows(pipelines, clips, "content", judge, samples=0)
 
 
 @torch.no_grad()

@@ -85,14 +85,17 @@ class InverseDynamics(nn.Module):
     Args:
         config: its sizes.
         grid: cells a side.
-        seen: channels of what its convolutions see.
     """
 
-    def __init__(self, config: InverseDynamicsConfig, grid: int, seen: int) -> None:
+    def __init__(self, config: InverseDynamicsConfig, grid: int) -> None:
         super().__init__()
         if grid % 4:
             raise ValueError("the grid must be a multiple of 4 cells")
         self.config, self.grid = config, grid
+
+    def _see_with(self, seen: int) -> None:
+        """Make the convolutions, which see so many channels; a seed gives them what it gave before in this order."""
+        config, grid = self.config, self.grid
         self.enter = PointwiseLinear(seen, config.width)
         self.fine = ResidualConv(config.width)
         self.halve = PointwiseLinear(4 * config.width, config.width)
@@ -122,7 +125,8 @@ class ResidualDynamics(InverseDynamics):
     """
 
     def __init__(self, config: InverseDynamicsConfig, channels: int, grid: int) -> None:
-        super().__init__(config, grid, channels)
+        super().__init__(config, grid)
+        self._see_with(channels)
         self.principal = SteadyLinear(channels * (grid // 2) ** 2, config.hidden)
 
     def begin(self, axes: Tensor) -> None:
@@ -145,10 +149,10 @@ class MatchingDynamics(InverseDynamics):
     """Reads two states, which of their places look alike, and the displacement that this tells."""
 
     def __init__(self, config: InverseDynamicsConfig, channels: int, grid: int) -> None:
-        taps = (2 * config.window + 1) ** 2
-        super().__init__(config, grid, 3 * channels + taps + 3)
+        super().__init__(config, grid)
         self.match = nn.Conv2d(channels, config.match, 3, padding=1)
         self.sharpness = nn.Parameter(torch.tensor(2.3))
+        self._see_with(3 * channels + (2 * config.window + 1) ** 2 + 3)
         self.reader: ActionReader | None = None
         if config.reader:
             # What was seen at four places, and where each of them came from.

@@ -79,7 +79,9 @@ def test_a_step_sees_its_own_command_last_and_those_before_it():
 
 def test_a_twin_begins_as_the_checkpoints_world_model(model):
     baseline = new_twin()
-    BaselineTrainer(BaselineTrainingConfig(frames=4), model, baseline, {"car": traces(), "arm": traces(width=3)})
+    BaselineTrainer(
+        BaselineTrainingConfig(frames=4), model.world_model, baseline, {"car": traces(), "arm": traces(width=3)}
+    )
     mine, theirs = baseline.world_model.state_dict(), model.world_model.state_dict()
     assert all(torch.equal(mine[n], theirs[n]) for n in theirs)
 
@@ -90,7 +92,7 @@ def test_a_twin_learns_what_a_label_does_and_nothing_of_the_checkpoint_changes(m
     config = BaselineTrainingConfig(
         steps=250, clips=4, frames=4, learning_rate=5e-3, noise=0.0, feedback=0.0, motion=0.0, bf16=False, ema=0.5
     )
-    trainer = BaselineTrainer(config, model, new_twin(), kinds)
+    trainer = BaselineTrainer(config, model.world_model, new_twin(), kinds)
     first = trainer.judge(kinds)
     while trainer.step < config.steps:
         trainer.train_step()
@@ -111,7 +113,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, condition):
         baseline = new_twin() if condition == "labels" else None
         if baseline is not None:
             baseline = ActionConditioned(dataclasses.replace(baseline.config, widths={"car": 2}), *sizes())
-        return BaselineTrainer(config, whole, baseline, kinds)
+        return BaselineTrainer(config, whole.world_model, baseline, kinds)
 
     straight = start()
     for _ in range(6):
@@ -133,7 +135,7 @@ def test_a_state_of_an_earlier_version_is_gone_on_with(tmp_path, model):
     def start():
         torch.manual_seed(0)
         sizes_of = ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model)
-        return BaselineTrainer(config, model, ActionConditioned(sizes_of, *sizes()), kinds)
+        return BaselineTrainer(config, model.world_model, ActionConditioned(sizes_of, *sizes()), kinds)
 
     stopped = start()
     for _ in range(2):
@@ -154,8 +156,10 @@ def test_a_state_of_an_earlier_version_is_gone_on_with(tmp_path, model):
 
 def test_a_run_of_other_settings_is_refused(tmp_path, model):
     baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
-    BaselineTrainer(BaselineTrainingConfig(frames=4, steps=9), model, baseline, {"car": traces()}).save(tmp_path)
-    other = BaselineTrainer(BaselineTrainingConfig(frames=4, steps=8), model, baseline, {"car": traces()})
+    BaselineTrainer(BaselineTrainingConfig(frames=4, steps=9), model.world_model, baseline, {"car": traces()}).save(
+        tmp_path
+    )
+    other = BaselineTrainer(BaselineTrainingConfig(frames=4, steps=8), model.world_model, baseline, {"car": traces()})
     with pytest.raises(LamdemoError, match="other settings"):
         other.resume(tmp_path)
 
@@ -163,8 +167,8 @@ def test_a_run_of_other_settings_is_refused(tmp_path, model):
 def test_a_run_of_another_checkpoint_or_of_other_sizes_is_refused(tmp_path, model):
     kinds, config = {"car": traces()}, BaselineTrainingConfig(frames=4, steps=9)
     sizes_of = ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model)
-    BaselineTrainer(config, model, ActionConditioned(sizes_of, *sizes()), kinds).save(tmp_path)
-    assert BaselineTrainer(config, model, ActionConditioned(sizes_of, *sizes()), kinds).resume(tmp_path)
+    BaselineTrainer(config, model.world_model, ActionConditioned(sizes_of, *sizes()), kinds).save(tmp_path)
+    assert BaselineTrainer(config, model.world_model, ActionConditioned(sizes_of, *sizes()), kinds).resume(tmp_path)
     torch.manual_seed(9)
     for other, own in (
         (LatentActionModel(TINY).eval(), sizes_of),
@@ -176,7 +180,7 @@ def test_a_run_of_another_checkpoint_or_of_other_sizes_is_refused(tmp_path, mode
 
 def test_a_damaged_state_is_told_in_one_sentence(tmp_path, model):
     baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
-    trainer = BaselineTrainer(BaselineTrainingConfig(frames=4), model, baseline, {"car": traces()})
+    trainer = BaselineTrainer(BaselineTrainingConfig(frames=4), model.world_model, baseline, {"car": traces()})
     (tmp_path / trainer.state_name).write_bytes(b"no")
     with pytest.raises(LamdemoError, match="damaged; remove it"):
         trainer.resume(tmp_path)

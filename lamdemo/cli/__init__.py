@@ -28,6 +28,7 @@ from lamdemo.cli.controller import train_controller
 from lamdemo.cli.episodes import episodes
 from lamdemo.cli.evaluation import evaluate, scenes
 from lamdemo.cli.futures import train_futures
+from lamdemo.cli.label_curve import label_curve
 from lamdemo.cli.look import look
 from lamdemo.cli.page import page
 from lamdemo.cli.plan import plan
@@ -63,6 +64,7 @@ for command, name in (
     (adapt, "adapt"),
     (train_controller, "train-controller"),
     (train_futures, "train-futures"),
+    (label_curve, "label-curve"),
     (train_twin, "train-twin"),
     (train_draft, "train-draft"),
     (companions, "companions"),

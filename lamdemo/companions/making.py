@@ -223,7 +223,7 @@ def make_action_conditioned(
         baseline = ActionConditioned(
             ActionConditionedConfig(widths, history=history, world_model=model.config.world_model), *work.sizes
         )
-    trainer = BaselineTrainer(config, model, baseline, kinds, model.device)
+    trainer = BaselineTrainer(config, model.world_model, baseline, kinds, model.device)
     trainer.resume(work.out)
     if not trainer.run(work.out, minutes=work.stop_after, report=work.say):
         return False

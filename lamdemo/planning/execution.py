@@ -7,6 +7,7 @@ the controller turns into the nearest one.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,6 +110,18 @@ class Zero(Policy):
         return self._zero
 
 
+class Constant(Policy):
+    """Gives the same command at every step, such as the mean of the training data."""
+
+    def __init__(self, spec: ActionSpec, command: np.ndarray) -> None:
+        """Args: what the numbers are; the command, ``[A]``."""
+        self._command = np.clip(command, spec.low, spec.high).astype(np.float32)
+
+    def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """See `Policy`."""
+        return self._command
+
+
 class RandomPolicy(Policy):
     """Draws each command as those of the training data are spread, whatever it sees."""
 
@@ -205,6 +218,25 @@ class Planned(Policy):
         return decode_plan(
             self._controller, torch.from_numpy(states)[None], torch.from_numpy(plan.latents)[None], before[None]
         )[0]
+
+
+class ShuffledGoal(Policy):
+    """Lets a policy pursue the goal of the task before: whether it looks at its goal at all."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Args: the policy."""
+        self._policy = policy
+        self._goal: np.ndarray | None = None
+
+    def begin(self, task: Task, seed: int) -> None:
+        """See `Policy`."""
+        goal = task.goal_frame if self._goal is None else self._goal
+        self._policy.begin(dataclasses.replace(task, goal_frame=goal), seed)
+        self._goal = task.goal_frame
+
+    def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """See `Policy`."""
+        return self._policy.act(frame, before)
 
 
 @torch.no_grad()

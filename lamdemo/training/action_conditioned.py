@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from lamdemo.core.errors import LamdemoError
-from lamdemo.models import LatentActionModel
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.checkpoint import fingerprint
 from lamdemo.models.warp import photometric_errors, warp
@@ -101,7 +100,7 @@ class BaselineTrainer(Loop[nn.Module, BaselineTrainingConfig]):
     def __init__(
         self,
         config: BaselineTrainingConfig,
-        model: LatentActionModel,
+        world_model: WorldModel,
         baseline: ActionConditioned | None,
         kinds: Mapping[str, Sequence[CachedEpisode]],
         device: torch.device | str = "cpu",
@@ -110,7 +109,7 @@ class BaselineTrainer(Loop[nn.Module, BaselineTrainingConfig]):
 
         Args:
             config: how to train.
-            model: the checkpoint; its world model is where both begin. With "latents" it is trained itself.
+            world_model: where both begin, the checkpoint's or a smaller one. With "latents" it is trained itself.
             baseline: to be trained, with "labels".
             kinds: episodes for training, by the kind of their actions.
             device: where to compute.
@@ -126,13 +125,13 @@ class BaselineTrainer(Loop[nn.Module, BaselineTrainingConfig]):
         if (baseline is None) == (config.condition == "labels"):
             raise ValueError("an action-conditioned model is what is trained with labels, and with nothing else")
         self.kinds, self.baseline = dict(kinds), baseline
-        self.begun_from = fingerprint(model.world_model)
+        self.begun_from = fingerprint(world_model)
         if baseline is not None:
-            baseline.world_model.load_state_dict(model.world_model.state_dict())
+            baseline.world_model.load_state_dict(world_model.state_dict())
             baseline.fit({name: torch.cat([t.actions for t in episodes]) for name, episodes in kinds.items()})
-        self.world_model: WorldModel = baseline.world_model if baseline is not None else model.world_model
+        self.world_model: WorldModel = baseline.world_model if baseline is not None else world_model
         self.history = baseline.config.history if baseline is not None else 1
-        super().__init__(config, baseline if baseline is not None else model.world_model, device)
+        super().__init__(config, baseline if baseline is not None else world_model, device)
 
     @property
     def identity(self) -> dict[str, Any]:

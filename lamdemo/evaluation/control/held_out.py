@@ -68,6 +68,7 @@ def held_out(
     split: Path | None,
     part: Part | Literal["all"],
     count: int,
+    first: int = 0,
 ) -> HeldOut | None:
     """Held-out episodes of an embodiment.
 
@@ -77,6 +78,7 @@ def held_out(
         split: TOML file of which recordings are for what; needed for recordings unless ``part`` is "all".
         part: of the split, or of a simulator's seeds.
         count: episodes that a simulator records.
+        first: of the simulator's scenes of that part.
 
     Returns:
         The episodes; None where there are neither recordings nor a simulator of that name.
@@ -87,7 +89,7 @@ def held_out(
     from lamdemo import simulators
 
     if name in simulators.names():
-        return _recorded(name, part, count)
+        return _recorded(name, part, first, count)
     folder = _folder_of(name, root)
     if folder is None:
         return None
@@ -122,13 +124,13 @@ def _folder_of(name: str, root: Path | None) -> Path | None:
     return root if (root / INDEX).is_file() and name in SHARED_PARTS else None
 
 
-def _recorded(name: str, part: Part | Literal["all"], count: int) -> HeldOut:
+def _recorded(name: str, part: Part | Literal["all"], first: int, count: int) -> HeldOut:
     """Episodes of a simulator, recorded when they are read."""
     from lamdemo.simulators import make
     from lamdemo.simulators.recording import record, seeds
 
     chosen: Part = "test" if part == "all" else part
-    numbers = list(seeds(chosen)[:count])
+    numbers = list(seeds(chosen)[first : first + count])
     sim = make(name, size=SIZE, seed=numbers[0])
 
     def read(place: int, fps: float) -> Episode:

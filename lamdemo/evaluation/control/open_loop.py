@@ -89,16 +89,22 @@ def evaluate_open_loop(
     return {**compare_plans(plans, true, spec, [s.recording for s in cut], seed), "seconds": seconds}
 
 
+def plan_errors(plans: np.ndarray, true: np.ndarray, spec: ActionSpec) -> np.ndarray:
+    """Errors ``[n]`` of plans ``[n, S, A]`` against what was done ``[n, S, A]``, in units of what was done's spread."""
+    goal = summed(spec, true)
+    unit = goal.std(0)
+    # A channel in which all do the same says nothing, and would be divided by nothing.
+    said = unit > 1e-6 * (spec.high - spec.low)
+    return np.linalg.norm((summed(spec, plans) - goal)[:, said] / unit[said], axis=1)
+
+
 def compare_plans(
     plans: Mapping[str, np.ndarray], true: np.ndarray, spec: ActionSpec, recordings: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """Figures of plans ``[n, S, A]`` against what was done ``[n, S, A]``; see `evaluate_open_loop`."""
     goal = summed(spec, true)
-    unit = goal.std(0)
-    # A channel in which all do the same says nothing, and would be divided by nothing.
-    said = unit > 1e-6 * (spec.high - spec.low)
     apart = {m: summed(spec, p) - goal for m, p in plans.items()}
-    errors = {m: np.linalg.norm(a[:, said] / unit[said], axis=1) for m, a in apart.items()}
+    errors = {m: plan_errors(p, true, spec) for m, p in plans.items()}
 
     def over(rows: Mapping[str, np.ndarray], base: str) -> dict[str, Any]:
         return {m: ratio_of_means(e, rows[base], recordings, seed=seed) for m, e in rows.items() if m != base}
@@ -108,7 +114,7 @@ def compare_plans(
         "recordings": len(set(recordings)),
         "steps": true.shape[1],
         "channels": list(spec.names),
-        "unit": unit,
+        "unit": goal.std(0),
         "error": {m: e.mean() for m, e in errors.items()},
         "over_zero": over(errors, "zero"),
         "over_mean": over(errors, "mean"),

@@ -5,7 +5,7 @@ with what was measured of every panel, and, in the folder above, a page with the
 are those of the JSON. What is said of an item stands in `PROSE`; an item that is shown as a failure has a rule in
 `FAILS` by which its figures must still show that it is one, and the page says so where they do not.
 
-Items that compare families take whichever of noisy, sparse and discrete there are; the others take the one with layers.
+Items that compare families take whichever of them there are; the others take the one with layers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from lamdemo.models import checkpoint_hash, read_config  # noqa: E402
 from lamdemo.models.checkpoint import CONFIG_NAME  # noqa: E402
 from lamdemo.video import read_clip, read_image, side_by_side  # noqa: E402
 
-FAMILIES = ("noisy", "sparse", "discrete")
+FAMILIES = ("noisy", "sparse", "discrete", "disentangled", "residual")
 LAYERS = "layers"  # a checkpoint of this name stands beside the families: things move as layers in it
 WIDTH = 256  # pixels across of a panel
 WIDE, SQUARE = (192, WIDTH), (WIDTH, WIDTH)  # height and width of filmed and of rendered panels
@@ -181,7 +181,7 @@ class Studio:
 
     def __init__(self, folder: Path) -> None:
         found = {p.parent.name: p.parent for p in sorted(folder.glob(f"*/{CONFIG_NAME}"))}
-        families = {name: read_config(place)[0].bottleneck.family for name, place in found.items()}
+        families = {name: read_config(place)[0].family for name, place in found.items()}
         chosen = {}
         for family in FAMILIES:
             of = [n for n in found if families[n] == family]

@@ -175,7 +175,7 @@ def test_a_run_of_another_checkpoint_or_of_other_sizes_is_refused(tmp_path, mode
         (model, dataclasses.replace(sizes_of, history=4)),
     ):
         with pytest.raises(LamdemoError, match="other settings"):
-            BaselineTrainer(config, other, ActionConditioned(own, *sizes()), kinds).resume(tmp_path)
+            BaselineTrainer(config, other.world_model, ActionConditioned(own, *sizes()), kinds).resume(tmp_path)
 
 
 def test_a_damaged_state_is_told_in_one_sentence(tmp_path, model):
@@ -189,7 +189,7 @@ def test_a_damaged_state_is_told_in_one_sentence(tmp_path, model):
 def test_a_run_that_is_stopped_in_time_says_so_and_what_goes_astray_is_told(tmp_path, model):
     baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
     trainer = BaselineTrainer(
-        BaselineTrainingConfig(steps=3, clips=2, frames=4, bf16=False), model, baseline, {"car": traces()}
+        BaselineTrainingConfig(steps=3, clips=2, frames=4, bf16=False), model.world_model, baseline, {"car": traces()}
     )
     assert not trainer.run(tmp_path, minutes=0, report=lambda words: None)
     assert trainer.step == 1 and (tmp_path / trainer.state_name).is_file()
@@ -201,7 +201,7 @@ def test_a_run_that_is_stopped_in_time_says_so_and_what_goes_astray_is_told(tmp_
 
 def test_what_is_too_short_to_be_judged_on_is_left_out(model):
     kinds = {"car": traces(), "arm": traces(width=3)}
-    trainer = BaselineTrainer(BaselineTrainingConfig(frames=6, bf16=False), model, new_twin(), kinds)
+    trainer = BaselineTrainer(BaselineTrainingConfig(frames=6, bf16=False), model.world_model, new_twin(), kinds)
     assert set(trainer.judge({"car": traces(1), "arm": traces(1, frames=5, width=3)}, 1)) == {"car"}
 
 
@@ -216,7 +216,7 @@ def test_a_label_that_never_changes_keeps_its_unit():
 def test_episodes_that_are_too_short_are_told(model):
     baseline = ActionConditioned(ActionConditionedConfig({"car": 2}, hidden=16, world_model=TINY.world_model), *sizes())
     with pytest.raises(LamdemoError, match="No episode of car has 9 frames"):
-        BaselineTrainer(BaselineTrainingConfig(frames=9), model, baseline, {"car": traces(frames=8)})
+        BaselineTrainer(BaselineTrainingConfig(frames=9), model.world_model, baseline, {"car": traces(frames=8)})
 
 
 def test_the_drafts_map_keeps_the_principal_components_and_lifts_them_back():

@@ -102,7 +102,9 @@ def label_curve(
         first=first,
         tasks=tasks,
     )
-    root = Path(episodes.partition("#")[0])
+    # Only a folder with an index tells what is for tests; others are judged on the recordings by which trainings end.
+    folder_name, part_of_index, _ = episodes.partition("#")
+    root = Path(folder_name) if part_of_index else None
     made = [place for place in (work.kept, out, *out.absolute().parents) if not place.exists()]
     try:
         curve = LabelCurve(work, name, found, others, config, root=root, split=split)

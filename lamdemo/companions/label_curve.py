@@ -303,7 +303,7 @@ class LabelCurve:
         """
         curves = {}
         for folder in sorted(p.parent for p in self.work.out.glob("*/rows")):
-            rows = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))]
+            rows = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("rows/*.json"))]
             curves[folder.name] = summarize_curve(rows)
         c = self.config
         results = {"evaluation": "label_curve", "settings": plain(dataclasses.asdict(c)), "curves": curves}
@@ -387,7 +387,8 @@ class LabelCurve:
         mean, scale = known.controller.mean.float(), known.controller.std.float().clamp_min(1e-6)
         return Planner(
             self.work.pipeline,
-            ModelDynamics(conditioner, Imagination.distilled(model), actions=self.spec.width),
+            # A controller that looked at every imagined state would take most of the time; the baseline looks at none.
+            ModelDynamics(conditioner, Imagination.distilled(model), actions=self.spec.width, look="start"),
             KnownSpace(self.spec, mean, scale),
             build_solver(budget.solver, **budget.settings()),
             weights=CostWeights(goal=1 - budget.along, along=budget.along, prior=budget.prior, kind="gaussian"),

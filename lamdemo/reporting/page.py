@@ -28,6 +28,7 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Long rollouts": (("rollouts",), ("rollouts",)),
     "The latent space": (("space", "spaces", "prior"), ()),
     "Known actions and plans": (("control", "controlplans", "controlloops"), ()),
+    "What labels buy": (("labelcurve",), ("labelcurve",)),
     "Futures of commands": (("futures",), ()),
 }
 

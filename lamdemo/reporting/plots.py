@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lamdemo.reporting.label_plot import label_curve_plot
 from lamdemo.reporting.paper_tables import HORIZONS, SCENES, commands_of, kinds_of
 from lamdemo.reporting.reports import FAMILIES, Figure, Reports, middle, prediction, probed
+from lamdemo.reporting.styling import BASE, FAINT, INK, OTHER, error_bars, styled, values_of
 from lamdemo.reporting.view import View
 
 COLOURS = {
@@ -25,15 +26,13 @@ COLOURS = {
     "disentangled": "#CC79A7",
     "residual": "#E69F00",
 }
-_OTHER, _INK, _BASE, _FAINT = "#7A5195", "#222222", "#777777", "#B5B5B5"
-_SIZE = (1000, 560)
 _DASHES = ("dot", "solid", "dash")
 _SYMBOLS = ("circle-open", "circle", "diamond")
 _COPY = "copying"
 
 
 def _colour(reports: Reports) -> str:
-    return COLOURS.get(reports.family, _OTHER)
+    return COLOURS.get(reports.family, OTHER)
 
 
 def _level(reports: Reports, every: Sequence[Reports]) -> int:
@@ -47,39 +46,11 @@ def _label(reports: Reports) -> str:
     return reports.dial or reports.name
 
 
-def _bars(figures: Sequence[Figure | None], colour: str = _INK) -> dict[str, Any]:
-    """Error bars from intervals."""
-    up = [0 if f is None or f.high is None else max(f.high - f.value, 0) for f in figures]
-    down = [0 if f is None or f.low is None else max(f.value - f.low, 0) for f in figures]
-    return {
-        "type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": colour,
-        "thickness": 1.2, "width": 3,
-    }  # fmt: skip
-
-
-def _styled(figure: go.Figure, title: str, note: str = "") -> go.Figure:
-    shown = f"<b>{title}</b>" + (f"<br><span style='font-size:14px;color:{_BASE}'>{note}</span>" if note else "")
-    figure.update_layout(
-        template="plotly_white",
-        meta={"title": title},
-        title={"text": shown, "x": 0.02, "xanchor": "left", "y": 0.96, "yanchor": "top", "font": {"size": 19}},
-        font={"family": "Helvetica, Arial, sans-serif", "size": 14, "color": _INK},
-        width=_SIZE[0],
-        height=_SIZE[1],
-        margin={"l": 75, "r": 30, "t": 105, "b": 120},
-        legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.2, "yanchor": "top"},
-        hoverlabel={"font": {"size": 13}},
-    )
-    figure.update_xaxes(showline=True, linecolor=_FAINT, ticks="outside", tickcolor=_FAINT, title_standoff=10)
-    figure.update_yaxes(showline=True, linecolor=_FAINT, ticks="outside", tickcolor=_FAINT, title_standoff=8)
-    return figure
-
-
 def _copy_line(figure: go.Figure, words: str = _COPY, column: int | None = None) -> None:
     where = {} if column is None else {"row": 1, "col": column}
     figure.add_hline(
-        y=1, line={"color": _BASE, "dash": "dash", "width": 1.5}, annotation_text=words,
-        annotation_position="top left", annotation_font={"size": 12, "color": _BASE}, **where,
+        y=1, line={"color": BASE, "dash": "dash", "width": 1.5}, annotation_text=words,
+        annotation_position="top left", annotation_font={"size": 12, "color": BASE}, **where,
     )  # fmt: skip
 
 
@@ -95,10 +66,6 @@ def _of_families(view: View, path: str) -> tuple[list[Reports], Reports | None]:
     if chosen is not None and chosen.dig(path):
         found = [r for r in found if r.family != chosen.family or r.name == chosen.name] or [chosen]
     return found, (chosen if chosen in found else found[0]) if found else None
-
-
-def _values(figures: Sequence[Figure | None]) -> list[float | None]:
-    return [None if f is None else f.value for f in figures]
 
 
 # Plots.
@@ -133,7 +100,7 @@ def capacity_plot(view: View) -> go.Figure | None:
                 go.Scatter(
                     x=[p[0] for p in points],
                     y=[p[1].value for p in points],
-                    error_y=_bars([p[1] for p in points], colour),
+                    error_y=error_bars([p[1] for p in points], colour),
                     # Points of a family nearly coincide where more buys nothing: its ends are named, hovering
                     # names all. Families lie one above the other: their names are on different sides.
                     text=[_label(p[2]) if p in (points[0], points[-1]) else "" for p in points],
@@ -168,7 +135,7 @@ def capacity_plot(view: View) -> go.Figure | None:
         return None
     figure.update_yaxes(title_text="one-step error over copying", row=1, col=1)
     note = "in-the-wild clips, moving half of the steps; 95% intervals"
-    return _styled(figure, "What more information in the latent buys", note)
+    return styled(figure, "What more information in the latent buys", note)
 
 
 def rollouts_plot(view: View) -> go.Figure | None:
@@ -189,8 +156,8 @@ def rollouts_plot(view: View) -> go.Figure | None:
         figure.add_trace(
             go.Scatter(
                 x=xs,
-                y=_values(figures),
-                error_y=_bars(figures, colour) if main else None,
+                y=values_of(figures),
+                error_y=error_bars(figures, colour) if main else None,
                 mode="lines+markers",
                 line={"color": colour, "dash": _DASHES[level], "width": 2.5 if main else 1.5},
                 marker={"color": colour, "symbol": _SYMBOLS[level], "size": 8},
@@ -213,8 +180,8 @@ def rollouts_plot(view: View) -> go.Figure | None:
         truth = [pictures[0].figure(f"rollouts/all/pictures/sharpness/truth/{h}") for h in HORIZONS]
         figure.add_trace(
             go.Scatter(
-                x=xs, y=_values(truth), mode="lines", name="the true frames",
-                line={"color": _INK, "dash": "longdashdot", "width": 2},
+                x=xs, y=values_of(truth), mode="lines", name="the true frames",
+                line={"color": INK, "dash": "longdashdot", "width": 2},
             ),
             row=1, col=2,
         )  # fmt: skip
@@ -228,7 +195,7 @@ def rollouts_plot(view: View) -> go.Figure | None:
     note = "rollouts from one frame with the clip’s own latents; 95% intervals"
     if crowded:
         note += " (of the middle capacity: solid; low: dotted, high: dashed)"
-    return _styled(figure, "How far ahead a model can be trusted", note)
+    return styled(figure, "How far ahead a model can be trusted", note)
 
 
 def transfer_plot(view: View) -> go.Figure | None:
@@ -250,30 +217,30 @@ def transfer_plot(view: View) -> go.Figure | None:
         made = figures(r, "model")
         figure.add_trace(
             go.Bar(
-                x=ticks, y=_values(made), error_y=_bars(made, _INK),
+                x=ticks, y=values_of(made), error_y=error_bars(made, INK),
                 name=r.name, marker={"color": _colour(r)}, opacity=0.9,
                 hovertemplate=f"{r.name}, %{{x}}: %{{y:.2f}}<extra></extra>",
             )
         )  # fmt: skip
     marks = (
-        ("copied_flow", "copied flow", "diamond", _INK),
-        ("true_flow", "true flow laid on the target (floor)", "line-ew-open", _INK),
+        ("copied_flow", "copied flow", "diamond", INK),
+        ("true_flow", "true flow laid on the target (floor)", "line-ew-open", INK),
         ("zero", f"no action ({base.name})", "circle", "white"),
         ("shuffled", f"another’s action ({base.name})", "triangle-up", "white"),
     )
     for method, words, symbol, colour in marks:
         made = figures(base, method)
-        values = _values(made)
+        values = values_of(made)
         above = [v is not None and v > top for v in values]
         figure.add_trace(
             go.Scatter(
                 x=ticks, y=[top if a else v for v, a in zip(values, above, strict=True)],
                 text=[f"{v:.1f}" if a and v is not None else "" for v, a in zip(values, above, strict=True)],
                 customdata=values, hovertemplate=f"{words}, %{{x}}: %{{customdata:.2f}}<extra></extra>",
-                mode="markers+text", textposition="top center", textfont={"size": 11, "color": _BASE},
+                mode="markers+text", textposition="top center", textfont={"size": 11, "color": BASE},
                 marker={
                     "symbol": symbol, "size": 13 if "line" in symbol else 9, "color": colour,
-                    "line": {"width": 2, "color": colour if "line" in symbol else _BASE},
+                    "line": {"width": 2, "color": colour if "line" in symbol else BASE},
                 },
                 name=words, cliponaxis=False,
             )
@@ -283,7 +250,7 @@ def transfer_plot(view: View) -> go.Figure | None:
     figure.update_yaxes(title_text="motion error over copying", range=[0, top])
     figure.update_xaxes(title_text="kind of action")
     note = f"lower is better; 95% intervals over cases; what lies above {top:g} is written at the edge"
-    return _styled(figure, "Transfers whose truth is known, by kind of action", note)
+    return styled(figure, "Transfers whose truth is known, by kind of action", note)
 
 
 def probes_plot(view: View) -> go.Figure | None:
@@ -311,11 +278,11 @@ def probes_plot(view: View) -> go.Figure | None:
 
     figure = go.Figure()
     groups = [(r, "z", f"z of {r.name}", _colour(r)) for r in found]
-    for r, given, words, colour in [*groups, (base, "difference", "feature differences", _FAINT)]:
+    for r, given, words, colour in [*groups, (base, "difference", "feature differences", FAINT)]:
         made = of(r, given, "linear")
         figure.add_trace(
             go.Bar(
-                x=ticks, y=values(made), error_y=_bars(made), name=f"{words}, linear", offsetgroup=words,
+                x=ticks, y=values(made), error_y=error_bars(made), name=f"{words}, linear", offsetgroup=words,
                 marker={"color": colour}, opacity=0.9,
                 hovertemplate=f"{words}, linear<br>%{{x}}: %{{y:.2f}}<extra></extra>",
             )
@@ -329,15 +296,15 @@ def probes_plot(view: View) -> go.Figure | None:
                     x=ticks, y=values(of(r, side, kind)), mode="markers", offsetgroup=words, legendgroup=what,
                     name={"MLP": "the same, MLP", "chance": "chance (shuffled targets)"}[what],
                     showlegend=r is found[0] and given == "z",
-                    marker={"symbol": symbol, "size": 8, "color": _INK, "line": {"width": 1, "color": "white"}},
+                    marker={"symbol": symbol, "size": 8, "color": INK, "line": {"width": 1, "color": "white"}},
                     hovertemplate=f"{words}, {what}<br>%{{x}}: %{{y:.2f}}<extra></extra>",
                 )
             )  # fmt: skip
-    figure.add_hline(y=0, line={"color": _BASE, "width": 1})
+    figure.add_hline(y=0, line={"color": BASE, "width": 1})
     figure.update_layout(barmode="group", bargap=0.25, scattermode="group", scattergap=0.25)
     figure.update_yaxes(title_text="R² on recordings not fitted on", range=[low, 1.05])
     note = f"0: no better than the mean, 1: all of it; 95% intervals; below {low:g} is cut off".replace("-", "−")
-    return _styled(figure, "How much of a known action can be read from z", note)
+    return styled(figure, "How much of a known action can be read from z", note)
 
 
 def _short(on: str) -> str:
@@ -365,8 +332,8 @@ def leakage_plot(view: View) -> go.Figure | None:
             go.Scatter(
                 x=[p[0].value for p in points],
                 y=[p[1].value for p in points],
-                error_x=_bars([p[0] for p in points], colour),
-                error_y=_bars([p[1] for p in points], colour),
+                error_x=error_bars([p[0] for p in points], colour),
+                error_y=error_bars([p[1] for p in points], colour),
                 text=[_label(p[2]) for p in points],
                 customdata=[p[2].name for p in points],
                 hovertemplate="%{customdata} (%{text})<br>cycle %{x:.3f}, leakage %{y:.2f}<extra></extra>",
@@ -393,14 +360,14 @@ def leakage_plot(view: View) -> go.Figure | None:
     figure.update_xaxes(title_text="cycle: error after a way through another clip, over own", range=[0.98, right])
     figure.update_yaxes(title_text="leakage: error at a cut over that without", range=[0.9, top])
     figure.add_hline(
-        y=1, line={"color": _BASE, "dash": "dash", "width": 1.5},
+        y=1, line={"color": BASE, "dash": "dash", "width": 1.5},
         annotation_text="1: a cut is predicted as well as any step",
-        annotation_position="bottom right", annotation_font={"size": 12, "color": _BASE},
+        annotation_position="bottom right", annotation_font={"size": 12, "color": BASE},
     )  # fmt: skip
     note = "all clips; 95% intervals over recordings"
     if len(xs) > 3:
         note += "; open: low capacity, diamond: high"
-    return _styled(figure, "What must not be in the latent, and what must", note)
+    return styled(figure, "What must not be in the latent, and what must", note)
 
 
 def use_plot(view: View) -> go.Figure | None:
@@ -439,7 +406,7 @@ def use_plot(view: View) -> go.Figure | None:
 
     def key(words: str, pattern: str, opacity: float) -> None:
         figure.add_trace(
-            go.Bar(x=[None], y=[None], name=words, offsetgroup=words, marker={"color": _BASE, "opacity": opacity,
+            go.Bar(x=[None], y=[None], name=words, offsetgroup=words, marker={"color": BASE, "opacity": opacity,
                    "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}}), row=1, col=1,
         )  # fmt: skip
 
@@ -468,7 +435,7 @@ def use_plot(view: View) -> go.Figure | None:
     note = "participation: how many dimensions the covariance fills evenly"
     if discrete:
         note += "; codes: faint all, plain used, hatched perplexity"
-    return _styled(figure, "How much of the latent is in use", note)
+    return styled(figure, "How much of the latent is in use", note)
 
 
 PLOTS: dict[str, Callable[[View], go.Figure | None]] = {
@@ -478,6 +445,7 @@ PLOTS: dict[str, Callable[[View], go.Figure | None]] = {
     "probes": probes_plot,
     "use": use_plot,
     "rollouts": rollouts_plot,
+    "labelcurve": label_curve_plot,
 }
 
 

@@ -25,7 +25,7 @@ from lamdemo.models.checkpoint import WEIGHTS_NAME, checkpoint_hash, read_config
 FAMILIES = ("noisy", "sparse", "discrete", "disentangled", "residual")
 WHOLE = "all clips"
 # Reports that others than the paper's suite write into its folder.
-OTHER_PARTS = ("prior", "control", "secondhand", "futures")
+OTHER_PARTS = ("prior", "control", "label_curve", "secondhand", "futures")
 # Kinds of clips that are told apart, and the first folders of the shared data that each is made of.
 CLIPS: dict[str, tuple[str, ...]] = {"in-the-wild": ("wild", "wild_nc"), "robot": ("robot",), "navigation": ("nav",)}
 # Settings of a probe, the one that counts first: recordings that neither the model nor the probe was fitted on.

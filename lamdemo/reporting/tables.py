@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from lamdemo.core.errors import LamdemoError
 from lamdemo.reporting.control_tables import control_loops_table, control_plans_table, control_table
 from lamdemo.reporting.family_tables import content_table, futures_table, second_hands_table
+from lamdemo.reporting.label_tables import label_curve_table
 from lamdemo.reporting.paper_tables import (
     baselines_table,
     entering_table,
@@ -50,9 +51,14 @@ TABLES: dict[str, Callable[[View], str]] = {
     "control": control_table,
     "controlplans": control_plans_table,
     "controlloops": control_loops_table,
+    "labelcurve": label_curve_table,
 }
 
-OF_PARTS = {name: name for name in TABLES} | {"videos": "prediction", "pairs": "transfer"}
+OF_PARTS = {name: name for name in TABLES} | {
+    "videos": "prediction",
+    "pairs": "transfer",
+    "label_curve": "labelcurve",
+}
 """The table that shows most of a part of reports, by the part's name."""
 
 

@@ -71,7 +71,7 @@ class LabelCurveConfig:
     steps: int = 600
     controller_steps: int = 1000
     share: float = 0.5
-    clips: int = 24  # of a world model's step
+    clips: int = 12  # of a world model's step
     frames: int = 5  # of each clip
     learning_rate: float = 5e-4  # of the world model
     stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
@@ -79,8 +79,8 @@ class LabelCurveConfig:
     first: int = 100  # of the simulator's scenes of this part; those before belong to other figures
     tasks: int = 51  # dealt out to the seeds
     stretches: int = 48  # for errors one step ahead, and for plans in open loop where there is no simulator
-    open: Budget = field(default_factory=lambda: dataclasses.replace(OPEN, distilled=False))
-    closed: Budget = field(default_factory=lambda: dataclasses.replace(CLOSED, distilled=False))
+    open: Budget = OPEN
+    closed: Budget = field(default_factory=lambda: dataclasses.replace(CLOSED, samples=48, iterations=3))
 
     def __post_init__(self) -> None:
         if not self.counts or not self.seeds or any(k < 0 for k in self.counts):

@@ -165,3 +165,48 @@ def test_elsewhere_nothing_is_lent(
     monkeypatch.delitem(sys.modules, "spaces")
     monkeypatch.setattr(sys, "path", [])  # and no package of that name
     assert not zero_gpu.is_on()
+
+
+@pytest.mark.parametrize(
+    ("machine", "units", "wanted"),
+    [
+        ("x86_64", {"avx512_bf16": True, "amx_tile": False}, torch.bfloat16),
+        ("AMD64", {"avx512_bf16": False, "amx_tile": True}, torch.bfloat16),
+        ("x86_64", {"avx512_bf16": False, "amx_tile": False}, torch.float32),
+    ],
+)
+def test_bfloat16_is_for_processors_that_multiply_in_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, units: dict[str, bool], wanted: torch.dtype
+) -> None:
+    from lamdemo.core.devices import fast_dtype
+
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    for unit, there in units.items():
+        monkeypatch.setattr(torch.cpu, f"_is_{unit}_supported", lambda there=there: there, raising=False)
+    fast_dtype.cache_clear()
+    try:
+        assert fast_dtype("cpu") == wanted
+        assert fast_dtype("mps") == torch.float32
+    finally:
+        fast_dtype.cache_clear()
+
+
+def test_training_and_planning_ask_which_precision_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_twins import sizes, traces
+
+    from lamdemo.models import DistilledConfig, DistilledModel, WorldModelConfig
+    from lamdemo.planning.dynamics import ByLatents, Imagination, ModelDynamics
+    from lamdemo.training.action_conditioned import BaselineTrainer, BaselineTrainingConfig
+
+    small = WorldModelConfig(width=16, depth=1, heads=2, patch=2, map_channels=8, head_width=8)
+    model = DistilledModel(DistilledConfig(channels=8, world_model=small), *sizes())
+    for wanted in (torch.bfloat16, torch.float32):
+        for place in ("lamdemo.training.loop", "lamdemo.planning.dynamics"):
+            monkeypatch.setattr(f"{place}.fast_dtype", lambda device, wanted=wanted: wanted)
+        assert ModelDynamics(ByLatents(), Imagination.distilled(model), actions=3).dtype == wanted
+        exact = ModelDynamics(ByLatents(), Imagination.distilled(model), actions=3, dtype=torch.float32)
+        assert exact.dtype == torch.float32
+        for asked in (True, False):
+            config = BaselineTrainingConfig(condition="latents", frames=4, bf16=asked)
+            trainer = BaselineTrainer(config, model.world_model, None, {"car": traces()})
+            assert trainer.precision == (wanted if asked else torch.float32)

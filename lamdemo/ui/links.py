@@ -33,7 +33,7 @@ NO_PICTURE = (
 OTHER_WEIGHTS = "The link was made with other weights of this model: what is imagined here may differ."
 MOST_LINK = 6000  # characters: what browsers and what stands before servers let through
 _MOST_NUMBERS = 64  # of a step's command
-_WHOLE = re.compile(r"\d{1,10}")
+_WHOLE = re.compile(r"[0-9]{1,10}")
 _HASH = 12  # digits of a checkpoint's hash in a link
 # Gives a tab the link that the page was opened with, once, and takes it out of the address.
 TAKEN = """() => {

@@ -56,11 +56,11 @@ new ResizeObserver(() => {
 
 CSS = """
 #lam-plan-intro p { margin: 0; max-width: 90ch; color: var(--lam-soft); font-size: .94rem; line-height: 1.5; }
-.lam-plan-pair { display: grid; grid-template-columns: minmax(0, calc(250px * var(--shape, 1.5))) 18px minmax(0, calc(250px * var(--shape, 1.5))); gap: 8px; align-items: center; }
+.lam-plan-pair { display: grid; grid-template-columns: minmax(0, calc(250px * var(--shape, 1.5))) 18px minmax(0, calc(250px * var(--shape, 1.5))); gap: 8px; align-items: start; }
 .lam-plan-pair.three { grid-template-columns: repeat(3, minmax(0, calc(290px * var(--shape, 1.5)))); gap: 12px; align-items: start; }
 .lam-plan-pair.four { grid-template-columns: repeat(4, minmax(0, calc(230px * var(--shape, 1.5)))); gap: 12px; align-items: start; }
 .lam-plan-pair figure, .lam-plan-strip figure, .lam-plan-tries figure { margin: 0; min-width: 0; }
-.lam-plan-pair > span { text-align: center; color: var(--lam-soft); padding-bottom: 22px; }
+.lam-plan-pair > span { align-self: center; text-align: center; color: var(--lam-soft); padding-bottom: 22px; }
 .lam-plan-pair figcaption, .lam-plan-strip figcaption, .lam-plan-tries figcaption { font-size: .8rem; line-height: 1.4; color: var(--lam-soft); margin-top: 5px; }
 .lam-plan-pair figcaption b { color: var(--body-text-color); font-weight: 620; }
 .lam-plan-pair .lam-stage { aspect-ratio: var(--shape, 3 / 2); }

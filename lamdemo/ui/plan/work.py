@@ -280,6 +280,8 @@ class Searcher:
             actions = self.space.decode(u).cpu().numpy()
         idle = self.space.idle[None].cpu().numpy().repeat(len(actions), 0)
         plan, still = (self.planner.imagine(self.problem, each) for each in (actions, idle))
+        if self.known is None:
+            plan = replace(plan, u=np.asarray(given, np.float32))  # there and back they would be rounded
         return self._shown(plan, still.cost, folder, progress=None, seconds=time.monotonic() - began, stopped=False)
 
     def _shown(self, plan: Imagined, idle: float, folder: Path, **how: Any) -> Found:

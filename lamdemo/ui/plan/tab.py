@@ -437,11 +437,6 @@ class PlanTab:
         _, plan = self.at(request)
         yield PAUSE
         found = replace(found, truth=find_truth(searcher, found, self.simulators, folder))
-        futures = []
-        for one in searcher.futures(found):
-            futures.append(one)
-            yield PAUSE
-        found = replace(found, futures=tuple(futures))
         plan.found, plan.searcher = found, searcher
         yield {
             self.cost_view: self._costs(found.progress) if found.progress else figures.empty(plan_views.NO_SEARCH),
@@ -453,6 +448,13 @@ class PlanTab:
             **self.files.given(**files_of(found, searcher.pipeline, folder)),
             **self.link.gone(),
         }
+        if found.order.futures:
+            futures = []
+            for one in searcher.futures(found):
+                futures.append(one)
+                yield PAUSE
+            plan.found = replace(found, futures=tuple(futures))
+            yield {self.plan_view: plan_views.plan(plan.found)}
 
     def charted(self, searcher: Searcher, request: gr.Request, settle: dict[Any, Any]) -> Iterator[Any]:
         """The landscape around the plan on show. It comes after that: without a draft it takes seconds."""

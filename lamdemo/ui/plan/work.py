@@ -36,7 +36,7 @@ _SKETCH = 160  # longest side in pixels of candidates' pictures
 _SKETCHES = 4
 _SKETCH_EVERY = 0.8  # seconds between two rounds of them: drawing takes time from the search
 HELD = 2 * BETWEEN  # frames that the end is held before the loop begins anew
-_POINTS = 17  # along each side of the energy landscape
+_POINTS, _POINTS_OF_FUTURES = 17, 9  # along each side of the energy landscape; of several futures each takes longer
 
 
 class Sketcher:
@@ -369,7 +369,8 @@ class Searcher:
         Returns:
             It, and where on it lie, on average over their steps, the "plan", what was "true"ly done, and being "idle".
         """
-        land = self.planner.landscape(found.plan, axes=(across, up), points=_POINTS)
+        points = _POINTS_OF_FUTURES if self.order.futures else _POINTS
+        land = self.planner.landscape(found.plan, axes=(across, up), points=points)
 
         def at(actions: np.ndarray | None) -> tuple[float, float] | None:
             if actions is None or not len(actions):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
@@ -430,6 +431,96 @@ def test_several_futures_of_the_last_command(
     finally:
         for ending in ("json", "safetensors"):
             (folder / f"{futures_name('car')}.{ending}").unlink()
+
+
+# Links.
+
+
+@pytest.fixture
+def shared_tab(tab: DriveTab) -> DriveTab:
+    """The same on a page whose checkpoint everybody has."""
+    tab.page.models = SimpleNamespace(default="tiny")
+    return tab
+
+
+@pytest.mark.parametrize("name", ["car", "toy"])
+def test_a_link_drives_the_same_again(shared_tab: DriveTab, said: list[str], name: str) -> None:
+    tab, other = shared_tab, SimpleNamespace(session_hash="other")
+    tab._choose(name, None, None, REQUEST)
+    if name == "toy":
+        tab._open_next(10_000, "toy", None, None, REQUEST)
+    for k, action in enumerate(([0.1, 0.05], [0, 0.1], [-0.1, 0])):
+        tab._order(event(act="step", n=k, action=action), REQUEST)
+    tab._order(event(act="undo", n=4), REQUEST)
+    link = tab.sharing._share(None, None, REQUEST).value
+    assert ("drive=scene&seed=10001" if name == "toy" else "drive=photo:palace_square") in link
+    assert "commands=0.1,0.05~0.0,0.1" in link
+    shown = tab.sharing._open(link, "car", None, None, other)
+    assert shown[0].value == name and shown[-2:] == ["tiny", ""] and 'data-count="0"' in shown[6]
+    views_of = [v for v in tab.sharing._drive_again(other) if isinstance(v, str)]
+    assert len(views_of) == 2 and 'data-count="2"' in views_of[-1] and said == []
+    mine, theirs = (tab.driving(each)[1] for each in (REQUEST, other))
+    np.testing.assert_array_equal(mine.drive.frame, theirs.drive.frame)
+    if name == "toy":
+        np.testing.assert_array_equal(mine.scene.now.frame, theirs.scene.now.frame)
+    # It is driven once, and coming back keeps it.
+    assert [v for v in tab.sharing._drive_again(other) if isinstance(v, str)] == []
+    assert 'data-count="2"' in tab.sharing._open("", name, None, None, other)[6]
+    assert tab.sharing._share(None, None, other).value == link
+
+
+def test_who_takes_over_ends_what_a_link_drives(shared_tab: DriveTab, said: list[str]) -> None:
+    tab = shared_tab
+    link = "drive=photo:palace_square&controller=car&checkpoint=tiny-0&commands=1,0~1,0~1,0"
+    tab.sharing._open(link, None, None, None, REQUEST)
+    again = tab.sharing._drive_again(REQUEST)
+    next(again), next(again)
+    tab._order(event(act="step", n=1, action=[-1, 1]), REQUEST)
+    assert list(again) == [] and said == []
+    np.testing.assert_array_equal(tab.driving(REQUEST)[1].drive.actions, [[1, 0], [-1, 1]])
+
+
+def test_what_cannot_be_shared_is_one_sentence(shared_tab: DriveTab, said: list[str], photo: Path) -> None:
+    tab = shared_tab
+    tab._open("car", None, None, REQUEST)
+    tab.sharing._share(None, None, REQUEST)
+    assert said.pop() == "Nothing was driven yet; press an arrow first."
+    tab._take_own(str(photo), "car", None, None, REQUEST)
+    tab._order(event(act="step", n=1, action=[1, 1]), REQUEST)
+    tab.sharing._share(None, None, REQUEST)
+    assert "picture of your own" in said.pop()
+    tab._pick("car", None, None, event(pick="0"), REQUEST)
+    tab._order(event(act="step", n=1, action=[1, 1]), REQUEST)
+    tab.page.models.default = "another"
+    tab.sharing._share(None, None, REQUEST)
+    assert "did not come with the page" in said.pop()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"drive": "own:secret"}, "not among those"),
+        ({"drive": "photo:../photos/palace_square"}, "not among those"),
+        ({"drive": "scene", "controller": "toy", "seed": "-1"}, "its seed is no number"),
+        ({"drive": "scene", "commands": "0.1,0"}, "no simulator 'car'"),
+        ({"moment": "nan"}, "its moment"),
+        ({"moment": "-3"}, "its moment"),
+        ({"controller": "boat"}, "no controller 'boat'"),
+        ({"checkpoint": "owner/name-0"}, "did not come with this page"),
+        ({"commands": "2,0"}, "go beyond what car takes"),
+        ({"commands": "1"}, "The commands of this link"),
+        ({"commands": "1,inf"}, "no table of numbers"),
+        ({"commands": "~".join(["1,0"] * 241)}, "more than 240 steps"),
+    ],
+)
+def test_a_link_that_was_tampered_with_is_one_sentence(
+    shared_tab: DriveTab, said: list[str], changed: dict[str, str], told: str
+) -> None:
+    good = {"drive": "photo:palace_square", "seed": "3", "controller": "car", "checkpoint": "tiny-0", "commands": "1,0"}
+    shown = shared_tab.sharing._open(urlencode(good | changed), "car", None, None, REQUEST)
+    assert len(said) == 1 and told in said[0] and len(shown) == 11
+    assert 'data-count="0"' in shown[6]  # what would be there without it
+    assert shared_tab.driving(REQUEST)[1].linked is None
 
 
 def test_a_picture_that_cannot_be_read_leaves_the_drive(tab: DriveTab, said: list[str], tmp_path: Path) -> None:

@@ -28,9 +28,10 @@ from lamdemo.models import checkpoint_hash
 from lamdemo.models.controller import Controller, ControllerConfig, save_controller
 from lamdemo.simulators.tasks import make_task
 from lamdemo.ui.plan import figures, views
+from lamdemo.ui.plan.carrying import execute
 from lamdemo.ui.plan.ends import OWN, Ends, Footage, Library, between, of_task, own_goal
 from lamdemo.ui.plan.records import LATENT, Found, Order, Progress, Ran, Step
-from lamdemo.ui.plan.work import Searcher, execute
+from lamdemo.ui.plan.work import Searcher
 from lamdemo.video import read_clip, write_image, write_video
 
 SMALL = Order(what="toy", samples=12, iterations=3, horizon=2, seed=3)
@@ -411,13 +412,13 @@ def page(pipeline: TransferPipeline) -> Iterator[PlanPage]:
 
 
 def given(page: PlanPage, **more: Any) -> dict[Any, Any]:
-    tab = page.plan
+    tab, search = page.plan, page.plan.settings
     data = {
         **{tab.source: "clip", tab.clip: OWN, tab.first: 1, tab.last: 4, tab.simulator: "toy", tab.task: 1},
-        **{tab.task_steps: 2, tab.what: LATENT, tab.solver: "cem", tab.samples: 8, tab.iterations: 2},
-        **{tab.horizon: 2, tab.seed: 0, tab.run.steps: 2, page.name: "tiny", page.hub: ""},
+        **{search.what: LATENT, search.solver: "cem", search.samples: 8, search.iterations: 2, search.futures: 0},
+        **{search.horizon: 2, search.seed: 0, tab.task_steps: 2, tab.run.steps: 2, page.name: "tiny", page.hub: ""},
     }
-    return data | {getattr(tab, key): value for key, value in more.items()}
+    return data | {getattr(search if hasattr(search, key) else tab, key): value for key, value in more.items()}
 
 
 def ask(name: str) -> Any:
@@ -435,8 +436,8 @@ def test_a_visitors_clip_becomes_start_and_goal(page: PlanPage, small_clip: Path
     tab, who = page.plan, ask("own")
     # A controller that was chosen for the clip before says nothing of this one.
     shown = tab._take_own(given(page, what="toy") | {tab.own: str(small_clip)}, who)
-    assert shown[tab.what].value == LATENT
-    assert shown[tab.last].value == 4 and shown[tab.horizon] == 3 and not warned
+    assert shown[tab.settings.what].value == LATENT
+    assert shown[tab.last].value == 4 and shown[tab.settings.horizon] == 3 and not warned
     assert "frame 4, 0.75 s" in shown[tab.ends_view]
     frames = read_clip(small_clip, fps=4.0).frames
     np.testing.assert_array_equal(page.session(who).plan.ends.goal, frames[3])  # type: ignore[union-attr]
@@ -449,7 +450,7 @@ def test_a_visitors_clip_becomes_start_and_goal(page: PlanPage, small_clip: Path
 def test_a_task_chooses_the_controller_of_its_body_and_can_be_carried_out(page: PlanPage) -> None:
     tab = page.plan
     shown = tab._change_source(given(page, source="simulator"), ask("task"))
-    assert shown[tab.what].value == "toy" and shown[tab.horizon] == 2
+    assert shown[tab.settings.what].value == "toy" and shown[tab.settings.horizon] == 2
     assert shown[tab.run.column].visible and not shown[tab.of_clip].visible
 
 
@@ -478,15 +479,15 @@ def test_a_plan_of_other_settings_or_of_another_checkpoint_is_told_to_be_one(
     tab, who = page.plan, ask("settings")
     same = given(page, horizon=3)
     tab._take_own(same | {tab.own: str(small_clip)}, who)
-    assert tab._mark(given(page, seed=1), who) == ""  # there is no plan yet
+    assert tab._mark(given(page, seed=1), who)[tab.old] == ""  # there is no plan yet
     tab._mark(same, who)
     *_, shown, _ = news_of(tab._plan(same, who))
     assert shown[tab.old] == ""
     for key, value in (("seed", 1), ("samples", 12), ("solver", "random"), ("horizon", 2), ("what", "toy")):
-        assert "other settings" in tab._mark(given(page, **{"horizon": 3, key: value}), who)
-        assert tab._mark(same, who) == ""
+        assert "other settings" in tab._mark(given(page, **{"horizon": 3, key: value}), who)[tab.old]
+        assert tab._mark(same, who)[tab.old] == ""
     page.session(who).plan.checkpoint = "of another"  # type: ignore[union-attr]
-    assert "checkpoint before" in tab._mark(same, who)
+    assert "checkpoint before" in tab._mark(same, who)[tab.old]
     # What was changed while it was searched is told when it is there.
     search = (news for news in tab._plan(same, who) if news is not PAUSE)
     next(search)
@@ -499,10 +500,10 @@ def test_a_plan_of_other_settings_or_of_another_checkpoint_is_told_to_be_one(
 def test_a_controller_stays_for_other_frames_of_a_clip(page: PlanPage, small_clip: Path) -> None:
     tab, who = page.plan, ask("stays")
     tab._take_own(given(page) | {tab.own: str(small_clip)}, who)
-    assert tab._change_frames(given(page, what="toy", first=2), who)[tab.what].value == "toy"
+    assert tab._change_frames(given(page, what="toy", first=2), who)[tab.settings.what].value == "toy"
     # Of a clip that is chosen next it does not.
     clip = next(key for _, key in tab.library.choices() if key.startswith("clip:"))
-    assert tab._change_clip(given(page, what="toy", clip=clip), who)[tab.what].value == LATENT
+    assert tab._change_clip(given(page, what="toy", clip=clip), who)[tab.settings.what].value == LATENT
 
 
 def test_a_place_of_the_clip_before_is_let_go(page: PlanPage, small_clip: Path, warned: list[str]) -> None:
@@ -540,9 +541,9 @@ def test_only_a_simulators_task_is_carried_out(page: PlanPage, small_clip: Path,
 
 def test_presets_are_the_budgets_of_the_chosen_solver(page: PlanPage) -> None:
     tab = page.plan
-    assert tab._choose_budget("cem", "paper") == [300, 15]
-    assert tab._choose_budget("gradient", "paper") == [12, 30]
-    assert tab._own_budget("cem", 300, 15) == "paper" and tab._own_budget("cem", 301, 15) is None
+    assert tab.settings._choose_budget("cem", "paper") == [300, 15]
+    assert tab.settings._choose_budget("gradient", "paper") == [12, 30]
+    assert tab.settings._own_budget("cem", 300, 15) == "paper" and tab.settings._own_budget("cem", 301, 15) is None
 
 
 # A visitor.
@@ -582,7 +583,7 @@ def test_a_visitor_plans_between_frames_of_a_clip(open_page: Any, small_clip: Pa
     points = page.evaluate(
         "document.querySelector('#lam-plan-costs .lam-plan-chart').data.find(d => d.name === 'best so far').y.length"
     )
-    assert points == 6
+    assert points == 4
     # A window that changes its width changes theirs, and not their height.
     page.set_viewport_size({"width": 900, "height": 1000})
     page.wait_for_timeout(500)

@@ -12,12 +12,10 @@ from torch import Tensor
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import KnownController, TransferPipeline
-from lamdemo.engine.controls import command_windows
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.bottleneck import DiscreteBottleneck
 from lamdemo.models.companion_files import load_action_conditioned, load_distilled
 from lamdemo.models.distilled import DistilledModel
-from lamdemo.models.prior import FlowPrior, futures_name, load_prior
 from lamdemo.models.world_model import WorldModel
 from lamdemo.planning.cem import CEM, CEMConfig
 from lamdemo.planning.dynamics import (
@@ -29,6 +27,7 @@ from lamdemo.planning.dynamics import (
     Imagination,
     ModelDynamics,
 )
+from lamdemo.planning.futures import find_futures
 from lamdemo.planning.gradient import Gradient, GradientConfig
 from lamdemo.planning.icem import ICEM, ICEMConfig
 from lamdemo.planning.mppi import MPPI, MPPIConfig
@@ -153,52 +152,6 @@ def _check_space(space: str, baseline: bool, futures: int) -> None:
         raise LamdemoError("The twin knows no latent actions; plan over known ones.")
     if futures and (baseline or space == "latent"):
         raise LamdemoError("Futures are drawn of known commands in the world model; plan without the twin, in known.")
-
-
-def find_futures(pipeline: TransferPipeline, known: KnownController) -> FlowPrior:
-    """The prior of a checkpoint that is told a controller's commands.
-
-    Raises:
-        LamdemoError: there is none, or it is of other commands.
-    """
-    folder, name = pipeline.folder, futures_name(known.name)
-    found = load_prior(folder, pipeline.model.device, name=name) if folder is not None else None
-    if found is None:
-        raise LamdemoError(
-            f"The checkpoint {pipeline.name} draws no futures of {known.name}; train them with lamdemo train-futures."
-        )
-    if found.config.commands % known.spec.width or not found.config.commands:
-        raise LamdemoError(f"{name}.json is of other commands than the controller {known.name}; train it anew.")
-    return found
-
-
-def draw_futures(
-    pipeline: TransferPipeline,
-    known: KnownController,
-    state: np.ndarray,
-    commands: np.ndarray,
-    count: int,
-    seed: int = 0,
-) -> np.ndarray:
-    """Latents ``[count, Z]`` of what one command could bring: as many futures of it.
-
-    Args:
-        pipeline: the checkpoint.
-        known: the controller whose command it is.
-        state: ``[N, D]`` in which it is given.
-        commands: ``[S, A]``, the command itself last, those before it first, as many as are known.
-        count: how many.
-        seed: of the draws.
-
-    Raises:
-        LamdemoError: see `find_futures`; or the commands are of another width.
-    """
-    prior = find_futures(pipeline, known)
-    history = prior.config.commands // known.spec.width
-    window = command_windows(known.spec, history, np.asarray(commands, np.float32))[-1]
-    generator = torch.Generator(prior.basis.device).manual_seed(seed)
-    given = torch.from_numpy(np.ascontiguousarray(window)).to(prior.basis).flatten()[None]
-    return prior.sample(torch.from_numpy(state)[None], count, commands=given, generator=generator)[0].cpu().numpy()
 
 
 def _distilled_of(

@@ -18,6 +18,8 @@ HEAD = """
   window.lamAsked = location.search.slice(1);
   const asked = new URLSearchParams(window.lamAsked);
   if (asked.has('actions')) wanted = 'space';
+  else if (asked.has('plan')) wanted = 'plan';
+  else if (asked.has('drive')) wanted = 'drive';
   else if (asked.has('clip')) wanted = 'transfer';
   let settled = !names.includes(wanted), gone = false;
   // Where the visitor has gone in the meantime goes before what was kept.

@@ -54,7 +54,7 @@ class Futures:
         return [Units("future", FUTURES, _SECONDS * STEPS)]
 
     def _draw(self, checkpoint: str | None, hub: str | None, request: gr.Request) -> Iterator[Any]:
-        from lamdemo.planning.building import draw_futures
+        from lamdemo.planning.futures import draw_futures
 
         yield gr.skip()
         with Notice():

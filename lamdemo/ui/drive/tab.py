@@ -14,6 +14,7 @@ from lamdemo.simulators.pool import SimulatorPool
 from lamdemo.ui.drive import style
 from lamdemo.ui.drive import views as drive_views
 from lamdemo.ui.drive.futures import Futures
+from lamdemo.ui.drive.shared import Sharing
 from lamdemo.ui.drive.work import SCENES, SIDE, DriveSession, Scene, Start, pictures_in
 from lamdemo.ui.inputs import look_at_target, read_target
 from lamdemo.ui.notices import Notice
@@ -47,7 +48,7 @@ class DriveTab:
         self.page = page
         self.worlds = worlds or SimulatorPool()
         self.line = Line(page.sessions, "drive", brief=True)
-        self.futures = Futures(self)
+        self.futures, self.sharing = Futures(self), Sharing(self)
         self.starts = pictures_in(examples, space_views.photos_in(examples / "photos"))
 
     # What is on the tab.
@@ -70,6 +71,8 @@ class DriveTab:
                 with gr.Row():
                     self.video = gr.Button("↓ Video", size="sm", min_width=100, elem_id="lam-drive-video")
                     self.actions = gr.Button("↓ Actions (.npz)", size="sm", min_width=120, elem_id="lam-drive-actions")
+                    self.sharing.lay_out_button()
+                self.sharing.lay_out()
                 self.saved = gr.HTML("", js_on_load=style.SAVED_JS, elem_id="lam-drive-saved")
                 self.futures.lay_out()
             with gr.Column(scale=4, min_width=340, elem_classes="lam-card"):
@@ -126,7 +129,6 @@ class DriveTab:
         begun = [self.view, self.picks, self.moment]
         whole_tab = [self.name, self.told, self.console, self.scenes, self.no_scene, self.seed, *begun]
         does = self.line.does
-        tab.select(**does(self._open, which, whole_tab))
         gr.on([page.hub.submit, page.name.change], **does(self._follow, which, whole_tab))
         self.name.select(None, js="() => { if (window.lamDrive) window.lamDrive.pause(); }", **QUIET)
         self.name.select(**does(self._choose, which, whole_tab))
@@ -139,6 +141,7 @@ class DriveTab:
         self.video.click(self._save_video, None, self.saved, **QUIET)
         self.actions.click(self._save_actions, None, self.saved, **QUIET)
         self.futures.connect()
+        self.sharing.connect(tab, which, whole_tab)
 
     # What is kept.
 
@@ -163,7 +166,7 @@ class DriveTab:
             known = pipeline.controller(name)
         return known
 
-    def _begin(
+    def begin(
         self, session: Session, driving: DriveSession, pipeline: TransferPipeline, known: KnownController, start: Start
     ) -> None:
         """Begin a drive; if that fails, the one before goes on."""
@@ -224,18 +227,8 @@ class DriveTab:
                 stays = start is not None and driving.picked and start.kind not in ("scene", "episode")
                 if start is None or not stays or (anew and self._has_scene(known)):
                     start, driving.picked = self._usual(known), False
-                self._begin(session, driving, pipeline, known, start)
-            offered = [(drive_views.controller_title(n), n) for n in drive_views.in_order(pipeline.controllers)]
-            missing = self.worlds.missing(known.name)
-            return [
-                gr.Dropdown(offered, value=known.name),
-                drive_views.known_well(known),
-                drive_views.console(known.spec),
-                gr.Row(visible=missing == ""),
-                gr.HTML(f'<p class="lam-note">{escape(missing or "", quote=False)}</p>', visible=bool(missing)),
-                driving.scene.seed if driving.scene is not None else gr.skip(),
-                *self._begun(driving),
-            ]
+                self.begin(session, driving, pipeline, known, start)
+            return self.shown(driving, pipeline, known)
         except LamdemoError as error:
             sentence = str(error)
         # Nothing to drive with is no accident of this click: it is said in the picture's place.
@@ -243,6 +236,20 @@ class DriveTab:
         nothing = [drive_views.nothing(sentence), drive_views.pictures(self.starts, None, ""), gr.Slider(visible=False)]
         hidden = [gr.Row(visible=False), gr.HTML(visible=False), gr.skip()]
         return [gr.Dropdown([], value=None), "", "", *hidden, *nothing]
+
+    def shown(self, driving: DriveSession, pipeline: TransferPipeline, known: KnownController) -> list[Any]:
+        """The whole tab with a drive that has begun."""
+        offered = [(drive_views.controller_title(n), n) for n in drive_views.in_order(pipeline.controllers)]
+        missing = self.worlds.missing(known.name)
+        return [
+            gr.Dropdown(offered, value=known.name),
+            drive_views.known_well(known),
+            drive_views.console(known.spec),
+            gr.Row(visible=missing == ""),
+            gr.HTML(f'<p class="lam-note">{escape(missing or "", quote=False)}</p>', visible=bool(missing)),
+            driving.scene.seed if driving.scene is not None else gr.skip(),
+            *self._begun(driving),
+        ]
 
     def _has_scene(self, known: KnownController) -> bool:
         return self.worlds.missing(known.name) == ""
@@ -266,13 +273,19 @@ class DriveTab:
             session, driving = self.driving(request)
             pipeline = self.page.pipeline(checkpoint, hub)
             known = self._known(driving, pipeline, name)
-            if start.path:
-                with session.place("looked") as folder:
-                    start = start.of_length(look_at_target(start.path, start.moment, folder).seconds)
-            self._begin(session, driving, pipeline, known, start)
+            start = self.measured(session, start)
+            self.begin(session, driving, pipeline, known, start)
             driving.picked = True
             return self._begun(driving)
         return None
+
+    @staticmethod
+    def measured(session: Session, start: Start) -> Start:
+        """The same with the length of its clip; of a picture or a scene there is none."""
+        if not start.path:
+            return start
+        with session.place("looked") as folder:
+            return start.of_length(look_at_target(start.path, start.moment, folder).seconds)
 
     def _pick(
         self, name: str | None, checkpoint: str | None, hub: str | None, event: gr.EventData, request: gr.Request

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lamdemo.engine.controls import Drive, KnownController
     from lamdemo.simulators import Observation
     from lamdemo.simulators.pool import SimulatorPool
+    from lamdemo.ui.drive.shared import Shared
 
 SIDE = 512  # longest side in pixels of a picture that is driven: a key's answer counts more than detail here
 MOST_STEPS = 240  # of one drive, a minute
@@ -269,6 +270,7 @@ class DriveSession:
     latents: list[np.ndarray] = field(default_factory=list)  # latent actions [Z] of its steps
     number: int = 0  # counts drives, so that the browser can tell a new one
     likeness: Likeness | None = None  # of imagined and true, where a scene runs
+    linked: Shared | None = None  # what came by a link and is not driven again yet
 
     def begin(
         self,

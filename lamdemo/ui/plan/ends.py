@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from lamdemo.core.actions import ActionSpec
     from lamdemo.simulators import Simulator
     from lamdemo.simulators.pool import SimulatorPool
+    from lamdemo.simulators.tasks import Task
 
 SIDE = 480  # longest side in pixels: the model sees a square of 256, and what is drawn is shown small
 OWN = "own"  # key of a visitor's own clip
 STEPS = 3  # from start to goal at first, the paper's horizon
 MOST_APART = 8  # steps from start to goal that a search can bridge
+TASKS = 10_000  # first seed of the scenes that no controller was trained on, and how many tasks there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,16 @@ class Footage:
     fps: float  # frames a second
     actions: np.ndarray | None = None  # float32 [T - 1, A]; None of a clip that comes without
     spec: ActionSpec | None = None  # what they mean
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where start and goal are from, if everybody who has this page can have them too."""
+
+    footage: str = ""  # key of a bundled clip or episode, or
+    simulator: str = ""  # name of the simulator whose task it is
+    first: int = 0  # frame of the start, from 1; of a simulator the task's number
+    last: int = 0  # frame of the goal; of a simulator the steps from one to the other
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +63,8 @@ class Ends:
     spec: ActionSpec | None = None  # of both
     simulator: str = ""  # in which it can be carried out; empty for none
     seed: int = 0  # of the task there
+    task: Task | None = None  # the task itself
+    origin: Origin | None = None  # None where a picture or a clip is the visitor's own
 
 
 class Library:
@@ -153,13 +167,14 @@ def between(footage: Footage, start: int, goal: int, picture: np.ndarray | None 
     last = len(footage.frames) - 1
     start, goal = min(max(start, 0), last), min(max(goal, 0), last)
     before = None if footage.actions is None else footage.actions[:start]
-    ends = Ends(footage.frames[start], footage.frames[goal], before=before, spec=footage.spec)
     if picture is not None:
-        return Ends(ends.start, picture, before=before, spec=footage.spec)
+        return Ends(footage.frames[start], picture, before=before, spec=footage.spec)
+    origin = None if footage.key == OWN else Origin(footage=footage.key, first=start + 1, last=goal + 1)
+    ends = Ends(footage.frames[start], footage.frames[goal], before=before, spec=footage.spec, origin=origin)
     if goal <= start:
         return ends
     actions = None if footage.actions is None else footage.actions[start:goal]
-    return Ends(ends.start, ends.goal, footage.frames[start : goal + 1], actions, before, footage.spec)
+    return replace(ends, frames=footage.frames[start : goal + 1], actions=actions)
 
 
 def own_goal(path: str) -> np.ndarray:
@@ -197,7 +212,8 @@ def of_task(simulators: SimulatorPool, name: str, seed: int, steps: int) -> Ends
     def work(simulator: Simulator) -> Ends:
         task = make_task(simulator, seed, steps=steps)
         seen = [task.start_frame, *(simulator.step(action).frame for action in task.actions)]
-        return Ends(task.start_frame, task.goal_frame, np.stack(seen), task.actions, None, simulator.spec, name, seed)
+        ends = Ends(task.start_frame, task.goal_frame, np.stack(seen), task.actions, None, simulator.spec, name, seed)
+        return replace(ends, task=task, origin=Origin(simulator=name, first=seed - TASKS, last=steps))
 
     return simulators.using(name, work)
 

@@ -12,8 +12,9 @@ from lamdemo.jobs.turns import PAUSE, Units
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.plan import figures, style
 from lamdemo.ui.plan import views as plan_views
+from lamdemo.ui.plan.carrying import execute
+from lamdemo.ui.plan.files import Files, files_of_run
 from lamdemo.ui.plan.records import Ran, Step
-from lamdemo.ui.plan.work import execute
 from lamdemo.ui.space.common import number
 from lamdemo.ui.waiting import Line
 
@@ -31,6 +32,7 @@ class Execution:
     def __init__(self, tab: PlanTab) -> None:
         self.tab = tab
         self.line = Line(tab.page.sessions, "run")
+        self.files = Files("lam-plan-run-get")
 
     def lay_out(self) -> None:
         """Make the controls, which are seen where there is a simulator."""
@@ -49,6 +51,8 @@ class Execution:
             with gr.Row(elem_classes="lam-two", equal_height=False):
                 with gr.Column(scale=7, min_width=340):
                     self.view = gr.HTML(plan_views.run_empty(), js_on_load=None, elem_id="lam-plan-run-view")
+                    with gr.Row():
+                        self.files.lay_out()
                 with gr.Column(scale=4, min_width=280):
                     self.distances = gr.HTML(
                         plan_views.distances_empty(),
@@ -62,13 +66,23 @@ class Execution:
         Args:
             chosen: what a search is asked for with.
         """
-        ran = [self.go, self.stop, self.tab.go, self.view, self.distances]
+        ran = [self.go, self.stop, self.tab.go, self.view, self.distances, *self.files.shows]
         self.go.click(**self.line.does(self._execute, chosen | {self.steps}, ran, self._course))
         self.line.ends_by(self.stop)
 
+    def empty(self) -> dict[Any, Any]:
+        """What an execution shows before there is one."""
+        shown = {self.view: plan_views.run_empty(), self.distances: plan_views.distances_empty()}
+        return shown | self.files.given()
+
+    @property
+    def shows(self) -> list[Any]:
+        """What that changes."""
+        return [self.view, self.distances, *self.files.shows]
+
     def _course(self, data: dict[Any, Any], *_: Any) -> list[Units]:
-        order, steps = self.tab.order(data), int(number(data[self.steps], 8))
-        size = order.samples * order.horizon * order.iterations
+        order, steps = self.tab.settings.order(data), int(number(data[self.steps], 8))
+        size = order.samples * order.horizon * order.iterations * max(order.futures, 1)
         return [Units(f"run by {order.solver} with {data[self.tab.page.name]}", steps, 0.0005, size=size)]
 
     def _execute(self, data: dict[Any, Any], request: gr.Request) -> Iterator[Any]:
@@ -85,11 +99,12 @@ class Execution:
                 self.tab.go: gr.Button(interactive=False),
                 self.stop: gr.Button("Stop", interactive=True),
                 self.view: plan_views.waiting("The first plan is made…"),
+                **self.files.given(),
             }
             if plan.ends is None or not plan.ends.simulator:
                 raise LamdemoError("Only a simulator's task can be carried out; choose one as start and goal.")
             pipeline = self.tab.page.pipeline(data[self.tab.page.name], data[self.tab.page.hub])
-            searcher = self.tab.searcher(data, pipeline, plan.ends)
+            searcher = self.tab.searcher(data, pipeline, plan.ends, carried_out=True)
             steps = min(max(int(number(data[self.steps], 8)), 1), 16)
             gone: list[dict[str, float]] = []
             with session.place("run") as folder:
@@ -104,8 +119,8 @@ class Execution:
                         done = news
                     else:
                         yield PAUSE
-            words = plan_views.outcome(done.distances, done.reached, done.stopped)
-            yield {self.view: plan_views.ran(done.video, done.last, words, done.reached), **settle}
+                files = files_of_run(done, searcher.order, plan.ends, pipeline, folder)
+            yield {self.view: plan_views.ran(done), **self.files.given(**files), **settle}
             return
         yield {self.view: plan_views.run_empty(), **settle}
 

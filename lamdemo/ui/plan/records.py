@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamdemo.ui.plan.ends import Ends
+from lamdemo.ui.plan.ends import MOST_APART, Ends
 
 if TYPE_CHECKING:
     from lamdemo.core.actions import ActionSpec
-    from lamdemo.planning.plans import Plan
+    from lamdemo.planning.plans import Imagined
+    from lamdemo.ui.plan.shared import Shared
     from lamdemo.ui.plan.work import Searcher
 
 LATENT = "latent"  # how the latent space is called where controllers go by their names
-BUDGETS = {"quick": (64, 6), "paper": (300, 15)}  # samples and iterations
+# Samples and iterations; the first is what success rates in simulators are measured with.
+BUDGETS = {"quick": (64, 4), "paper": (300, 15)}
 _BY_GRADIENT = {"quick": (6, 12), "paper": (12, 30)}  # starts, and steps of Adam
+MOST_FUTURES = 8  # of each command, over which costs are averaged
+# Numbers of an order that can be chosen, with their least and their most.
+SEARCH: dict[str, tuple[int, int]] = {
+    "samples": (4, 512),
+    "iterations": (1, 30),
+    "horizon": (1, MOST_APART),
+    "seed": (0, 2**31 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Order:
     iterations: int = 15  # of the search
     horizon: int = 3  # steps of the plan
     seed: int = 0  # of all chance
+    futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
 
 
 def budgets(solver: str) -> dict[str, tuple[int, int]]:
@@ -56,12 +67,32 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False)
+class Truth:
+    """What the plan's commands do in the simulator, all of them one after the other without another look."""
+
+    frames: np.ndarray  # uint8 [S + 1, H, W, 3], the start first
+    actions: np.ndarray  # the commands, float32 [S, A]
+    distances: list[dict[str, float]]  # to the goal at each frame, by name
+    reached: bool  # whether the last counts as being there
+    video: Path  # MP4 of it, in step with the plan's
+    beside: Path  # MP4 of the plan's and this one side by side
+
+
+@dataclass(frozen=True, eq=False)
+class Future:
+    """Another way that the plan's commands could go."""
+
+    frame: np.ndarray  # where it ends, uint8 [H, W, 3]
+    cost: float  # of it, by the full world model
+
+
+@dataclass(frozen=True, eq=False)
 class Found:
     """A plan, and all that the page shows of it."""
 
     ends: Ends  # between which it leads
     order: Order  # what was asked for
-    plan: Plan  # itself
+    plan: Imagined  # itself
     spec: ActionSpec | None  # what its actions mean; None of a plan in the latent space
     actions: np.ndarray | None  # known ones, float32 [S, A]; None likewise
     latents: np.ndarray  # float32 [S, Z]
@@ -70,11 +101,13 @@ class Found:
     cost: float  # of the plan, by the full world model, as are the next two
     idle_cost: float | None  # of doing nothing
     true_cost: float | None  # of what was really done; None where that is not known
-    progress: Progress  # the last of the search
+    progress: Progress | None  # the last of the search; None of a plan that came by a link
     frames: np.ndarray  # the imagined path, uint8 [S + 1, H, W, 3]
     video: Path  # MP4 of it
     seconds: float  # that the search took
     stopped: bool  # whether it was stopped
+    truth: Truth | None = None  # what really comes of it; None where no simulator can tell
+    futures: tuple[Future, ...] = ()  # further ways its commands could go, where several were asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +126,10 @@ class Ran:
     """An execution at its end."""
 
     video: Path  # MP4 of what the simulator showed
+    imagined: Path  # MP4 of what each plan expected of the moment after its first command, in step with it
+    beside: Path  # MP4 of both side by side
     last: Step  # the last step
+    actions: np.ndarray  # the commands that were carried out, float32 [S, A]
     distances: list[dict[str, float]]  # to the goal at the start and after each step, by name
     reached: bool  # whether the last counts as being there
     stopped: bool  # whether it was stopped
@@ -110,3 +146,4 @@ class PlanSession:
     searcher: Searcher | None = None  # that found it
     wanted: Order | None = None  # what the controls ask for now, and
     checkpoint: str = ""  # hash of the checkpoint that would search for it
+    linked: Shared | None = None  # what came by a link and is not shown yet

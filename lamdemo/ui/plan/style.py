@@ -56,10 +56,11 @@ new ResizeObserver(() => {
 
 CSS = """
 #lam-plan-intro p { margin: 0; max-width: 90ch; color: var(--lam-soft); font-size: .94rem; line-height: 1.5; }
-.lam-plan-pair { display: grid; grid-template-columns: minmax(0, calc(250px * var(--shape, 1.5))) 18px minmax(0, calc(250px * var(--shape, 1.5))); gap: 8px; align-items: center; }
+.lam-plan-pair { display: grid; grid-template-columns: minmax(0, calc(250px * var(--shape, 1.5))) 18px minmax(0, calc(250px * var(--shape, 1.5))); gap: 8px; align-items: start; }
 .lam-plan-pair.three { grid-template-columns: repeat(3, minmax(0, calc(290px * var(--shape, 1.5)))); gap: 12px; align-items: start; }
+.lam-plan-pair.four { grid-template-columns: repeat(4, minmax(0, calc(230px * var(--shape, 1.5)))); gap: 12px; align-items: start; }
 .lam-plan-pair figure, .lam-plan-strip figure, .lam-plan-tries figure { margin: 0; min-width: 0; }
-.lam-plan-pair > span { text-align: center; color: var(--lam-soft); padding-bottom: 22px; }
+.lam-plan-pair > span { align-self: center; text-align: center; color: var(--lam-soft); padding-bottom: 22px; }
 .lam-plan-pair figcaption, .lam-plan-strip figcaption, .lam-plan-tries figcaption { font-size: .8rem; line-height: 1.4; color: var(--lam-soft); margin-top: 5px; }
 .lam-plan-pair figcaption b { color: var(--body-text-color); font-weight: 620; }
 .lam-plan-pair .lam-stage { aspect-ratio: var(--shape, 3 / 2); }
@@ -72,6 +73,7 @@ CSS = """
   color: var(--lam-soft); font-size: .9rem; line-height: 1.5; text-align: center; padding: 0 20px; }
 .lam-plan-tries { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 8px; }
 .lam-plan-tries img, .lam-plan-strip img { width: 100%; aspect-ratio: var(--shape, 3 / 2); object-fit: cover; display: block; margin: 0 !important; border-radius: 8px !important; background: var(--lam-stage); }
+.lam-plan-tries.lam-plan-futures { grid-template-columns: repeat(auto-fill, minmax(110px, 150px)); margin-top: 8px; }
 .lam-plan-tries figure.best img { outline: 2px solid var(--lam-accent); outline-offset: 1px; }
 .lam-plan-strip { display: grid; grid-template-columns: 5.2em repeat(var(--n), minmax(0, 150px)); gap: 6px; align-items: center; }
 .lam-plan-strip > span { font-size: .8rem; line-height: 1.35; color: var(--lam-soft); }
@@ -102,7 +104,7 @@ CSS = """
 @media (max-width: 760px) {
   .lam-plan-strip { grid-template-columns: repeat(var(--n), minmax(74px, 1fr)); overflow-x: auto; contain: inline-size; }
   .lam-plan-strip > span { grid-column: 1 / -1; }
-  .lam-plan-pair.three { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .lam-plan-pair.three, .lam-plan-pair.four { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .lam-plan-actions { contain: inline-size; }
 }
 """

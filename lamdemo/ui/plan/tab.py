@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,14 @@ from lamdemo.ui import views
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.plan import figures, style
 from lamdemo.ui.plan import views as plan_views
-from lamdemo.ui.plan.ends import MOST_APART, OWN, STEPS, Library, between, of_task, own_goal, task_choices
+from lamdemo.ui.plan.arrival import Arrival
+from lamdemo.ui.plan.carrying import find_truth, weights_of
+from lamdemo.ui.plan.ends import MOST_APART, OWN, STEPS, TASKS, Library, between, of_task, own_goal, task_choices
 from lamdemo.ui.plan.energy import Energy
 from lamdemo.ui.plan.execution import Execution
-from lamdemo.ui.plan.records import LATENT, Found, Order, PlanSession, Progress, budgets
+from lamdemo.ui.plan.files import Files, Link, files_of
+from lamdemo.ui.plan.records import LATENT, Found, Order, PlanSession, Progress
+from lamdemo.ui.plan.settings import Settings
 from lamdemo.ui.plan.work import Searcher
 from lamdemo.ui.prepared import EXAMPLES
 from lamdemo.ui.space.common import number, whole
@@ -26,19 +31,11 @@ from lamdemo.ui.waiting import QUIET, Line
 
 if TYPE_CHECKING:
     from lamdemo.engine import TransferPipeline
+    from lamdemo.planning.planner import CostWeights
     from lamdemo.ui.page import Page
     from lamdemo.ui.plan.ends import Ends
     from lamdemo.ui.sessions import Session
 
-_SOLVERS = [
-    ("CEM: fit to the best, as in the paper", "cem"),
-    ("iCEM: the same with smoother plans", "icem"),
-    ("MPPI: weighted by cost", "mppi"),
-    ("gradient: through the world model", "gradient"),
-    ("random: the best of many", "random"),
-]
-_LATENT = ("the latent space itself (no labels needed)", LATENT)
-_TASKS = 10_000  # first seed of the scenes that no controller was trained on
 _TASK_STEPS = 4
 
 
@@ -60,6 +57,8 @@ class PlanTab:
         self.line = Line(page.sessions, "plan")
         self.energy = Energy(self)
         self.run = Execution(self)
+        self.settings, self.arrival = Settings(), Arrival(self)
+        self.files, self.link = Files("lam-plan-get"), Link(self)
 
     # What is on the tab.
 
@@ -74,7 +73,10 @@ class PlanTab:
             with gr.Column(scale=6, min_width=340, elem_classes="lam-card"):
                 self._build_ends()
             with gr.Column(scale=5, min_width=320, elem_classes="lam-card"):
-                self._build_search()
+                self.settings.lay_out()
+                with gr.Row():
+                    self.go = gr.Button("Plan", variant="primary", scale=3, min_width=160, elem_id="lam-plan-go")
+                    self.stop = gr.Button("Stop", scale=1, min_width=80, interactive=False, elem_id="lam-plan-stop")
         self.old = gr.HTML("", js_on_load=None, elem_id="lam-plan-old")
         with gr.Row(elem_classes="lam-two", equal_height=False):
             with gr.Column(scale=6, min_width=340, elem_classes="lam-card"):
@@ -91,6 +93,10 @@ class PlanTab:
         with gr.Column(elem_classes="lam-card", elem_id="lam-plan-result"):
             gr.HTML("<h2>The plan</h2>")
             self.plan_view = gr.HTML(plan_views.plan_empty(), js_on_load=None, elem_id="lam-plan-view")
+            with gr.Row(elem_id="lam-plan-keep"):
+                self.files.lay_out()
+                self.link.lay_out_button()
+            self.link.lay_out()
         with gr.Row(elem_classes="lam-two", equal_height=False, visible=False) as self.details:
             with gr.Column(scale=6, min_width=340, elem_classes="lam-card"):
                 gr.HTML("<h2>What to do</h2><p>The plan's actions, step by step.</p>")
@@ -164,42 +170,6 @@ class PlanTab:
             )
         self.ends_view = gr.HTML(plan_views.ends_empty(), js_on_load=None, elem_id="lam-plan-ends")
 
-    def _build_search(self) -> None:
-        gr.HTML("<h2>Search</h2><p>What is tried, by which method, and how long.</p>")
-        self.what = gr.Dropdown([_LATENT], value=LATENT, label="What is searched", elem_id="lam-plan-what")
-        with gr.Row():
-            self.solver = gr.Dropdown(
-                _SOLVERS, value="cem", label="Solver", scale=3, min_width=200, elem_id="lam-plan-solver"
-            )
-            self.preset = gr.Radio(
-                ["quick", "paper"], value="paper", label="Budget", scale=2, min_width=150, elem_id="lam-plan-preset"
-            )
-        samples, iterations = budgets("cem")["paper"]
-        with gr.Row():
-            self.samples = gr.Slider(
-                4, 512, samples, step=4, label="Samples", min_width=130, buttons=[], elem_id="lam-plan-samples"
-            )
-            self.iterations = gr.Slider(
-                1, 30, iterations, step=1, label="Iterations", min_width=130, buttons=[], elem_id="lam-plan-iterations"
-            )
-        with gr.Row():
-            self.horizon = gr.Slider(
-                1,
-                MOST_APART,
-                STEPS,
-                step=1,
-                label="Steps to plan",
-                min_width=130,
-                buttons=[],
-                elem_id="lam-plan-horizon",
-            )
-            self.seed = gr.Number(
-                0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, min_width=100, elem_id="lam-plan-seed"
-            )
-        with gr.Row():
-            self.go = gr.Button("Plan", variant="primary", scale=3, min_width=160, elem_id="lam-plan-go")
-            self.stop = gr.Button("Stop", scale=1, min_width=80, interactive=False, elem_id="lam-plan-stop")
-
     # What the controls do.
 
     def tie(self, tab: gr.Tab) -> None:
@@ -209,13 +179,14 @@ class PlanTab:
             tab: the one that `build` was called in; what is on it is read when it is opened.
         """
         page = self.page
+        settings = self.settings
+        models: set[Any] = {page.name, page.hub}
         chosen: set[Any] = {self.source, self.clip, self.first, self.last, self.simulator, self.task, self.task_steps}
-        settings: set[Any] = {self.what, self.solver, self.samples, self.iterations, self.horizon, self.seed}
-        chosen |= {page.name, page.hub} | settings
-        looks = [self.ends_view, self.clip, self.first, self.last, self.horizon, self.what, self.run.column]
-        looks += [self.old, self.run.view, self.run.distances]
+        chosen |= models | settings.controls
+        looks = [self.ends_view, self.clip, self.first, self.last, settings.horizon, settings.what, self.run.column]
+        looks += [self.old, settings.futures, settings.told, *self.run.shows]
         # Start and goal are read and shown without the model, whatever it is busy with.
-        gr.on([tab.select, page.name.select, page.hub.submit], self._open, chosen, looks, **QUIET)
+        gr.on([page.name.select, page.hub.submit], self._open, chosen, looks, **QUIET)
         self.source.input(self._change_source, chosen, [*looks, self.of_clip, self.of_simulator], **QUIET)
         self.clip.select(self._change_clip, chosen, looks, **QUIET)
         self.own.upload(self._take_own, {*chosen, self.own}, looks, **QUIET)
@@ -236,38 +207,29 @@ class PlanTab:
             trigger_mode="always_last",
             **QUIET,
         )
-        gr.on(
-            [self.preset.input, self.solver.input],
-            self._choose_budget,
-            [self.solver, self.preset],
-            [self.samples, self.iterations],
-            **QUIET,
-        ).then(self._mark, settings, self.old, **QUIET)
-        gr.on(
-            [self.what.input, self.samples.input, self.iterations.input, self.horizon.input, self.seed.input],
-            self._mark,
-            settings,
-            self.old,
-            trigger_mode="always_last",
-            **QUIET,
+        marked = [self.old, settings.futures, settings.told]
+        gr.on([settings.preset.input, settings.solver.input], **settings.connect(), **QUIET).then(
+            self._mark, settings.controls | models, marked, **QUIET
         )
         gr.on(
-            [self.samples.input, self.iterations.input],
-            self._own_budget,
-            [self.solver, self.samples, self.iterations],
-            self.preset,
+            [control.input for control in settings.controls - {settings.solver}],
+            self._mark,
+            settings.controls | models,
+            marked,
             trigger_mode="always_last",
             **QUIET,
         )
         found = [
             *(self.go, self.stop, self.run.go, self.cost_view, self.tries_view, self.plan_view),
             *(self.details, self.actions_view, *self.energy.shows, self.ends_view),
-            self.old,
+            *(self.old, *self.files.shows, self.link.link),
         ]
         self.go.click(**self.line.does(self._plan, chosen, found, self._course))
         self.line.ends_by(self.stop)
         self.energy.connect()
         self.run.connect(chosen)
+        self.link.connect()
+        self.arrival.connect(tab, chosen, looks, found)
 
     def at(self, request: gr.Request) -> tuple[Session, PlanSession]:
         """What is kept for the page that asks."""
@@ -290,17 +252,18 @@ class PlanTab:
     def _change_source(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         of_clip = data[self.source] != "simulator"
         beside = {self.of_clip: gr.Column(visible=of_clip), self.of_simulator: gr.Row(visible=not of_clip)}
-        return self._show(data | {self.what: LATENT}, request, beside, fresh=True)
+        return self._show(data | {self.settings.what: LATENT}, request, beside, fresh=True)
 
     def _change_clip(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         self.at(request)[1].goal = None
-        return self._show(data | {self.first: 1, self.last: 1 + STEPS, self.what: LATENT}, request, {}, fresh=True)
+        given = data | {self.first: 1, self.last: 1 + STEPS, self.settings.what: LATENT}
+        return self._show(given, request, {}, fresh=True)
 
     def _take_own(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         _, plan = self.at(request)
         before = plan.own
         plan.own, plan.goal = data[self.own], None
-        given = data | {self.clip: OWN, self.first: 1, self.last: 1 + STEPS, self.what: LATENT}
+        given = data | {self.clip: OWN, self.first: 1, self.last: 1 + STEPS, self.settings.what: LATENT}
         shown = self._show(given, request, {self.clip: self._clips(plan, OWN)}, fresh=True)
         if self.ends_view not in shown:
             plan.own = before  # it could not be read
@@ -320,7 +283,7 @@ class PlanTab:
         with Notice():
             count = len(self.library.get(data[self.clip], pipeline.fps, plan.own).frames)
             if max(whole(data[self.first]) or 1, whole(data[self.last]) or 1) > count:
-                return {self.horizon: gr.skip()}
+                return {self.settings.horizon: gr.skip()}
         plan.goal = None  # a goal of the clip is wanted again
         return self._fresh(data, request)
 
@@ -352,26 +315,25 @@ class PlanTab:
                 shown |= self._read_clip(data, plan, pipeline)
             ends = plan.ends
             assert ends is not None
-            offered = self._offered(pipeline)
+            offered, controls = self.settings.offered(pipeline), self.settings
             names = [name for _, name in offered]
             body = ends.spec.name if ends.spec is not None else ""
-            what = data[self.what] if data[self.what] in names else LATENT
-            if fresh or data[self.what] not in names or (body in names and plan.found is None):
+            what = data[controls.what] if data[controls.what] in names else LATENT
+            if fresh or data[controls.what] not in names or (body in names and plan.found is None):
                 # What acts here acts by its own controller, where there is one; else the latent space needs none.
                 what = body if body in names else what if ends.spec is None else LATENT
-            shown[self.what] = gr.Dropdown(offered, value=what)
+            shown[controls.what] = gr.Dropdown(offered, value=what)
             if fresh and ends.frames is not None and len(ends.frames) - 1 <= MOST_APART:
-                shown[self.horizon] = len(ends.frames) - 1
+                shown[controls.horizon] = len(ends.frames) - 1
             shown[self.run.column] = gr.Column(visible=bool(ends.simulator))
-            horizon = shown.get(self.horizon, data[self.horizon])
-            plan.wanted = self.order(data | {self.what: what, self.horizon: horizon})
+            horizon = shown.get(controls.horizon, data[controls.horizon])
+            plan.wanted = controls.order(data | {controls.what: what, controls.horizon: horizon}, pipeline)
             plan.checkpoint = pipeline.checkpoint
+            shown |= controls.follow(pipeline, plan.wanted, ends)
             shown[self.old] = plan_views.old(plan)
-            if fresh:
-                shown |= {self.run.view: plan_views.run_empty(), self.run.distances: plan_views.distances_empty()}
-            return shown
+            return shown | (self.run.empty() if fresh else {})
         # What could not be read leaves what was there; a handler must still return something.
-        return {self.horizon: gr.skip()}
+        return {self.settings.horizon: gr.skip()}
 
     def _read_clip(self, data: dict[Any, Any], plan: PlanSession, pipeline: TransferPipeline) -> dict[Any, Any]:
         footage = self.library.get(data[self.clip], pipeline.fps, plan.own)
@@ -389,57 +351,41 @@ class PlanTab:
 
     def _read_task(self, data: dict[Any, Any], plan: PlanSession) -> dict[Any, Any]:
         task, steps = int(number(data[self.task], 0)), int(number(data[self.task_steps], _TASK_STEPS))
-        if not 0 <= task < _TASKS:
-            raise LamdemoError(f"Tasks have numbers from 0 to {_TASKS - 1}; choose one of them.")
-        plan.ends = of_task(self.simulators, str(data[self.simulator] or ""), _TASKS + task, steps)
+        if not 0 <= task < TASKS:
+            raise LamdemoError(f"Tasks have numbers from 0 to {TASKS - 1}; choose one of them.")
+        plan.ends = of_task(self.simulators, str(data[self.simulator] or ""), TASKS + task, steps)
         later = f"{steps} step{'s' if steps != 1 else ''} later, by a hand that is hidden"
         return {self.ends_view: plan_views.ends(plan.ends, f"task {task}", later)}
 
-    def _offered(self, pipeline: TransferPipeline) -> list[tuple[str, str]]:
-        """What can be searched: actions of each controller, and the latent space."""
-        offered = []
-        for name in pipeline.controllers:
-            known = pipeline.controller(name)
-            channels = ", ".join(known.spec.names[:4]) + (", …" if known.spec.width > 4 else "")
-            offered.append((f"{name}: {channels}", name))
-        return [*offered, _LATENT]
-
     # The search.
 
-    def _choose_budget(self, solver: str, name: str | None) -> list[Any]:
-        return list(budgets(solver)[name]) if name in budgets(solver) else [gr.skip()] * 2
-
-    def _own_budget(self, solver: str, samples: float, iterations: float) -> Any:
-        budget = (int(samples), int(iterations))
-        return next((name for name, given in budgets(solver).items() if given == budget), None)
-
-    def _mark(self, data: dict[Any, Any], request: gr.Request) -> str:
+    def _mark(self, data: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         """A setting was changed: the plan on show may be of others."""
-        _, plan = self.at(request)
-        plan.wanted = self.order(data)
-        return plan_views.old(plan)
-
-    def order(self, data: dict[Any, Any]) -> Order:
-        """What the controls ask for."""
-        samples, iterations = budgets("cem")["paper"]
-        return Order(
-            what=str(data[self.what] or LATENT),
-            solver=str(data[self.solver] or "cem"),
-            samples=int(number(data[self.samples], samples)),
-            iterations=int(number(data[self.iterations], iterations)),
-            horizon=min(max(int(number(data[self.horizon], STEPS)), 1), MOST_APART),
-            seed=int(number(data[self.seed], 0)),
-        )
+        with Notice():
+            _, plan = self.at(request)
+            pipeline = self.page.pipeline(data[self.page.name], data[self.page.hub])
+            plan.wanted = self.settings.order(data, pipeline)
+            return {self.old: plan_views.old(plan)} | self.settings.follow(pipeline, plan.wanted, plan.ends)
+        return {self.old: gr.skip()}
 
     def _course(self, data: dict[Any, Any], *_: Any) -> list[Units]:
-        order = self.order(data)
-        name = f"{order.solver} with {data[self.page.name]}"
-        search = Units(name, order.iterations, 0.0004, size=order.samples * order.horizon)
-        return [search, Units("plan drawn", 1, 1.0), Units("energy", 1, 0.5)]
+        search = self.settings.course(data, data[self.page.name])
+        futures = self.settings.order(data).futures
+        drawn = Units("plan drawn", 1, 1.0)
+        return [search, drawn, *([Units("future", futures, 0.75)] if futures else []), Units("energy", 1, 0.5)]
 
-    def searcher(self, data: dict[Any, Any], pipeline: TransferPipeline, ends: Ends) -> Searcher:
-        """What searches as the controls ask for."""
-        return Searcher(pipeline, self.order(data), ends, self.page.space.places.get(pipeline))
+    def searcher(
+        self, data: dict[Any, Any], pipeline: TransferPipeline, ends: Ends, *, carried_out: bool = False
+    ) -> Searcher:
+        """What searches as the controls ask for: one plan, or those that are carried out step by step."""
+        order = self.settings.order(data, pipeline)
+        return self.made(pipeline, order, ends, weights_of(order.what) if carried_out else None)
+
+    def made(
+        self, pipeline: TransferPipeline, order: Order, ends: Ends, weights: CostWeights | None = None
+    ) -> Searcher:
+        """What searches as an order says."""
+        return Searcher(pipeline, order, ends, self.page.space.places.get(pipeline), weights)
 
     def _plan(self, data: dict[Any, Any], request: gr.Request) -> Iterator[Any]:
         """A search, from the button to the plan."""
@@ -469,30 +415,56 @@ class PlanTab:
                     if isinstance(news, Progress):
                         yield {self.cost_view: self._costs(news), self.tries_view: plan_views.progress(news)}
                     elif isinstance(news, Found):
-                        plan.found, plan.searcher = news, searcher
+                        found = news
                     else:
                         yield PAUSE
-            assert plan.found is not None
-            yield self._found(plan.found, searcher) | {self.old: plan_views.old(plan)}
-            # After the plan is on show: without a draft it takes seconds.
-            across, up = searcher.first_axes(plan.found)
-            for chart in self.energy.chart(searcher, plan.found, across, up):
-                yield chart if chart is PAUSE else {self.energy.view: chart, **settle}
+                for shown in self.shown(found, searcher, folder, request):
+                    yield shown if shown is PAUSE else shown | {self.old: plan_views.old(plan)}
+            yield from self.charted(searcher, request, settle)
             return
         before = plan_views.searched(plan.found) if plan.found else plan_views.tries_empty()
         yield {self.tries_view: before, **settle}
 
-    def _costs(self, now: Progress) -> str:
-        figure = figures.costs(now.best, now.elite, now.low, now.high, now.of, idle=now.idle, true=now.true)
-        told = f"Costs by iteration: after {now.index + 1} of {now.of} the best is {now.best[-1]:.3g}"
-        return figures.chart(figure, self.plotly(), told)
+    def shown(self, found: Found, searcher: Searcher, folder: Path, request: gr.Request) -> Iterator[Any]:
+        """A plan that was found or came by a link: looked at further, kept and shown, with pauses for others.
 
-    def _found(self, found: Found, searcher: Searcher) -> dict[Any, Any]:
-        return {
-            self.cost_view: self._costs(found.progress),
+        Args:
+            found: the plan.
+            searcher: that found it.
+            folder: for its files.
+            request: of the page.
+        """
+        _, plan = self.at(request)
+        yield PAUSE
+        found = replace(found, truth=find_truth(searcher, found, self.simulators, folder))
+        plan.found, plan.searcher = found, searcher
+        yield {
+            self.cost_view: self._costs(found.progress) if found.progress else figures.empty(plan_views.NO_SEARCH),
             self.tries_view: plan_views.searched(found),
             self.plan_view: plan_views.plan(found),
             self.details: gr.Row(visible=True),
             self.actions_view: plan_views.actions(found),
             **self.energy.begun(searcher, found),
+            **self.files.given(**files_of(found, searcher.pipeline, folder)),
+            **self.link.gone(),
         }
+        if found.order.futures:
+            futures = []
+            for one in searcher.futures(found):
+                futures.append(one)
+                yield PAUSE
+            plan.found = replace(found, futures=tuple(futures))
+            yield {self.plan_view: plan_views.plan(plan.found)}
+
+    def charted(self, searcher: Searcher, request: gr.Request, settle: dict[Any, Any]) -> Iterator[Any]:
+        """The landscape around the plan on show. It comes after that: without a draft it takes seconds."""
+        _, plan = self.at(request)
+        assert plan.found is not None
+        across, up = searcher.first_axes(plan.found)
+        for chart in self.energy.chart(searcher, plan.found, across, up):
+            yield chart if chart is PAUSE else {self.energy.view: chart, **settle}
+
+    def _costs(self, now: Progress) -> str:
+        figure = figures.costs(now.best, now.elite, now.low, now.high, now.of, idle=now.idle, true=now.true)
+        told = f"Costs by iteration: after {now.index + 1} of {now.of} the best is {now.best[-1]:.3g}"
+        return figures.chart(figure, self.plotly(), told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +14,10 @@ from lamdemo.ui.views import _loop, _picture
 if TYPE_CHECKING:
     from lamdemo.core.actions import Channel
     from lamdemo.ui.plan.ends import Ends
-    from lamdemo.ui.plan.records import Found, PlanSession, Progress, Step
+    from lamdemo.ui.plan.records import Found, PlanSession, Progress, Ran, Step, Truth
 
 _SIDE, _SMALL = 420, 200  # longest sides in pixels of the pictures on show
+NO_SEARCH = "This plan came by a link; press Plan to search for one."
 _MOST_CHANNELS = 8  # of an action that are shown: those that the plan uses most
 
 
@@ -105,6 +105,8 @@ def tries(now: Progress) -> str:
 def searched(done: Found) -> str:
     """What a search came to, in a line, with its last candidates."""
     news = done.progress
+    if news is None:
+        return waiting(NO_SEARCH)
     ended = f"stopped after iteration {news.index + 1} of {news.of}" if done.stopped else f"{news.of} iterations"
     line = (
         f'<p class="lam-plan-line" role="status"><span>{ended} in <b>{done.seconds:.1f}</b> s</span>'
@@ -124,23 +126,64 @@ def plan_empty() -> str:
 
 
 def plan(done: Found) -> str:
-    """The imagined path: its loop between start and goal, and its frames above those that really followed."""
-    given = done.ends
+    """The imagined path, and the true one where it is known: loops between start and goal, and their frames."""
+    given, truth = done.ends, done.truth
     shape = _shape(given.start)
     loop = _loop(done.video, "plan", "The imagined path, in a loop")
-    three = (
-        f'<div class="lam-plan-pair three" style="{shape}">'
-        f"{_figure(_img(given.start, 'The start', _SIDE), '<b>Start</b>')}"
-        f"{_figure(loop, f'<b>Imagined</b> {_steps(len(done.frames) - 1)}')}"
+    middle = _figure(loop, f"<b>Imagined</b> {_steps(len(done.frames) - 1)}")
+    if truth is not None:
+        loop = _loop(truth.video, "plan", "What the same commands do in the simulator, in a loop")
+        middle += _figure(loop, "<b>True</b> the same commands in the simulator")
+    pictures = (
+        f'<div class="lam-plan-pair {"three" if truth is None else "four"}" style="{shape}">'
+        f"{_figure(_img(given.start, 'The start', _SIDE), '<b>Start</b>')}{middle}"
         f"{_figure(_img(given.goal, 'The goal', _SIDE), '<b>Goal</b>')}</div>"
     )
-    count = max(len(done.frames), 0 if given.frames is None else len(given.frames))
-    rows = _row("imagined", done.frames, count)
+    strips = {"imagined": done.frames}
+    if truth is not None:
+        strips["true, by the same commands"] = truth.frames
     if given.frames is not None:
-        rows += _row("what really followed", given.frames, count)
+        strips["what really followed" if truth is None else "the way to the goal, which was hidden"] = given.frames
+    count = max(map(len, strips.values()))
+    rows = "".join(_row(word, frames, count) for word, frames in strips.items())
+    told = escape(sentence(done)) + (f" {escape(truly(truth))}" if truth is not None else "")
     return (
-        f'<p class="lam-plan-told {_mood(done)}">{escape(sentence(done))}</p>{three}'
-        f'<div class="lam-plan-strip" style="--n:{count};{shape};margin-top:14px">{rows}</div>'
+        f'<p class="lam-plan-told {_mood(done)}">{told}</p>{pictures}'
+        f'<div class="lam-plan-strip" style="--n:{count};{shape};margin-top:14px">{rows}</div>{futures(done)}'
+    )
+
+
+def truly(truth: Truth) -> str:
+    """What the plan's commands came to in the simulator, in one sentence."""
+    there = "reach the goal:" if truth.reached else "end"
+    return (
+        f"Carried out in the simulator, without another look, the same commands {there} "
+        f"{_far(truth.distances[-1])} from it, from {_far(truth.distances[0])} at the start."
+    )
+
+
+def futures(done: Found) -> str:
+    """Where the plan's commands end in several futures, beside the one that the planner imagined."""
+    if not done.futures:
+        return ""
+    costs = np.array([one.cost for one in done.futures])
+    shown = [("the one above", done.frames[-1], done.cost)]
+    shown += [(f"future {k + 1}", one.frame, one.cost) for k, one in enumerate(done.futures)]
+    items = "".join(
+        f'<figure class="{"best" if k == 0 else ""}">{_img(frame, f"Where the commands end, {word}", _SMALL)}'
+        f"<figcaption>{word}, cost {cost:.3g}</figcaption></figure>"
+        for k, (word, frame, cost) in enumerate(shown)
+    )
+    count = len(done.futures)
+    told = (
+        f"{count} futures of these commands, each drawn step by step: their costs are {costs.mean():.3g} on average, "
+        f"from {costs.min():.3g} to {costs.max():.3g}."
+        if count > 1
+        else f"A future of these commands, drawn step by step: it costs {costs[0]:.3g}."
+    )
+    return (
+        f'<h3 style="margin-top:16px">Several futures</h3><p class="lam-note">{told}</p>'
+        f'<div class="lam-plan-tries lam-plan-futures" style="{_shape(done.ends.start)}">{items}</div>'
     )
 
 
@@ -345,20 +388,17 @@ def _distance(step: Step) -> str:
     )
 
 
-def ran(video: Path, last: Step, words: str, good: bool) -> str:
-    """An execution: its loop, the last thing imagined, the goal, and what it came to."""
-    shape = _shape(last.frame)
-    loop = _loop(video, "plan-run", "What the simulator showed, in a loop")
-    imagined = (
-        _figure(_img(last.imagined, "What was imagined last", _SIDE), "<b>Imagined</b> for the last step")
-        if last.imagined is not None
-        else ""
-    )
+def ran(done: Ran) -> str:
+    """An execution: what was seen and what was imagined, in loops, the goal, and what it came to."""
+    words = outcome(done.distances, done.reached, done.stopped)
+    true = _loop(done.video, "plan-run", "What the simulator showed, in a loop")
+    imagined = _loop(done.imagined, "plan-run", "What was imagined of each next moment, in a loop")
     return (
-        f'<p class="lam-plan-told {"good" if good else "bad"}" role="status">{escape(words)}</p>'
-        f'<div class="lam-plan-pair three" style="{shape}">'
-        f"{_figure(loop, '<b>True</b> what the simulator showed')}{imagined}"
-        f"{_figure(_img(last.goal, 'The goal', _SIDE), '<b>Goal</b>')}</div>"
+        f'<p class="lam-plan-told {"good" if done.reached else "bad"}" role="status">{escape(words)}</p>'
+        f'<div class="lam-plan-pair three" style="{_shape(done.last.frame)}">'
+        f"{_figure(true, '<b>True</b> what the simulator showed')}"
+        f"{_figure(imagined, '<b>Imagined</b> each moment, by the plan before it')}"
+        f"{_figure(_img(done.last.goal, 'The goal', _SIDE), '<b>Goal</b>')}</div>"
     )
 
 

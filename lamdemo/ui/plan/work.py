@@ -1,4 +1,4 @@
-"""What the plan's controls set going, apart from how they look: searching, drawing what was found, carrying it out."""
+"""What the plan's controls set going, apart from how they look: searching, and drawing what was found."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.background import in_background
 from lamdemo.jobs.turns import PAUSE, Pause
 from lamdemo.ui.inputs import BETWEEN
-from lamdemo.ui.plan.ends import MOST_APART, Ends
-from lamdemo.ui.plan.records import LATENT, Found, Order, Progress, Ran, Step
+from lamdemo.ui.plan.ends import Ends
+from lamdemo.ui.plan.records import LATENT, Found, Future, Order, Progress
 from lamdemo.video import write_video
 
 if TYPE_CHECKING:
@@ -27,17 +27,16 @@ if TYPE_CHECKING:
     from lamdemo.engine import TransferPipeline
     from lamdemo.engine.controls import KnownController
     from lamdemo.planning.dynamics import Dynamics
-    from lamdemo.planning.planner import Planner
-    from lamdemo.planning.plans import Landscape, Plan, Problem
+    from lamdemo.planning.planner import CostWeights, Planner
+    from lamdemo.planning.plans import Imagined, Landscape, Plan, Problem
     from lamdemo.planning.solver import Iteration, Objective
-    from lamdemo.simulators.pool import SimulatorPool
     from lamdemo.ui.space.work import Place
 
-REST = 0.1  # a plan that promises less than this share is not carried out, see `Planned`
 _SKETCH = 160  # longest side in pixels of candidates' pictures
 _SKETCHES = 4
 _SKETCH_EVERY = 0.8  # seconds between two rounds of them: drawing takes time from the search
-_POINTS = 17  # along each side of the energy landscape
+HELD = 2 * BETWEEN  # frames that the end is held before the loop begins anew
+_POINTS, _POINTS_OF_FUTURES = 17, 9  # along each side of the energy landscape; of several futures each takes longer
 
 
 class Sketcher:
@@ -80,6 +79,7 @@ class Searcher:
         order: what is asked for.
         ends: between which a way is searched.
         place: of the checkpoint's latent space, by whose named directions latent actions are described.
+        weights: of the cost; the planner's own without them.
 
     Attributes:
         axes: names of the numbers that are searched, U of them.
@@ -88,7 +88,14 @@ class Searcher:
         LamdemoError: the order or the pictures do not fit.
     """
 
-    def __init__(self, pipeline: TransferPipeline, order: Order, ends: Ends, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: TransferPipeline,
+        order: Order,
+        ends: Ends,
+        place: Place | None = None,
+        weights: CostWeights | None = None,
+    ) -> None:
         from lamdemo.planning.building import build_planner
 
         self.pipeline, self.order, self.ends = pipeline, order, ends
@@ -97,7 +104,7 @@ class Searcher:
         atlas = place.atlas if place is not None else None
         if order.what == LATENT and pipeline.training_latents is None and atlas is not None:
             given["latents"] = atlas.latents
-        self.planner: Planner = build_planner(pipeline, **given)
+        self.planner: Planner = build_planner(pipeline, weights=weights, **given)
         self._mine = threading.local()  # what this thread tells its news to, see `resting`
         self.planner.objective = self._in_parts(self.planner.objective)  # type: ignore[method-assign]
         self.space = self.planner.space
@@ -136,7 +143,7 @@ class Searcher:
                 costs: list[torch.Tensor] = []
                 for part in u.split(size, 1):
                     if costs:
-                        self._rest()
+                        self.rest()
                     costs.append(judged(part))
                 return torch.cat(costs, 1)
 
@@ -153,7 +160,8 @@ class Searcher:
         finally:
             self._mine.tell = None
 
-    def _rest(self) -> None:
+    def rest(self) -> None:
+        """Tell a `PAUSE` where the thread is in `resting`."""
         tell = getattr(self._mine, "tell", None)
         if tell is not None:
             tell(PAUSE)
@@ -249,7 +257,37 @@ class Searcher:
         )
 
     def _found(self, plan: Plan, now: Progress, folder: Path, seconds: float) -> Found:
-        if plan.actions is None:
+        return self._shown(plan, plan.idle_cost, folder, progress=now, seconds=seconds, stopped=plan.stopped)
+
+    def replay(self, given: np.ndarray, folder: Path) -> Found:
+        """Show actions that were found before as a plan, without a search.
+
+        Args:
+            given: known actions ``[S, A]``; in the latent space standard coordinates ``[S, U]``.
+            folder: where the plan's video goes.
+
+        Raises:
+            LamdemoError: they are of another width.
+        """
+        import torch
+
+        began = time.monotonic()
+        actions = given
+        if self.known is None:
+            u = torch.as_tensor(given, dtype=torch.float32, device=self.pipeline.model.device)
+            if u.ndim != 2 or u.shape[1] != self.space.width:
+                raise LamdemoError(f"A plan in this latent space has {self.space.width} numbers a step.")
+            actions = self.space.decode(u).cpu().numpy()
+        idle = self.space.idle[None].cpu().numpy().repeat(len(actions), 0)
+        plan, still = (self.planner.imagine(self.problem, each) for each in (actions, idle))
+        if self.known is None:
+            plan = replace(plan, u=np.asarray(given, np.float32))  # there and back they would be rounded
+        return self._shown(plan, still.cost, folder, progress=None, seconds=time.monotonic() - began, stopped=False)
+
+    def _shown(self, plan: Imagined, idle: float, folder: Path, **how: Any) -> Found:
+        """Draw a plan, and gather what the page shows of it."""
+        # Of several futures the planner imagined one; its latents are no longer the controller's own.
+        if plan.actions is None or self.order.futures:
             way: Any = self.pipeline.begin(self.ends.start, between=BETWEEN, history=0)
             given = plan.latents
         else:
@@ -263,7 +301,7 @@ class Searcher:
             smooth += [*step.between, step.frame]
         true = self.planner.imagine(self.problem, self.true).cost if self.true is not None and len(self.true) else None
         # The end is held for a moment before the loop begins anew.
-        smooth += [smooth[-1]] * (2 * BETWEEN)
+        smooth += [smooth[-1]] * HELD
         video = write_video(folder / "plan.mp4", iter(smooth), self.pipeline.fps * (BETWEEN + 1))
         return Found(
             ends=self.ends,
@@ -275,14 +313,31 @@ class Searcher:
             true_latents=self.true_latents,
             meanings=tuple(self._meaning(z) for z in plan.latents) if self._named else (),
             cost=plan.cost,
-            idle_cost=plan.idle_cost,
+            idle_cost=idle,
             true_cost=true,
-            progress=now,
             frames=np.stack(frames),
             video=video,
-            seconds=seconds,
-            stopped=plan.stopped,
+            **how,
         )
+
+    def futures(self, found: Found) -> Iterator[Future]:
+        """The ways in which a plan's commands could go, as many as each command's costs were averaged over."""
+        import torch
+
+        from lamdemo.planning.futures import follow_futures
+
+        if not found.order.futures or self.known is None or found.actions is None:
+            return
+        judge = self.planner.judge
+        cost, device = self.planner.cost(judge, self.problem), self.pipeline.model.device
+        given = torch.from_numpy(found.actions).to(device)[None, None]
+        count, seed = found.order.futures, found.order.seed
+        for one in follow_futures(
+            self.pipeline, self.known, self.ends.start, found.actions, count, seed, before=self.before
+        ):
+            with torch.no_grad():
+                states = torch.from_numpy(one.states).to(device).flatten(1)[None, None]
+                yield Future(one.frames[-1], float(cost(states, given)))
 
     # The energy landscape.
 
@@ -314,7 +369,8 @@ class Searcher:
         Returns:
             It, and where on it lie, on average over their steps, the "plan", what was "true"ly done, and being "idle".
         """
-        land = self.planner.landscape(found.plan, axes=(across, up), points=_POINTS)
+        points = _POINTS_OF_FUTURES if self.order.futures else _POINTS
+        land = self.planner.landscape(found.plan, axes=(across, up), points=points)
 
         def at(actions: np.ndarray | None) -> tuple[float, float] | None:
             if actions is None or not len(actions):
@@ -334,26 +390,6 @@ class Searcher:
         given = torch.as_tensor(np.asarray(actions, np.float32), device=self.pipeline.model.device)
         return self.space.encode(given)[None, None]
 
-    def stoppable(self, stop: threading.Event) -> Stoppable:
-        """The planner for an execution, every plan of which ends when ``stop`` is set."""
-        return Stoppable(self.planner, stop, self._rest)
-
-
-class Stoppable:
-    """A planner that can be told to come to an end; see `lamdemo.planning.execution.Plans`."""
-
-    def __init__(self, planner: Planner, stop: threading.Event, rest: Callable[[], None]) -> None:
-        self._planner, self._stop, self._rest = planner, stop, rest
-
-    def plan(self, start: Any, goal: Any, *, history: Any = None, seed: int = 0, warm: Any = None) -> Plan:
-        """From a picture to a picture; a stopped one is the best so far."""
-
-        def going(_: Iteration) -> bool:
-            self._rest()
-            return not self._stop.is_set()
-
-        return self._planner.plan(start, goal, history=history, seed=seed, warm=warm, callback=going)
-
 
 def settings(order: Order) -> dict[str, Any]:
     """An order as `lamdemo.planning.build_planner` takes it."""
@@ -362,73 +398,8 @@ def settings(order: Order) -> dict[str, Any]:
         solver["elites"] = max(2, order.samples // 4)
     return {
         **({"space": "latent"} if order.what == LATENT else {"space": "known", "controller": order.what}),
+        "futures": order.futures,
         "solver": order.solver,
         "horizon": order.horizon,
         **solver,
     }
-
-
-def execute(
-    searcher: Searcher, simulators: SimulatorPool, steps: int, folder: Path, stop: threading.Event
-) -> Iterator[Step | Ran | Pause]:
-    """Pursue the goal of a simulator's task, with a new plan after each step.
-
-    Args:
-        searcher: of the task's start and goal.
-        simulators: those at hand.
-        steps: at most; it ends where the goal is reached.
-        folder: where the video goes.
-        stop: ends it when it is set.
-
-    Yields:
-        A `Step` for the start and after each step, then the `Ran`, and a `PAUSE` wherever others may go first.
-
-    Raises:
-        LamdemoError: nothing turns what is searched into this simulator's commands.
-    """
-    ends = searcher.ends
-    assert ends.spec is not None
-    known = searcher.known
-    if known is None:
-        if ends.simulator not in searcher.pipeline.controllers:
-            raise LamdemoError(
-                f"The checkpoint {searcher.pipeline.name} has no controller for {ends.simulator}, which would find the "
-                "commands for latent actions; the plan can be looked at but not carried out."
-            )
-        known = searcher.pipeline.controller(ends.simulator)
-    if known.spec.names != ends.spec.names:
-        raise LamdemoError(
-            f"The controller {known.name} gives commands that {ends.simulator} does not take; choose that of "
-            f"{ends.simulator}, or the latent space."
-        )
-
-    def pursued(tell: Callable[[Any], None]) -> Ran:
-        from lamdemo.planning.execution import Planned, pursue
-        from lamdemo.simulators.tasks import make_task
-
-        length = MOST_APART if ends.actions is None else len(ends.actions)
-        task = simulators.using(ends.simulator, lambda sim: make_task(sim, ends.seed, steps=length))
-        simulator = simulators.lend(ends.simulator)  # others may use it while the next plan is searched
-        policy = Planned(searcher.stoppable(stop), simulator.spec, controller=known, rest=REST)
-        first = Step(0, ends.start, None, ends.goal, simulator.distance(task.start_truth, task.goal_truth))
-        last = [first]
-        tell(first)
-
-        def stepped(index: int, seen: Any, _: Any) -> bool:
-            imagined = policy.plan.frames()[1] if policy.plan is not None else None
-            distance = simulator.distance(seen.truth, task.goal_truth)
-            last[0] = Step(index, seen.frame, imagined, ends.goal, distance)
-            tell(last[0])
-            return not stop.is_set() and not simulator.reached(distance)
-
-        with searcher.resting(tell):
-            run = pursue(simulator, task, policy, steps, seed=searcher.order.seed, callback=stepped)
-        shown = [*run.frames, *([run.frames[-1]] * 2)]  # the end is held for a moment before the loop begins anew
-        video = write_video(folder / "run.mp4", iter(shown), simulator.fps)
-        halted = stop.is_set() and not run.reached[-1]
-        return Ran(video, last[0], run.distances, run.reached[-1], halted)
-
-    try:
-        yield from in_background(pursued)
-    finally:
-        stop.set()

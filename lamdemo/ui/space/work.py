@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ import numpy as np
 
 from lamdemo.core.errors import LamdemoError
 from lamdemo.ui.inputs import BETWEEN, read_target
+from lamdemo.ui.measured import results_of
 from lamdemo.ui.work import MOST_STEPS, Live, Writing, live
 from lamdemo.video import write_video
 
@@ -218,18 +218,12 @@ class Places:
         return place
 
 
-_REPORTS = Path(__file__).resolve().parents[3] / "reports"
-
-
 def _prior_report(pipeline: TransferPipeline) -> dict[str, Any]:
     """The figures of a bundled checkpoint's priors, where the report that comes with the code is of its weights."""
     try:
-        path = _REPORTS / str(pipeline.folder and pipeline.folder.name) / "prior.json"
-        report = json.loads(path.read_text(encoding="utf-8"))
-        found = report["results"]["headline"]
-        headline = {k: float(found[k]) for k in ("fixed", "stateless", "learned") if found[k] is not None}
-        return headline if report["checkpoint"]["sha256"] == pipeline.checkpoint else {}
-    except (OSError, ValueError, LookupError, TypeError):
+        found = results_of(pipeline, "prior")["headline"]
+        return {k: float(found[k]) for k in ("fixed", "stateless", "learned") if found[k] is not None}
+    except (ValueError, LookupError, TypeError):
         return {}
 
 

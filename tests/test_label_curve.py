@@ -204,6 +204,8 @@ def test_the_command(run: Run, tiny_checkpoint: Path, folders: tuple[Path, Path]
     code, said, _ = run(*asked, *given, "--stop-after", 0.0001)
     assert code == 0 and "not finished" in said
     assert [p.stem for p in sorted((out / "toy" / "rows").iterdir())] == ["policies"]
+    assert run(*asked, *given, "--seed", 5)[0] == 0
+    assert len(list((out / "toy" / "rows").iterdir())) == 1
     code, said, _ = run(*asked, *given)
     assert code == 0 and "not finished" not in said
     rows = sorted((out / "toy" / "rows").iterdir())

@@ -54,6 +54,10 @@ def label_curve(
     ] = None,
     labelled: Counts = None,
     seeds: Annotated[int, typer.Option(min=1, max=10, metavar="N", help="Choices of the labelled episodes.")] = 3,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(min=0, metavar="N", help="Work on these of them alone, so that processes can share the work."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of the world model, at most.")] = 600,
     controller_steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of the controller.")] = 1500,
     part: Annotated[Literal["validation", "test"], typer.Option(help="That is judged.")] = "test",
@@ -108,7 +112,7 @@ def label_curve(
     made = [place for place in (work.kept, out, *out.absolute().parents) if not place.exists()]
     try:
         curve = LabelCurve(work, name, found, others, config, root=root, split=split)
-        if not curve.run(stop_after):
+        if not curve.run(stop_after, seed or ()):
             typer.echo(f"The label curve of {name} is not finished; call it again to go on.")
         if report is not None:
             curve.write_report(report, command_line(ctx.obj or []))

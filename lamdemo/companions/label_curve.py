@@ -267,11 +267,12 @@ class LabelCurve:
                 for method in self.config.methods:
                     yield method, count, seed
 
-    def run(self, minutes: float | None = None) -> bool:
+    def run(self, minutes: float | None = None, only: Sequence[int] = ()) -> bool:
         """Train and judge what is missing.
 
         Args:
             minutes: begin no further point after so many.
+            only: seeds to work on, so that several processes can share the work; all without it.
 
         Returns:
             Whether all is there.
@@ -279,6 +280,8 @@ class LabelCurve:
         begun = time.monotonic()
         self._row(POLICIES, self._judge_policies)
         for method, count, seed in self.points():
+            if only and seed not in only:
+                continue
             if minutes is not None and time.monotonic() - begun > 60 * minutes:
                 return False
             self._row(f"{method}-{count}-{seed}", lambda m=method, k=count, s=seed: self._judge(m, k, s))  # type: ignore[misc]

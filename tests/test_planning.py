@@ -39,6 +39,7 @@ from lamdemo.planning import (
     build_planner,
     build_solver,
 )
+from lamdemo.planning.building import LATENT_SHARED
 from lamdemo.planning.dynamics import CoarseLook
 from lamdemo.planning.parallel import in_parallel
 from lamdemo.planning.solver import Noise, Solver, SolverConfig, around, setting, take
@@ -310,6 +311,35 @@ class TestSpaces:
     def test_latents_that_span_nothing_are_refused(self, latents: np.ndarray) -> None:
         with pytest.raises(LamdemoError, match="latent actions"):
             LatentSpace.fit(latents.astype(np.float32))
+
+
+class TestSharedSteps:
+    def test_share_is_the_correlation_of_a_candidate_s_steps(self) -> None:
+        start = SolverState(torch.zeros(1, 3, 4), torch.ones(1, 3, 4))
+        for shared in (0.0, 0.5, 0.9):
+            solver = build_solver("cem", samples=4000, shared=shared)
+            tried = solver.propose(start, Noise(0, 1), 0)
+            assert tried.shape == (1, 4000, 3, 4) and (tried[:, 0] == 0).all()
+            assert tried.std() == pytest.approx(1, abs=0.03)
+            assert (tried[0, :, 0] * tried[0, :, 2]).mean() == pytest.approx(shared, abs=0.04)
+            assert torch.equal(tried, solver.propose(start, Noise(0, 1), 0))
+            assert not torch.equal(tried, solver.propose(start, Noise(1, 1), 0))
+
+    def test_none_is_the_search_of_independent_steps(self) -> None:
+        start = SolverState(torch.zeros(1, 3, 4), torch.ones(1, 3, 4))
+        drawn = build_solver("cem", samples=8, shared=0.0).propose(start, Noise(3, 1), 0)
+        assert torch.equal(drawn[:, 1:], Noise(3, 1).normal(8, 3, 4)[:, 1:])
+
+    def test_is_what_latent_space_is_searched_with_unless_told_otherwise(
+        self, pipeline: TransferPipeline, known: KnownController
+    ) -> None:
+        latents = pipeline.infer(moving_square(12, step=2)).z
+        assert build_planner(pipeline, space="latent", latents=latents).solver.config.shared == LATENT_SHARED
+        assert build_planner(pipeline, space="latent", latents=latents, shared=0.2).solver.config.shared == 0.2
+        assert build_planner(pipeline, controller=known).solver.config.shared == 0
+        build_planner(pipeline, space="latent", latents=latents, solver="icem")
+        with pytest.raises(LamdemoError, match="shared a number from 0 to 1, not"):
+            build_planner(pipeline, controller=known, shared=1.5)
 
 
 class TestCosts:

@@ -69,6 +69,21 @@ def plan(
         int,
         typer.Option(min=0, max=16, metavar="N", help="Futures of each command, whose costs are averaged; 0: one."),
     ] = 0,
+    shared: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Of CEM's noise, in common to all steps of a candidate; 0.9 in latent space without it, 0 else.",
+        ),
+    ] = None,
+    ridge: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, metavar="WEIGHT", help="Of the commands' size where latent plans are turned into commands."
+        ),
+    ] = 0.01,
     horizon: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Steps of a plan.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Tasks, or pairs of frames.")] = 50,
     split: EpisodeSplit = None,
@@ -112,6 +127,8 @@ def plan(
         iterations=iterations,
         distilled=draft,
         futures=futures,
+        shared=shared,
+        ridge=ridge,
         horizon=horizon,
         tasks=tasks,
         split=split,

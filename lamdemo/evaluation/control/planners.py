@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,7 +18,8 @@ from lamdemo.evaluation.control.open_loop import PlanMany
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.distilled import DistilledModel
 from lamdemo.planning.building import LATENT_PRIOR, build_planner
-from lamdemo.planning.execution import decode_plan
+from lamdemo.planning.cem import CEMConfig
+from lamdemo.planning.execution import NEAREST_RIDGE, decode_plan
 from lamdemo.planning.planner import CostWeights, Planner
 
 
@@ -38,6 +40,8 @@ class Budget:
     # not tell stays at the mean command.
     prior: float = 0.0
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
+    shared: float | None = None  # of CEM's noise, by all steps of a candidate; each space's own share where it is None
+    ridge: float = NEAREST_RIDGE  # of the commands that latent plans are turned into, see `nearest_commands`
 
     def told(self) -> dict[str, Any]:
         """For reports, in which the distilled model is called "draft"."""
@@ -45,8 +49,28 @@ class Budget:
 
     def settings(self) -> dict[str, Any]:
         """What the solver is built with."""
-        given = {"samples": self.samples, "elites": self.elites, "iterations": self.iterations}
+        given = {
+            "samples": self.samples,
+            "elites": self.elites,
+            "iterations": self.iterations,
+            "shared": self.shared,
+        }
         return {k: v for k, v in given.items() if v is not None}
+
+    def evaluations(self, horizon: int) -> dict[str, int]:
+        """Steps of world models that one plan of ``horizon`` steps by CEM takes, the same in every space.
+
+        Returns:
+            ``search``: of the distilled model (of the world model, where none is used); ``judged``: of the world model,
+            for the best of these, the plan and no action.
+        """
+        drawn = dataclasses.replace(CEMConfig(), **self.settings())
+        judged = self.refine if self.distilled else 0
+        again = 1 if self.distilled else 0  # what the distilled model thinks of the plan
+        return {
+            "search": (drawn.samples * drawn.iterations + again) * horizon,
+            "judged": (judged + 2) * horizon,
+        }
 
 
 # Where nothing corrects a plan, what the pictures do not tell is better left at the mean (chosen on validation
@@ -158,7 +182,8 @@ class Maker:
                     continue
                 states = np.concatenate([found.first_state[None], found.states[:-1]])
                 wanted = torch.from_numpy(found.latents)[None]
-                made.append(decode_plan(known, torch.from_numpy(states)[None], wanted, before[i : i + 1])[0])
+                began, ridge = torch.from_numpy(states)[None], self.budget.ridge
+                made.append(decode_plan(known, began, wanted, before[i : i + 1], ridge=ridge)[0])
             return np.stack(made)
 
         return plan

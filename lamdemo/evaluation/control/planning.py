@@ -15,6 +15,7 @@ from lamdemo.evaluation.control.held_out import of_episodes
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget
 from lamdemo.evaluation.control.suite import EmbodimentModels, closed_section, find_baseline, maker_of, open_section
 from lamdemo.planning import SOLVERS
+from lamdemo.planning.execution import NEAREST_RIDGE
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class PlanningConfig:
     split: Path | None = None  # TOML file of which episodes are for what; all are taken without it
     part: Part | Literal["all"] = "test"  # of the split, or of the simulator's scenes
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
+    shared: float | None = None  # of CEM's noise, by all steps of a candidate; the space's own share without it
+    ridge: float = NEAREST_RIDGE  # of the commands that latent plans are turned into
     baseline: Path | None = None  # folder of the action-conditioned baseline; the checkpoint's own without it
     seed: int = 0  # of plans
 
@@ -76,6 +79,8 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
         base.rest,
         base.prior,
         config.futures,
+        config.shared,
+        config.ridge,
     )
     found = None
     if config.env is not None:

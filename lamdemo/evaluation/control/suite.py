@@ -383,7 +383,9 @@ def closed_section(
         policies: dict[str, Policy] = {}
         for method in methods:
             decoder = embodiment.known if method == "latent" else None
-            policies[method] = Planned(maker.planner(method), spec, controller=decoder, rest=maker.budget.rest)
+            policies[method] = Planned(
+                maker.planner(method), spec, controller=decoder, rest=maker.budget.rest, ridge=maker.budget.ridge
+            )
         policies |= {
             "random": RandomPolicy(spec, *commands_of(embodiment.known)),
             "zero": Zero(spec),

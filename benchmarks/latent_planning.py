@@ -6,8 +6,8 @@ Three methods on the same tasks and pairs of frames, with the same budgets, dist
     known commands are searched.
 ``latent``
     latent actions are searched, as `lamdemo.planning.build_planner` does where nothing else is said.
-``latent, independent steps``
-    as it was before: each step of a candidate has its own noise, and commands are those of the nearest latents alone.
+``latent, before``
+    as it was: the search begins with N(0, 1), and commands are those of the nearest latents alone.
 
 ``python -m benchmarks.latent_planning --tasks 50 --out reports/noisy/latent_planning.json``; a section that is in the
 report already, of the same code, checkpoint and settings, is kept.
@@ -41,8 +41,8 @@ from lamdemo.simulators.tasks import make_task
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "latent": ("latent", {}),
     "controller": ("controller", {}),
-    "controller, shared steps": ("controller", {"shared": 0.9}),
-    "latent, independent steps": ("latent", {"shared": 0.0, "ridge": 0.0}),
+    "controller, shared steps": ("controller", {"shared": 0.5}),
+    "latent, before": ("latent", {"proposals": "normal", "ridge": 0.0}),
 }
 """What a `Maker` calls each method, and what is other than in the budget."""
 

@@ -464,7 +464,7 @@ class TestBudgets:
         monkeypatch.setattr(ModelDynamics, "rollout", counted)
         monkeypatch.setattr(ModelDynamics, "imagine", seen)
         frames = toy_episode(0).frames
-        latents = pipeline.infer(frames).z
+        latents = pipeline.infer(frames).z[None]
         coarse = distilled_of(pipeline) if distilled else False
         budget = Budget(samples=9, elites=3, iterations=2, refine=4, distilled=distilled)
         for space, known in (("known", controller_of(pipeline)), ("latent", "none is needed")):

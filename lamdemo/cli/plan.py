@@ -75,9 +75,13 @@ def plan(
             min=0,
             max=1,
             metavar="SHARE",
-            help="Of CEM's noise, in common to all steps of a candidate; 0.9 in latent space without it, 0 else.",
+            help="Of CEM's noise, common to all steps of a candidate; without it 0.5 with recorded proposals, else 0.",
         ),
     ] = None,
+    proposals: Annotated[
+        Literal["recorded", "normal"],
+        typer.Option(help="A search of latents begins with those of recordings, or with N(0, 1) around no action."),
+    ] = "recorded",
     ridge: Annotated[
         float,
         typer.Option(
@@ -128,6 +132,7 @@ def plan(
         distilled=draft,
         futures=futures,
         shared=shared,
+        proposals=proposals,
         ridge=ridge,
         horizon=horizon,
         tasks=tasks,

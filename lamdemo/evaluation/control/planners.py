@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,9 @@ class Budget:
     # not tell stays at the mean command.
     prior: float = 0.0
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
-    shared: float | None = None  # of CEM's noise, by all steps of a candidate; each space's own share where it is None
+    shared: float | None = None  # of CEM's noise, by all steps of a candidate; the solver's own share where it is None
+    # What latent plans begin with, see `build_planner`.
+    proposals: Literal["recorded", "normal"] = "recorded"
     ridge: float = NEAREST_RIDGE  # of the commands that latent plans are turned into, see `nearest_commands`
 
     def told(self) -> dict[str, Any]:
@@ -109,8 +111,8 @@ class Maker:
             budget: how long to search.
             horizon: steps of a plan.
             distilled_baseline: distilled from it; without it the full baseline searches.
-            latents: gives ``[M, Z]`` that span the latent space, of unlabelled recordings of the embodiment; or None
-                for those that came with the checkpoint.
+            latents: gives ``[R, T, Z]`` of unlabelled recordings of the embodiment, or ``[M, Z]`` that only span the
+                latent space; or None for those that came with the checkpoint.
         """
         self._pipeline, self._known, self._baseline = pipeline, known, baseline
         self.budget, self.horizon, self._distilled_baseline, self._latents = (
@@ -159,6 +161,7 @@ class Maker:
             horizon=self.horizon,
             refine=budget.refine,
             latents=self.latents if method == "latent" else None,
+            proposals=budget.proposals,
             futures=budget.futures if method == "controller" else 0,
             weights=CostWeights(
                 goal=1 - budget.along,

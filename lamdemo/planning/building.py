@@ -108,8 +108,7 @@ def build_planner(
             least H steps are given (`RecordedCEM`), "normal" from N(0, 1), as everywhere else.
         look: whether the controller looks at every imagined state, or only at the start.
         futures: of each command, over which costs are averaged (`find_futures`); 0 for the controller's one latent.
-        dtype: to search in; plans are judged at last in the checkpoint's own. Without it bfloat16, but for processors
-            that are slower with it than with float32.
+        dtype: to search in (bfloat16 where that is fast without it); plans are judged at last in the checkpoint's own.
         settings: of the solver.
 
     Raises:
@@ -117,6 +116,7 @@ def build_planner(
     """
     _check_space(space, bool(baseline), futures)
     device, world_model = pipeline.model.device, pipeline.model.world_model
+    dtype = dtype or _fast_dtype(device)
     given = CostWeights(**weights) if isinstance(weights, Mapping) else weights
     conditioner: Conditioner
     searched: Space
@@ -127,18 +127,13 @@ def build_planner(
     else:
         searching = build_solver(solver, **settings)
         known = pipeline.controller(controller) if isinstance(controller, str) else controller
-        mean, scale = (values.float().to(device) for values in (known.controller.mean, known.controller.std))
-        # Searched in the controller's coordinates also with the baseline: were each to search around what its own
-        # training data (flipped, reversed or not) had on average, the two would not be compared by what they imagine.
-        searched, conditioner = KnownSpace(known.spec, mean, scale.clamp_min(1e-6)), ByController(known.controller)
+        searched, conditioner = _known_space(known, device), ByController(known.controller)
         if futures:
             conditioner = BySampling(find_futures(pipeline, known), known.spec.width, futures)
         if baseline:
             world_model, conditioner = _by_label(pipeline, baseline, known)
     width = len(searched.idle)
     coarse = _distilled_of(pipeline, distilled, bool(baseline))
-
-    dtype = dtype or _fast_dtype(device)
 
     def dynamics(imagination: Imagination) -> ModelDynamics:
         return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
@@ -155,6 +150,13 @@ def build_planner(
         refine=refine,
         history=conditioner.history,
     )
+
+
+def _known_space(known: KnownController, device: torch.device) -> KnownSpace:
+    # In the controller's coordinates also with the baseline: were each to search around what its own training data
+    # (flipped, reversed or not) had on average, the two would not be compared by what they imagine.
+    mean, scale = (values.float().to(device) for values in (known.controller.mean, known.controller.std))
+    return KnownSpace(known.spec, mean, scale.clamp_min(1e-6))
 
 
 def _fast_dtype(device: torch.device) -> torch.dtype:

@@ -132,11 +132,10 @@ def build_planner(
             conditioner = BySampling(find_futures(pipeline, known), known.spec.width, futures)
         if baseline:
             world_model, conditioner = _by_label(pipeline, baseline, known)
-    width = len(searched.idle)
     coarse = _distilled_of(pipeline, distilled, bool(baseline))
 
     def dynamics(imagination: Imagination) -> ModelDynamics:
-        return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
+        return ModelDynamics(conditioner, imagination, actions=len(searched.idle), look=look, dtype=dtype)
 
     chunk = {} if device.type == "cpu" else {"chunk": 4096}
     return Planner(

@@ -50,7 +50,7 @@ PLAIN = tuple(name for name in METHODS if name != "controller, shared steps")
 
 
 def makers(
-    pipeline: TransferPipeline, env: str, budget: Budget, methods: tuple[str, ...], latents: np.ndarray
+    pipeline: TransferPipeline, env: str, budget: Budget, methods: tuple[str, ...], latents: np.ndarray | None
 ) -> dict[str, tuple[str, Maker]]:
     """By method: what its maker calls it, and the maker."""
     known = pipeline.controller(env)
@@ -130,7 +130,7 @@ def main() -> None:
         if before["checkpoint"]["sha256"] == pipeline.checkpoint and before["results"].get("made_from") == key:
             results = before["results"]
     for env in args.env or ("fetch", "doom"):
-        latents = None
+        latents: np.ndarray | None = None
         for part, (budget, judge) in PARTS.items():
             if (args.only and part not in args.only) or env in results.get(part, {}):
                 continue

@@ -5,7 +5,7 @@ Three methods on the same tasks and pairs of frames, with the same budgets, dist
 ``controller``
     known commands are searched.
 ``latent``
-    latent actions are searched, as `lamdemo.planning.build_planner` does where nothing else is said.
+    latent actions are searched from recordings on (`RecordedCEM`), and decoded with a ridge.
 ``latent, before``
     as it was: the search begins with N(0, 1), and commands are those of the nearest latents alone.
 
@@ -39,7 +39,7 @@ from lamdemo.simulators.recording import seeds
 from lamdemo.simulators.tasks import make_task
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "latent": ("latent", {}),
+    "latent": ("latent", {"proposals": "recorded"}),
     "controller": ("controller", {}),
     "controller, shared steps": ("controller", {"shared": 0.5}),
     "latent, before": ("latent", {"proposals": "normal", "ridge": 0.0}),

@@ -332,21 +332,22 @@ class TestSharedSteps:
         drawn = build_solver("cem", samples=8, elites=2, shared=0.0).propose(start, Noise(3, 1), 0)
         assert torch.equal(drawn[:, 1:], Noise(3, 1).normal(8, 3, 4)[:, 1:])
 
-    def test_recorded_proposals_are_chosen_where_there_are_recordings(
-        self, pipeline: TransferPipeline, known: KnownController
-    ) -> None:
+    def test_recorded_proposals_need_recordings(self, pipeline: TransferPipeline, known: KnownController) -> None:
         latents = pipeline.infer(moving_square(12, step=2)).z
         recorded = np.stack([latents[:5], latents[5:10]])
         plain = build_planner(pipeline, space="latent", latents=latents).solver
         assert type(plain) is CEM and plain.config.shared == 0
-        found = build_planner(pipeline, space="latent", latents=recorded, recorded=0.8).solver
+        found = build_planner(pipeline, space="latent", latents=recorded, proposals="recorded", recorded=0.8).solver
         assert type(found) is RecordedCEM and found.config == RecordedCEMConfig(recorded=0.8)
         normal = build_planner(pipeline, space="latent", latents=recorded, proposals="normal", shared=0.2).solver
         assert type(normal) is CEM and normal.config.shared == 0.2
         assert build_planner(pipeline, controller=known).solver.config.shared == 0
         build_planner(pipeline, space="latent", latents=recorded, solver="icem")
         # Recordings that are shorter than a plan cannot be one.
-        assert type(build_planner(pipeline, space="latent", latents=recorded, horizon=6).solver) is CEM
+        assert (
+            type(build_planner(pipeline, space="latent", latents=recorded, proposals="recorded", horizon=6).solver)
+            is CEM
+        )
         with pytest.raises(LamdemoError, match="no proposals 'drawn'"):
             build_planner(pipeline, space="latent", latents=recorded, proposals="drawn")  # type: ignore[arg-type]
         with pytest.raises(LamdemoError, match="shared a number from 0 to 1, not"):

@@ -89,7 +89,7 @@ def plan(
         typer.Option(min=0, max=16, metavar="N", help="Futures of each command, whose costs are averaged; 0: one."),
     ] = 0,
     shared: SharedNoise = None,
-    proposals: Proposals = "recorded",
+    proposals: Proposals = "normal",
     ridge: Ridge = 0.01,
     horizon: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Steps of a plan.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Tasks, or pairs of frames.")] = 50,

@@ -82,7 +82,7 @@ def build_planner(
     weights: CostWeights | Mapping[str, Any] | None = None,
     latents: np.ndarray | Tensor | None = None,
     dims: int = 12,
-    proposals: Literal["recorded", "normal"] = "recorded",
+    proposals: Literal["recorded", "normal"] = "normal",
     look: Literal["each", "start"] = "each",
     futures: int = 0,
     dtype: torch.dtype | None = None,

@@ -42,7 +42,7 @@ class Budget:
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
     shared: float | None = None  # of CEM's noise, by all steps of a candidate; the solver's own share where it is None
     # What latent plans begin with, see `build_planner`.
-    proposals: Literal["recorded", "normal"] = "recorded"
+    proposals: Literal["recorded", "normal"] = "normal"
     ridge: float = NEAREST_RIDGE  # of the commands that latent plans are turned into, see `nearest_commands`
 
     def told(self) -> dict[str, Any]:

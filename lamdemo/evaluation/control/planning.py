@@ -37,7 +37,7 @@ class PlanningConfig:
     part: Part | Literal["all"] = "test"  # of the split, or of the simulator's scenes
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
     shared: float | None = None  # of CEM's noise, by all steps of a candidate; the solver's own share without it
-    proposals: Literal["recorded", "normal"] = "recorded"  # what a search of latents begins with
+    proposals: Literal["recorded", "normal"] = "normal"  # what a search of latents begins with
     ridge: float = NEAREST_RIDGE  # of the commands that latent plans are turned into
     baseline: Path | None = None  # folder of the action-conditioned baseline; the checkpoint's own without it
     seed: int = 0  # of plans

@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import TINY
 from torch import Tensor
+from torch.nn import functional as F
 from toy_simulator import TOY, Toy, install, toy_task
 
 from lamdemo.core.actions import ActionSpec, Channel
@@ -34,6 +35,8 @@ from lamdemo.models.action_conditioned import ActionConditioned, ActionCondition
 from lamdemo.models.companion_files import BASELINE, DISTILLED, save_companion
 from lamdemo.models.controller import Controller, ControllerConfig, save_controller
 from lamdemo.models.distilled import DistilledConfig, DistilledModel
+from lamdemo.models.world_model import WorldModelConfig
+from lamdemo.planning import ModelDynamics, build_planner
 from lamdemo.planning.execution import (
     Hidden,
     Planned,
@@ -359,9 +362,9 @@ class TestExecution:
         states = torch.randn(4, 16, 24, generator=torch.Generator().manual_seed(0))
         window = np.concatenate([before, commands[:, None]], 1)[:, -history:]
         wanted = known.latents(states, window)
-        found = nearest_commands(known, states, wanted, before)
+        found = nearest_commands(known, states, wanted, before, ridge=0)
         np.testing.assert_allclose(found, commands, atol=0.01)
-        alone = nearest_commands(known, states[2:3], wanted[2:3], before[2:3])
+        alone = nearest_commands(known, states[2:3], wanted[2:3], before[2:3], ridge=0)
         np.testing.assert_allclose(alone[0], found[2], atol=1e-5)
 
     def test_a_latent_plan_is_decoded_step_by_step(self, pipeline: TransferPipeline) -> None:
@@ -369,8 +372,27 @@ class TestExecution:
         commands = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 3, 2)).astype(np.float32)
         states = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(0))
         wanted = known.latents(states[0], known.windows(commands[0]))[None]
-        found = decode_plan(known, states, wanted, np.zeros((1, 0, 2), np.float32))
+        found = decode_plan(known, states, wanted, np.zeros((1, 0, 2), np.float32), ridge=0)
         np.testing.assert_allclose(found, commands, atol=0.02)
+
+    def test_a_channel_that_latents_hardly_tell_of_stays_at_its_mean(self, pipeline: TransferPipeline) -> None:
+        def act(memory: Tensor, window: Tensor) -> Tensor:
+            return F.pad(window[:, -1] * torch.tensor([10.0, 0.05]), (0, 6))
+
+        controller = SimpleNamespace(
+            mean=torch.tensor([0.0, 0.03]),
+            std=torch.full((2,), 0.05),
+            act=act,
+            memory=lambda states: states[:, :1],
+            parameters=lambda: iter([torch.zeros(1)]),
+        )
+        known: Any = SimpleNamespace(controller=controller, spec=TOY, history=1)
+        wanted = torch.zeros(1, 8)
+        wanted[0, :2] = torch.tensor([0.5, -0.1])  # the second is far beyond what any command brings about
+        states, before = torch.zeros(1, 16, 24), np.zeros((1, 1, 2), np.float32)
+        free, held = (nearest_commands(known, states, wanted, before, ridge=r)[0] for r in (0.0, 0.01))
+        np.testing.assert_allclose(held, [0.05, 0.03], atol=0.01)
+        assert abs(free[0] - 0.05) < 0.005 and free[1] < -0.05
 
 
 class TestClosedLoop:
@@ -407,6 +429,58 @@ class TestClosedLoop:
 
 
 QUICK = Budget(samples=6, elites=2, iterations=2, refine=2)
+
+
+def distilled_of(pipeline: TransferPipeline) -> DistilledModel:
+    sizes = WorldModelConfig(width=32, depth=1, heads=2, patch=2, map_channels=8, head_width=16)
+    config, encoder = pipeline.model.config, pipeline.model.config.encoder
+    made = DistilledModel(
+        DistilledConfig(pool=2, channels=12, world_model=sizes),
+        encoder.channels,
+        config.bottleneck.channels,
+        encoder.grid,
+    ).eval()
+    made.fit(pipeline.encode(toy_episode(0).frames))
+    return made
+
+
+class TestBudgets:
+    @pytest.mark.parametrize("distilled", [True, False])
+    def test_a_plan_takes_as_many_evaluations_in_latent_space_as_through_the_controller(
+        self, pipeline: TransferPipeline, distilled: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        steps = {"search": 0, "judged": 0}
+        rollout, imagine = ModelDynamics.rollout, ModelDynamics.imagine
+
+        def counted(self: ModelDynamics, start: Any, actions: Tensor) -> Tensor:
+            searching = self.imagination.coarse is not None or not distilled
+            steps["search" if searching else "judged"] += actions.shape[0] * actions.shape[1] * actions.shape[2]
+            return rollout(self, start, actions)
+
+        def seen(self: ModelDynamics, start: Any, actions: Tensor) -> Any:
+            steps["judged"] += actions.shape[0] * actions.shape[1]
+            return imagine(self, start, actions)
+
+        monkeypatch.setattr(ModelDynamics, "rollout", counted)
+        monkeypatch.setattr(ModelDynamics, "imagine", seen)
+        frames = toy_episode(0).frames
+        latents = pipeline.infer(frames).z[None]
+        coarse = distilled_of(pipeline) if distilled else False
+        budget = Budget(samples=9, elites=3, iterations=2, refine=4, distilled=distilled)
+        for space in ("known", "latent"):
+            steps.update(search=0, judged=0)
+            planner = build_planner(
+                pipeline,
+                controller=controller_of(pipeline),
+                space=space,  # type: ignore[arg-type]
+                latents=latents,
+                distilled=coarse,
+                refine=budget.refine,
+                **budget.settings(),
+            )
+            planner.plan(frames[0], frames[3])
+            assert steps == budget.evaluations(3)
+        assert budget.evaluations(3)["search"] == (57 if distilled else 54)
 
 
 def with_control(checkpoint: Path, folder: Path) -> Path:

@@ -22,6 +22,7 @@ from lamdemo.models.controller import Controller, ControllerConfig
 from lamdemo.models.distilled import DistilledConfig, DistilledModel
 from lamdemo.models.world_model import WorldModelConfig
 from lamdemo.planning import (
+    CEM,
     SOLVERS,
     ByController,
     CostWeights,
@@ -34,6 +35,8 @@ from lamdemo.planning import (
     PathLength,
     Planner,
     PriorPenalty,
+    RecordedCEM,
+    RecordedCEMConfig,
     SolverState,
     Sum,
     build_planner,
@@ -310,6 +313,75 @@ class TestSpaces:
     def test_latents_that_span_nothing_are_refused(self, latents: np.ndarray) -> None:
         with pytest.raises(LamdemoError, match="latent actions"):
             LatentSpace.fit(latents.astype(np.float32))
+
+
+class TestSharedSteps:
+    def test_share_is_the_correlation_of_a_candidate_s_steps(self) -> None:
+        start = SolverState(torch.zeros(1, 3, 4), torch.ones(1, 3, 4))
+        for shared in (0.0, 0.5, 0.9):
+            solver = build_solver("cem", samples=4000, shared=shared)
+            tried = solver.propose(start, Noise(0, 1), 0)
+            assert tried.shape == (1, 4000, 3, 4) and (tried[:, 0] == 0).all()
+            assert tried.std() == pytest.approx(1, abs=0.03)
+            assert (tried[0, :, 0] * tried[0, :, 2]).mean() == pytest.approx(shared, abs=0.04)
+            assert torch.equal(tried, solver.propose(start, Noise(0, 1), 0))
+            assert not torch.equal(tried, solver.propose(start, Noise(1, 1), 0))
+
+    def test_none_is_the_search_of_independent_steps(self) -> None:
+        start = SolverState(torch.zeros(1, 3, 4), torch.ones(1, 3, 4))
+        drawn = build_solver("cem", samples=8, elites=2, shared=0.0).propose(start, Noise(3, 1), 0)
+        assert torch.equal(drawn[:, 1:], Noise(3, 1).normal(8, 3, 4)[:, 1:])
+
+    def test_recorded_proposals_need_recordings(self, pipeline: TransferPipeline, known: KnownController) -> None:
+        latents = pipeline.infer(moving_square(12, step=2)).z
+        recorded = np.stack([latents[:5], latents[5:10]])
+        plain = build_planner(pipeline, space="latent", latents=latents).solver
+        assert type(plain) is CEM and plain.config.shared == 0
+        found = build_planner(pipeline, space="latent", latents=recorded, proposals="recorded", recorded=0.8).solver
+        assert type(found) is RecordedCEM and found.config == RecordedCEMConfig(recorded=0.8)
+        normal = build_planner(pipeline, space="latent", latents=recorded, proposals="normal", shared=0.2).solver
+        assert type(normal) is CEM and normal.config.shared == 0.2
+        assert build_planner(pipeline, controller=known).solver.config.shared == 0
+        build_planner(pipeline, space="latent", latents=recorded, solver="icem")
+        # Recordings that are shorter than a plan cannot be one.
+        assert (
+            type(build_planner(pipeline, space="latent", latents=recorded, proposals="recorded", horizon=6).solver)
+            is CEM
+        )
+        with pytest.raises(LamdemoError, match="no proposals 'drawn'"):
+            build_planner(pipeline, space="latent", latents=recorded, proposals="drawn")  # type: ignore[arg-type]
+        with pytest.raises(LamdemoError, match="shared a number from 0 to 1, not"):
+            build_planner(pipeline, controller=known, shared=1.5)
+
+
+class TestRecorded:
+    SEQUENCES = torch.arange(2 * 5 * 4, dtype=torch.float32).reshape(2, 5, 4) + 100
+
+    def test_first_candidates_are_steps_that_followed_each_other(self) -> None:
+        start = SolverState(torch.zeros(2, 3, 4), torch.ones(2, 3, 4))
+        solver = RecordedCEM(RecordedCEMConfig(samples=40, elites=5, recorded=0.75), self.SEQUENCES)
+        first = solver.propose(start, Noise([0, 1], 2), 0)
+        assert first.shape == (2, 40, 3, 4) and (first[:, 0] == 0).all()
+        assert (first[:, :10] < 50).all() and (first[:, 10:] >= 100).all()
+        windows = {tuple(r[i : i + 3].flatten().tolist()) for r in self.SEQUENCES for i in range(3)}
+        for own in first[:, 10:]:
+            assert {tuple(c.flatten().tolist()) for c in own} == windows  # all six, of thirty draws
+        assert not torch.equal(first[0], first[1])
+        assert torch.equal(first[1:], solver.propose(start, Noise([0, 1], 2), 0)[1:])
+        assert (solver.propose(start, Noise(0, 2), 1) < 50).all()
+
+    def test_a_search_that_goes_on_stays_near_with_half_of_them(self) -> None:
+        start = SolverState(torch.full((1, 3, 4), 7.0), torch.full((1, 3, 4), 0.1))
+        solver = RecordedCEM(RecordedCEMConfig(samples=40, elites=5, recorded=0.5), self.SEQUENCES)
+        first = solver.propose(start, Noise(0, 1), 0)
+        assert (first[:, 0] == 7).all() and (first[:, :30] < 50).all() and (first[:, 30:] >= 100).all()
+        every = RecordedCEM(RecordedCEMConfig(samples=4, elites=2, recorded=1.0), self.SEQUENCES)
+        assert (every.propose(SolverState(torch.zeros(1, 3, 4), torch.ones(1, 3, 4)), Noise(0, 1), 0)[:, 0] == 0).all()
+
+    def test_finds_what_was_recorded_at_once(self) -> None:
+        solver = RecordedCEM(RecordedCEMConfig(samples=64, elites=4, iterations=1), self.SEQUENCES)
+        found = solver.solve(bowl(self.SEQUENCES[:1, 2:5]), (1, 3, 4))
+        assert found.cost.item() == 0
 
 
 class TestCosts:

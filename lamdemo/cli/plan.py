@@ -45,6 +45,25 @@ TaskPart = Annotated[
     Literal["train", "validation", "test", "all"],
     typer.Option(help="Part of the split, or of the simulator's scenes."),
 ]
+SharedNoise = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Of CEM's noise, common to all steps of a candidate; without it 0.5 with recorded proposals, else 0.",
+    ),
+]
+Proposals = Annotated[
+    Literal["recorded", "normal"],
+    typer.Option(help="A search of latents begins with those of recordings, or with N(0, 1) around no action."),
+]
+Ridge = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, metavar="WEIGHT", help="Of the commands' size where latent plans are turned into commands."
+    ),
+]
 Baseline = Annotated[
     Path | None,
     typer.Option(parser=some_path, metavar="DIR", help="Folder of the twin; the checkpoint's own without it."),
@@ -69,6 +88,9 @@ def plan(
         int,
         typer.Option(min=0, max=16, metavar="N", help="Futures of each command, whose costs are averaged; 0: one."),
     ] = 0,
+    shared: SharedNoise = None,
+    proposals: Proposals = "normal",
+    ridge: Ridge = 0.0,
     horizon: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Steps of a plan.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Tasks, or pairs of frames.")] = 50,
     split: EpisodeSplit = None,
@@ -89,13 +111,7 @@ def plan(
 
     [cyan]lamdemo plan --episodes recordings --controller car --space latent --out car.json[/]
     """
-    if (env is None) == (episodes is None):
-        raise LamdemoError("Give either --env, a simulator, or --episodes, a folder of recorded episodes.")
-    if env is not None and split is not None:
-        raise LamdemoError("A split is of episodes; leave out --split, or give --episodes in place of --env.")
-    for folder in (episodes, twin):
-        if folder is not None and not folder.is_dir():
-            raise LamdemoError(f"There is no folder {folder.name}; give one that is there.")
+    _check_sources(env, episodes, split, twin)
     checked_place(out, folder=False)
 
     from lamdemo.evaluation.control.planning import PlanningConfig, evaluate_planning
@@ -112,6 +128,9 @@ def plan(
         iterations=iterations,
         distilled=draft,
         futures=futures,
+        shared=shared,
+        proposals=proposals,
+        ridge=ridge,
         horizon=horizon,
         tasks=tasks,
         split=split,
@@ -146,3 +165,13 @@ def _told(result: dict[str, Any]) -> list[str]:
     for policy, reached in result["success"].items():
         lines.append(f"{policy}: there {said(reached, '.2f')}, ends {said(distance[policy], '.3g')} {unit} away")
     return lines
+
+
+def _check_sources(env: str | None, episodes: Path | None, split: Path | None, twin: Path | None) -> None:
+    if (env is None) == (episodes is None):
+        raise LamdemoError("Give either --env, a simulator, or --episodes, a folder of recorded episodes.")
+    if env is not None and split is not None:
+        raise LamdemoError("A split is of episodes; leave out --split, or give --episodes in place of --env.")
+    for folder in (episodes, twin):
+        if folder is not None and not folder.is_dir():
+            raise LamdemoError(f"There is no folder {folder.name}; give one that is there.")

@@ -14,6 +14,7 @@ from lamdemo.planning.mppi import MPPI, MPPIConfig
 from lamdemo.planning.planner import MAX_HORIZON, CostWeights, Planner
 from lamdemo.planning.plans import Imagined, Landscape, Plan, Problem
 from lamdemo.planning.random import RandomConfig, RandomShooting
+from lamdemo.planning.recorded import RecordedCEM, RecordedCEMConfig
 from lamdemo.planning.solver import Callback, Iteration, Objective, Solution, Solver, SolverState
 from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space
 
@@ -51,6 +52,8 @@ __all__ = [
     "Problem",
     "RandomConfig",
     "RandomShooting",
+    "RecordedCEM",
+    "RecordedCEMConfig",
     "Solution",
     "Solver",
     "SolverState",

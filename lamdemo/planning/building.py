@@ -33,6 +33,7 @@ from lamdemo.planning.icem import ICEM, ICEMConfig
 from lamdemo.planning.mppi import MPPI, MPPIConfig
 from lamdemo.planning.planner import CostWeights, Planner
 from lamdemo.planning.random import RandomConfig, RandomShooting
+from lamdemo.planning.recorded import RecordedCEM, RecordedCEMConfig
 from lamdemo.planning.solver import Solver
 from lamdemo.planning.spaces import KnownSpace, LatentSpace, Space
 
@@ -56,7 +57,10 @@ def build_solver(name: str, **settings: Any) -> Solver:
     """
     if name not in SOLVERS:
         raise LamdemoError(f"There is no solver {str(name)[:40]!r}; choose one of {', '.join(SOLVERS)}.")
-    config, solver = SOLVERS[name]
+    return _built(name, *SOLVERS[name], settings)
+
+
+def _built(name: str, config: type[Any], solver: Callable[[Any], Solver], settings: Mapping[str, Any]) -> Solver:
     known = [f.name for f in dataclasses.fields(config)]
     for setting in settings:
         if setting not in known:
@@ -77,6 +81,7 @@ def build_planner(
     weights: CostWeights | Mapping[str, Any] | None = None,
     latents: np.ndarray | Tensor | None = None,
     dims: int = 12,
+    proposals: Literal["recorded", "normal"] = "normal",
     look: Literal["each", "start"] = "each",
     futures: int = 0,
     dtype: torch.dtype | None = None,
@@ -95,9 +100,11 @@ def build_planner(
         horizon: H.
         refine: see `Planner`.
         weights: of the cost. In latent space a prior keeps latents where they live unless this says otherwise.
-        latents: ``[M, Z]`` whose principal components span the latent space; those that came with the checkpoint
-            (a sample of its training's) without them.
+        latents: ``[M, Z]``, or ``[R, T, Z]`` of R recordings' T steps, whose principal components span the latent
+            space; those that came with the checkpoint (a sample of its training's) without them.
         dims: of the latent space.
+        proposals: what CEM begins with in latent space: "recorded" draws from the recordings, where such of at
+            least H steps are given (`RecordedCEM`), "normal" from N(0, 1), as everywhere else.
         look: whether the controller looks at every imagined state, or only at the start.
         futures: of each command, over which costs are averaged (`find_futures`); 0 for the controller's one latent.
         dtype: to search in, the device's fastest without it; plans are judged at last in the checkpoint's own.
@@ -107,29 +114,26 @@ def build_planner(
         LamdemoError: something asked for is not there, or a setting is out of range.
     """
     _check_space(space, bool(baseline), futures)
-    searching = build_solver(solver, **settings)
     device, world_model = pipeline.model.device, pipeline.model.world_model
     given = CostWeights(**weights) if isinstance(weights, Mapping) else weights
     conditioner: Conditioner
     searched: Space
     if space == "latent":
         searched, conditioner = _latent_space(pipeline, latents, dims), ByLatents()
+        searching = _latent_solver(searched, latents, solver, proposals, horizon, settings)
         given = given or CostWeights(prior=LATENT_PRIOR)
     else:
+        searching = build_solver(solver, **settings)
         known = pipeline.controller(controller) if isinstance(controller, str) else controller
-        mean, scale = (values.float().to(device) for values in (known.controller.mean, known.controller.std))
-        # Searched in the controller's coordinates also with the baseline: were each to search around what its own
-        # training data (flipped, reversed or not) had on average, the two would not be compared by what they imagine.
-        searched, conditioner = KnownSpace(known.spec, mean, scale.clamp_min(1e-6)), ByController(known.controller)
+        searched, conditioner = _known_space(known, device), ByController(known.controller)
         if futures:
             conditioner = BySampling(find_futures(pipeline, known), known.spec.width, futures)
         if baseline:
             world_model, conditioner = _by_label(pipeline, baseline, known)
-    width = len(searched.idle)
     coarse = _distilled_of(pipeline, distilled, bool(baseline))
 
     def dynamics(imagination: Imagination) -> ModelDynamics:
-        return ModelDynamics(conditioner, imagination, actions=width, look=look, dtype=dtype)
+        return ModelDynamics(conditioner, imagination, actions=len(searched.idle), look=look, dtype=dtype)
 
     chunk = {} if device.type == "cpu" else {"chunk": 4096}
     return Planner(
@@ -143,6 +147,13 @@ def build_planner(
         refine=refine,
         history=conditioner.history,
     )
+
+
+def _known_space(known: KnownController, device: torch.device) -> KnownSpace:
+    # In the controller's coordinates also with the baseline: were each to search around what its own training data
+    # (flipped, reversed or not) had on average, the two would not be compared by what they imagine.
+    mean, scale = (values.float().to(device) for values in (known.controller.mean, known.controller.std))
+    return KnownSpace(known.spec, mean, scale.clamp_min(1e-6))
 
 
 def _check_space(space: str, baseline: bool, futures: int) -> None:
@@ -192,6 +203,8 @@ def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | Non
                 f"The checkpoint {pipeline.name} brings no sample of latents; give those of a recording."
             )
         latents = pipeline.training_latents.latents
+    if latents.ndim == 3:
+        latents = latents.reshape(-1, latents.shape[-1])
     channels = pipeline.model.config.bottleneck.channels
     if latents.ndim != 2 or latents.shape[1] != channels:
         raise LamdemoError(f"These latents are not of {pipeline.name}, whose have {channels} numbers.")
@@ -199,3 +212,21 @@ def _latent_space(pipeline: TransferPipeline, latents: np.ndarray | Tensor | Non
     codes = bottleneck.codes.detach().float() if isinstance(bottleneck, DiscreteBottleneck) else None
     space = LatentSpace.fit(latents, dims, codes=codes)
     return LatentSpace(space.basis.to(device), space.std.to(device), codes)
+
+
+def _latent_solver(
+    space: Space,
+    latents: np.ndarray | Tensor | None,
+    solver: str,
+    proposals: str,
+    horizon: int,
+    settings: Mapping[str, Any],
+) -> Solver:
+    if proposals not in ("recorded", "normal"):
+        raise LamdemoError(f"There are no proposals {str(proposals)[:40]!r}; choose recorded or normal.")
+    followed = latents is not None and latents.ndim == 3 and latents.shape[1] >= horizon
+    if solver != "cem" or proposals == "normal" or not followed:
+        return build_solver(solver, **settings)
+    sequences = torch.as_tensor(latents, dtype=torch.float32, device=space.idle.device)
+    coordinates = space.encode(sequences)
+    return _built("cem", RecordedCEMConfig, lambda config: RecordedCEM(config, coordinates), settings)

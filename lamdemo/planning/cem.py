@@ -20,6 +20,9 @@ class CEMConfig(SolverConfig):
     iterations: int = setting(15, 1, 1000)  # how often
     momentum: float = setting(0.0, 0, 0.99)  # share of the old mean and spread that is kept
     smallest: float = setting(0.01, 0, 1)  # spread below which it does not go
+    # Share of the noise's variance that all steps of a candidate have in common. What one does, one mostly goes on
+    # doing: the more coordinates a step has, the fewer candidates of independent steps go anywhere.
+    shared: float = setting(0.0, 0, 1)
 
 
 class CEM(Solver):
@@ -27,7 +30,11 @@ class CEM(Solver):
 
     def propose(self, state: SolverState, noise: Noise, index: int) -> Tensor:
         """See `Solver`."""
-        return around(state.mean, state.std, noise.normal(self.config.samples, *state.mean.shape[1:]))
+        count, (steps, width), shared = self.config.samples, state.mean.shape[1:], self.config.shared
+        drawn = noise.normal(count, steps, width)
+        if shared:
+            drawn = (1 - shared) ** 0.5 * drawn + shared**0.5 * noise.normal(count, 1, width)
+        return around(state.mean, state.std, drawn)
 
     def learn(self, state: SolverState, candidates: Tensor, costs: Tensor, elites: Tensor) -> SolverState:
         """See `Solver`."""

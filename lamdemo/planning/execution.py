@@ -171,6 +171,7 @@ class Planned(Policy):
         replan: int = 1,
         controller: KnownController | None = None,
         rest: float = 0.0,
+        ridge: float = 0.0,
     ) -> None:
         """Make a policy of a planner.
 
@@ -181,11 +182,12 @@ class Planned(Policy):
             controller: decodes the plans of a planner in the latent space.
             rest: do nothing where the plan does not promise to cost less than that by this share: predictions are
                 never sharp, so something always looks a little nearer, also from the goal itself.
+            ridge: of that decoding, see `nearest_commands`.
         """
         if replan < 1:
             raise ValueError("a plan is carried out for one step at least")
         self._planner, self._spec, self._replan, self._controller = planner, spec, replan, controller
-        self._rest = rest
+        self._rest, self._ridge = rest, ridge
         self.plan: Plan | None = None
 
     def begin(self, task: Task, seed: int) -> None:
@@ -216,7 +218,11 @@ class Planned(Policy):
             raise ValueError("a plan in the latent space needs a controller to be carried out")
         states = np.concatenate([plan.first_state[None], plan.states[:-1]])
         return decode_plan(
-            self._controller, torch.from_numpy(states)[None], torch.from_numpy(plan.latents)[None], before[None]
+            self._controller,
+            torch.from_numpy(states[: self._replan])[None],
+            torch.from_numpy(plan.latents[: self._replan])[None],
+            before[None],
+            ridge=self._ridge,
         )[0]
 
 
@@ -240,7 +246,9 @@ class ShuffledGoal(Policy):
 
 
 @torch.no_grad()
-def decode_plan(known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray) -> np.ndarray:
+def decode_plan(
+    known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray, *, ridge: float = 0.0
+) -> np.ndarray:
     """Commands ``[B, S, A]`` for plans in the latent space, step by step.
 
     Args:
@@ -248,25 +256,34 @@ def decode_plan(known: KnownController, states: Tensor, latents: Tensor, before:
         states: ``[B, S, N, D]``, in which each step is taken.
         latents: ``[B, S, Z]``, wanted.
         before: ``[B, R, A]``, commands before the first step, the newest last.
+        ridge: see `nearest_commands`.
     """
     made = np.asarray(before, np.float32)
     for k in range(latents.shape[1]):
-        made = np.concatenate([made, nearest_commands(known, states[:, k], latents[:, k], made)[:, None]], 1)
+        found = nearest_commands(known, states[:, k], latents[:, k], made, ridge=ridge)
+        made = np.concatenate([made, found[:, None]], 1)
     return made[:, before.shape[1] :]
 
 
 @torch.no_grad()
-def nearest_commands(known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray) -> np.ndarray:
+def nearest_commands(
+    known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray, *, ridge: float = 0.0
+) -> np.ndarray:
     """The commands ``[B, A]`` whose latents, by the controller, lie nearest to the wanted ones.
 
     A small cross-entropy search over commands alone: no world model is asked, so that it takes milliseconds. Each row
     gets the same noise, whatever is beside it.
+
+    A latent that was searched for or inferred holds more than commands bring about, and channels of which it hardly
+    tells would be set to fit that rest. So the square of a command's standard coordinates, times ``ridge``, is added to
+    the square of the distance, which is measured in what drawn commands' latents differ from the mean command's.
 
     Args:
         known: the controller.
         states: ``[B, N, D]``.
         latents: ``[B, Z]``, wanted.
         before: ``[B, R, A]``, commands before this one, the newest last.
+        ridge: see above; 0 for the nearest latent alone.
     """
     controller, spec = known.controller, known.spec
     weight = next(controller.parameters())
@@ -280,15 +297,19 @@ def nearest_commands(known: KnownController, states: Tensor, latents: Tensor, be
     found = np.zeros((len(states), spec.width), np.float32)
     for b in range(len(states)):
         generator = torch.Generator().manual_seed(0)
-        mean, std = controller.mean.float().cpu(), controller.std.float().cpu()
-        best, least = mean, np.inf
+        middle, scale = controller.mean.float().cpu(), controller.std.float().cpu()
+        mean, std, best, least, unit = middle, scale, middle, np.inf, None
         past = torch.from_numpy(lead[b]).expand(NEAREST_SAMPLES, -1, -1)
         for _ in range(NEAREST_ROUNDS):
             noise = torch.randn(NEAREST_SAMPLES, spec.width, generator=generator)
             noise[0] = 0
             tried = (mean + std * noise).maximum(low).minimum(high)
             window = torch.cat([past, tried[:, None]], 1).to(weight.device, weight.dtype)
-            apart = (controller.act(memory[b : b + 1], window).float() - wanted[b]).square().sum(-1).cpu()
+            made = controller.act(memory[b : b + 1], window).float()
+            if unit is None:  # the first of the first round is the mean command
+                unit = (made - made[0]).square().sum(-1).mean()
+            size = ((tried - middle) / scale.clamp_min(1e-6)).square().sum(-1)
+            apart = (made - wanted[b]).square().sum(-1).cpu() + ridge * unit.cpu() * size
             order = apart.sort(stable=True).indices[:_ELITES]
             if apart[order[0]] < least:
                 best, least = tried[order[0]], float(apart[order[0]])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from lamdemo.evaluation.control.open_loop import PlanMany
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.distilled import DistilledModel
 from lamdemo.planning.building import LATENT_PRIOR, build_planner
+from lamdemo.planning.cem import CEMConfig
 from lamdemo.planning.execution import decode_plan
 from lamdemo.planning.planner import CostWeights, Planner
 
@@ -38,6 +40,10 @@ class Budget:
     # not tell stays at the mean command.
     prior: float = 0.0
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
+    shared: float | None = None  # of CEM's noise, by all steps of a candidate; the solver's own share where it is None
+    # What latent plans begin with, see `build_planner`.
+    proposals: Literal["recorded", "normal"] = "normal"
+    ridge: float = 0.0  # of the commands that latent plans are turned into, see `nearest_commands`
 
     def told(self) -> dict[str, Any]:
         """For reports, in which the distilled model is called "draft"."""
@@ -45,8 +51,28 @@ class Budget:
 
     def settings(self) -> dict[str, Any]:
         """What the solver is built with."""
-        given = {"samples": self.samples, "elites": self.elites, "iterations": self.iterations}
+        given = {
+            "samples": self.samples,
+            "elites": self.elites,
+            "iterations": self.iterations,
+            "shared": self.shared,
+        }
         return {k: v for k, v in given.items() if v is not None}
+
+    def evaluations(self, horizon: int) -> dict[str, int]:
+        """Steps of world models that one plan of ``horizon`` steps by CEM takes, the same in every space.
+
+        Returns:
+            ``search``: of the distilled model (of the world model, where none is used); ``judged``: of the world model,
+            for the best of these, the plan and no action.
+        """
+        drawn = dataclasses.replace(CEMConfig(), **self.settings())
+        judged = self.refine if self.distilled else 0
+        again = 1 if self.distilled else 0  # what the distilled model thinks of the plan
+        return {
+            "search": (drawn.samples * drawn.iterations + again) * horizon,
+            "judged": (judged + 2) * horizon,
+        }
 
 
 # Where nothing corrects a plan, what the pictures do not tell is better left at the mean (chosen on validation
@@ -85,8 +111,8 @@ class Maker:
             budget: how long to search.
             horizon: steps of a plan.
             distilled_baseline: distilled from it; without it the full baseline searches.
-            latents: gives ``[M, Z]`` that span the latent space, of unlabelled recordings of the embodiment; or None
-                for those that came with the checkpoint.
+            latents: gives ``[R, T, Z]`` of unlabelled recordings of the embodiment, or ``[M, Z]`` that only span the
+                latent space; or None for those that came with the checkpoint.
         """
         self._pipeline, self._known, self._baseline = pipeline, known, baseline
         self.budget, self.horizon, self._distilled_baseline, self._latents = (
@@ -135,6 +161,7 @@ class Maker:
             horizon=self.horizon,
             refine=budget.refine,
             latents=self.latents if method == "latent" else None,
+            proposals=budget.proposals,
             futures=budget.futures if method == "controller" else 0,
             weights=CostWeights(
                 goal=1 - budget.along,
@@ -158,7 +185,8 @@ class Maker:
                     continue
                 states = np.concatenate([found.first_state[None], found.states[:-1]])
                 wanted = torch.from_numpy(found.latents)[None]
-                made.append(decode_plan(known, torch.from_numpy(states)[None], wanted, before[i : i + 1])[0])
+                began, ridge = torch.from_numpy(states)[None], self.budget.ridge
+                made.append(decode_plan(known, began, wanted, before[i : i + 1], ridge=ridge)[0])
             return np.stack(made)
 
         return plan

@@ -35,6 +35,9 @@ class PlanningConfig:
     split: Path | None = None  # TOML file of which episodes are for what; all are taken without it
     part: Part | Literal["all"] = "test"  # of the split, or of the simulator's scenes
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
+    shared: float | None = None  # of CEM's noise, by all steps of a candidate; the solver's own share without it
+    proposals: Literal["recorded", "normal"] = "normal"  # what a search of latents begins with
+    ridge: float = 0.0  # of the commands that latent plans are turned into
     baseline: Path | None = None  # folder of the action-conditioned baseline; the checkpoint's own without it
     seed: int = 0  # of plans
 
@@ -76,6 +79,9 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
         base.rest,
         base.prior,
         config.futures,
+        config.shared,
+        config.proposals,
+        config.ridge,
     )
     found = None
     if config.env is not None:

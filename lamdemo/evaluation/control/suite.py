@@ -189,7 +189,7 @@ def maker_of(
 
 
 def training_latents(pipeline: TransferPipeline, name: str, root: Path | None, split: Path | None) -> np.ndarray | None:
-    """Latents ``[M, Z]`` inferred from some of an embodiment's training recordings, whose labels are not looked at.
+    """Latents ``[R, T, Z]`` inferred from some of an embodiment's training recordings; labels are not looked at.
 
     Returns:
         None where it has none; those of the checkpoint's own training then stand in.
@@ -205,7 +205,7 @@ def training_latents(pipeline: TransferPipeline, name: str, root: Path | None, s
         cut = list(stretches(found, pipeline.fps, STEPS, 2 * _SPANNING, 0, side))
     finally:
         found.close()
-    return np.concatenate([pipeline.infer(s.frames, refinement=0).z for s in cut]) if cut else None
+    return np.stack([pipeline.infer(s.frames, refinement=0).z for s in cut]) if cut else None
 
 
 def _ablation(pipeline: TransferPipeline, name: str, folder: Path | None) -> KnownController | None:
@@ -383,7 +383,9 @@ def closed_section(
         policies: dict[str, Policy] = {}
         for method in methods:
             decoder = embodiment.known if method == "latent" else None
-            policies[method] = Planned(maker.planner(method), spec, controller=decoder, rest=maker.budget.rest)
+            policies[method] = Planned(
+                maker.planner(method), spec, controller=decoder, rest=maker.budget.rest, ridge=maker.budget.ridge
+            )
         policies |= {
             "random": RandomPolicy(spec, *commands_of(embodiment.known)),
             "zero": Zero(spec),

@@ -260,6 +260,6 @@ def test_bad_input(run: Run, tiny_checkpoint: Path, folders: tuple[Path, Path], 
         assert code == 2 and words in err and "Traceback" not in err and str(tmp_path) not in err
     assert not (tmp_path / "runs").exists()
     with pytest.raises(LamdemoError, match="at least one seed"):
-        from lamdemo.companions.label_curve import LabelCurveConfig
+        from lamdemo.companions.label_models import LabelCurveConfig
 
         LabelCurveConfig(seeds=())

@@ -79,7 +79,8 @@ def label_curve(
     """
     import torch
 
-    from lamdemo.companions.label_curve import LabelCurve, LabelCurveConfig
+    from lamdemo.companions.label_curve import LabelCurve
+    from lamdemo.companions.label_models import LabelCurveConfig, LabelModels
     from lamdemo.companions.making import Work, open_source
     from lamdemo.data.splits import Split
     from lamdemo.engine import TransferPipeline, resolve_checkpoint
@@ -111,7 +112,7 @@ def label_curve(
     root = Path(folder_name) if part_of_index else None
     made = [place for place in (work.kept, out, *out.absolute().parents) if not place.exists()]
     try:
-        curve = LabelCurve(work, name, found, others, config, root=root, split=split)
+        curve = LabelCurve(LabelModels(work, name, found, others, config), root=root, split=split)
         if not curve.run(stop_after, seed or ()):
             typer.echo(f"The label curve of {name} is not finished; call it again to go on.")
         if report is not None:

@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 
 from lamdemo.engine import TransferPipeline
+from lamdemo.evaluation.control.adapters import commands_of
 from lamdemo.evaluation.control.closed_loop import evaluate_closed_loop
 from lamdemo.evaluation.control.held_out import SIZE, held_out, stretches
 from lamdemo.evaluation.control.open_loop import HORIZON, evaluate_open_loop
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget, Maker
-from lamdemo.evaluation.control.suite import commands_of, training_latents
+from lamdemo.evaluation.control.suite import training_latents
 from lamdemo.evaluation.report import code_hash, plain, write_report
 from lamdemo.planning.execution import Planned, Policy, Zero
 from lamdemo.simulators import make

@@ -260,7 +260,7 @@ def test_nothing_bundled_belongs_to_an_older_checkpoint(name: str, tmp_path: Pat
     # The cases of second hands are not part of the bundle, and what `layers` brings is made when it is trained.
     # The procedural cases of the first families could not be drawn again bit by bit for those that came later.
     later = {"reports/pairs"} if name in ("disentangled", "residual") else set()
-    if name == "residual":  # it drives one machine, to show futures of its commands
+    if name in ("disentangled", "residual"):  # they drive simulators, and bring nothing to search for plans with
         acting = ("ablations", "controllers", "draft", "twin", "twin-draft")
         later |= {n for n in states if n.partition("/")[0] in acting} | {"reports/control"}
     if name != "layers":

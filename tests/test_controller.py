@@ -17,7 +17,7 @@ from lamdemo.core.actions import ActionSpec, Channel
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes import Episode, EpisodeWriter
 from lamdemo.engine import TransferPipeline
-from lamdemo.evaluation.control.suite import commands_of
+from lamdemo.evaluation.control.adapters import commands_of
 from lamdemo.models.controller import (
     Controller,
     ControllerConfig,

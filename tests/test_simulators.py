@@ -232,6 +232,29 @@ def test_a_task_depends_on_its_seed_alone_and_leaves_the_start():
     np.testing.assert_array_equal(make_task(sim, 5).actions, task.actions)
 
 
+def test_a_compound_task_takes_more_than_one_kind_of_action():
+    """With headings that count as places do, neither alone leads there."""
+
+    class Turning(Plane):
+        def distance(self, a, b):
+            first, second = (np.asarray(t["position"], float) for t in (a, b))
+            return {"across": float(abs(first[0] - second[0])), "down": float(abs(first[1] - second[1])), "of": 0.0}
+
+        def reached(self, distance):
+            return max(distance["across"], distance["down"]) <= 0.1
+
+    sim = Turning()
+    lazy = 0
+    for seed in range(8):
+        for compound in (False, True):
+            task = make_task(sim, seed, 4, TaskConfig(near=1.0, far=1e6, compound=compound))
+            gap = sim.distance(task.start_truth, task.goal_truth)
+            one_is_enough = min(gap["across"], gap["down"]) <= 0.1
+            assert not (compound and one_is_enough)
+            lazy += one_is_enough
+    assert lazy  # without being asked, some tasks need one of them alone
+
+
 def test_where_nothing_moves_there_is_no_task():
     with pytest.raises(LamdemoError, match="Nothing can be moved"):
         make_task(Plane(step=0.0), 0, config=TaskConfig(tries=4))

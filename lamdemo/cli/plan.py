@@ -64,6 +64,12 @@ Ridge = Annotated[
         min=0, max=1, metavar="WEIGHT", help="Of the commands' size where latent plans are turned into commands."
     ),
 ]
+GoalSteps = Annotated[
+    int, typer.Option(min=1, max=25, metavar="N", help="Hidden commands that lead to a simulator's goal.")
+]
+Compound = Annotated[
+    bool, typer.Option("--compound", help="Goals of a simulator that take more than one kind of action: turn and walk.")
+]
 Baseline = Annotated[
     Path | None,
     typer.Option(parser=some_path, metavar="DIR", help="Folder of the twin; the checkpoint's own without it."),
@@ -93,6 +99,8 @@ def plan(
     ridge: Ridge = 0.0,
     horizon: Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Steps of a plan.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Tasks, or pairs of frames.")] = 50,
+    steps: GoalSteps = 6,
+    compound: Compound = False,
     split: EpisodeSplit = None,
     part: TaskPart = "test",
     twin: Baseline = None,
@@ -133,6 +141,8 @@ def plan(
         ridge=ridge,
         horizon=horizon,
         tasks=tasks,
+        steps=steps,
+        compound=compound,
         split=split,
         part=part,
         baseline=twin,

@@ -24,12 +24,11 @@ from lamdemo.companions.label_models import LabelModels, Method
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import write_safely
 from lamdemo.engine.controls import KnownController
-from lamdemo.evaluation.control.adapters import BaselineAdapter, ControllerAdapter
+from lamdemo.evaluation.control.adapters import BaselineAdapter, ControllerAdapter, check_names, commands_of
 from lamdemo.evaluation.control.held_out import SIZE, HeldOut, Stretch, held_out, of_episodes, stretches
 from lamdemo.evaluation.control.label_curve import POLICIES, copy_errors, one_step_errors, summarize_curve
 from lamdemo.evaluation.control.open_loop import HORIZON, plan_errors
 from lamdemo.evaluation.control.rollouts import STEPS, ActionAdapter
-from lamdemo.evaluation.control.suite import check_names, commands_of
 from lamdemo.evaluation.report import plain, write_report
 from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.distilled import DistilledModel

@@ -18,6 +18,7 @@ _POLICIES = {
     "twin": "plans of the twin",
     "random": "random",
     "zero": "nothing",
+    "mean": "the mean command",
     "hidden": "the hidden actions",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,9 @@ class TaskConfig:
     # ... and so near that divided by this it does: what is out of sight cannot be planned to from a picture.
     far: float = 6.0
     tries: int = 40  # hidden sequences to try before the best of them is taken
+    # Each of the distances that count as having reached a goal must be away by itself, so that it takes more than one
+    # kind of action to get there: turning and walking.
+    compound: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,14 @@ class Task:
     def begin(self, sim: Simulator) -> Observation:
         """Put the simulator at the start."""
         return sim.restore(self.start)
+
+
+_AWAY = 4  # more than all other failings of a task together
+
+
+def _counting(sim: Simulator, gap: Mapping[str, float]) -> list[str]:
+    """The distances that alone can keep a goal from being reached."""
+    return [name for name in gap if not sim.reached({**dict.fromkeys(gap, 0.0), name: math.inf})]
 
 
 def make_task(sim: Simulator, seed: int, steps: int = 6, config: TaskConfig | None = None) -> Task:
@@ -75,10 +88,13 @@ def make_task(sim: Simulator, seed: int, steps: int = 6, config: TaskConfig | No
             actions.append(action)
             free = free and float(np.max(seen.truth.get("blocked", 0.0))) < 0.2
         gap = sim.distance(first.truth, seen.truth)
-        away = not sim.reached({name: value / config.near for name, value in gap.items()})
+        closer = {name: value / config.near for name, value in gap.items()}
+        away = not sim.reached(closer)
+        if config.compound:
+            away = all(not sim.reached({**dict.fromkeys(gap, 0.0), name: closer[name]}) for name in _counting(sim, gap))
         sighted = sim.reached({name: value / config.far for name, value in gap.items()})
         # Being away comes first: a goal that one is at already asks for nothing.
-        failings = 4 * (not away) + 2 * (not sighted) + (not free)
+        failings = _AWAY * (not away) + 2 * (not sighted) + (not free)
         if failings < least and max(gap.values()) > 0:
             least = failings
             best = Task(

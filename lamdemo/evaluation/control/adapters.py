@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from lamdemo.core.actions import ActionSpec
+from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import TransferPipeline
 from lamdemo.engine.controls import KnownController
 from lamdemo.models.action_conditioned import ActionConditioned
@@ -35,3 +40,27 @@ class BaselineAdapter:
         weight = next(self._baseline.parameters())
         with torch.no_grad():
             return self._baseline.latents(self._name, commands.to(weight.device, weight.dtype))
+
+
+def check_names(name: str, spec: ActionSpec, known: KnownController) -> None:
+    """See that a controller knows the actions of an embodiment.
+
+    Raises:
+        LamdemoError: it knows others.
+    """
+    if spec.names != known.spec.names:
+        raise LamdemoError(
+            f"The actions of {name} are {', '.join(spec.names)} and the controller {known.name} knows "
+            f"{', '.join(known.spec.names)}; use the one that was trained on them."
+        )
+
+
+def commands_of(known: KnownController) -> tuple[Any, Any]:
+    """Mean and standard deviation ``[A]`` of the commands in a controller's training recordings.
+
+    Its own scales are of all that it learned from, flipped and reversed recordings among them, whose mean is nothing.
+    """
+    told = known.about.get("commands")
+    if told is not None:
+        return np.array(told["mean"], np.float32), np.array(told["std"], np.float32)
+    return known.controller.mean.float().cpu().numpy(), known.controller.std.float().cpu().numpy()

@@ -15,6 +15,7 @@ from lamdemo.evaluation.control.held_out import of_episodes
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget
 from lamdemo.evaluation.control.suite import EmbodimentModels, closed_section, find_baseline, maker_of, open_section
 from lamdemo.planning import SOLVERS
+from lamdemo.simulators.tasks import TaskConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class PlanningConfig:
     distilled: bool = True  # search with the distilled model
     horizon: int = 3  # steps of a plan
     tasks: int = 50  # how many goals
+    steps: int = 6  # of the hidden commands that lead to a simulator's goal
+    compound: bool = False  # whether a simulator's goals take more than one kind of action, see `TaskConfig`
     split: Path | None = None  # TOML file of which episodes are for what; all are taken without it
     part: Part | Literal["all"] = "test"  # of the split, or of the simulator's scenes
     futures: int = 0  # of each command, over which costs are averaged; 0 for the controller's one latent
@@ -109,12 +112,17 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
         section = open_section(pipeline, embodiment, found, maker, methods, config.tasks, config.seed)
     else:
         scenes: Part = "test" if config.part == "all" else config.part
-        section = closed_section(embodiment, maker, methods, scenes, config.tasks, config.seed)
+        kind = TaskConfig(compound=config.compound)
+        section = closed_section(
+            embodiment, maker, methods, scenes, config.tasks, config.seed, steps=config.steps, kind=kind
+        )
     bases = ("over_zero", "over_mean", "over_random", "over_twin")
     headline = {base: section[base].get(method) for base in bases if base in section}
     if "success" in section:
         headline["success"] = section["success"][method]
     settings = {"space": config.space, "controller": name, "horizon": config.horizon, **budget.told()}
+    if closed:
+        settings |= {"steps": config.steps, "compound": config.compound}
     return {
         "evaluation": "closedloop" if closed else "openloop",
         "settings": settings | {"part": section["data"]["part"], "seed": config.seed, "tasks": config.tasks},

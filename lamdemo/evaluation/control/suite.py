@@ -22,7 +22,7 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.data.splits import Part
 from lamdemo.engine import TransferPipeline
 from lamdemo.engine.controls import KnownController, fitting
-from lamdemo.evaluation.control.adapters import BaselineAdapter, ControllerAdapter
+from lamdemo.evaluation.control.adapters import BaselineAdapter, ControllerAdapter, check_names, commands_of
 from lamdemo.evaluation.control.held_out import SIZE, HeldOut, Stretch, held_out, stretches
 from lamdemo.evaluation.control.open_loop import HORIZON, evaluate_open_loop
 from lamdemo.evaluation.control.planners import CLOSED, OPEN, Budget, Maker
@@ -33,6 +33,7 @@ from lamdemo.models.checkpoint import fingerprint
 from lamdemo.models.companion_files import load_action_conditioned, load_distilled
 from lamdemo.models.controller import list_controllers, load_controller
 from lamdemo.models.distilled import DistilledModel
+from lamdemo.simulators.tasks import TaskConfig
 
 PARTS = ("rollouts", "openloop", "closedloop")
 EMBODIMENTS = ("car", "arm", "doom", "fetch")
@@ -338,40 +339,34 @@ def open_section(
     return section | {"data": found.about}
 
 
-def check_names(name: str, spec: ActionSpec, known: KnownController) -> None:
-    """See that a controller knows the actions of an embodiment.
-
-    Raises:
-        LamdemoError: it knows others.
-    """
-    if spec.names != known.spec.names:
-        raise LamdemoError(
-            f"The actions of {name} are {', '.join(spec.names)} and the controller {known.name} knows "
-            f"{', '.join(known.spec.names)}; use the one that was trained on them."
-        )
-
-
-def commands_of(known: KnownController) -> tuple[Any, Any]:
-    """Mean and standard deviation ``[A]`` of the commands in a controller's training recordings.
-
-    Its own scales are of all that it learned from, flipped and reversed recordings among them, whose mean is nothing.
-    """
-    told = known.about.get("commands")
-    if told is not None:
-        return np.array(told["mean"], np.float32), np.array(told["std"], np.float32)
-    return known.controller.mean.float().cpu().numpy(), known.controller.std.float().cpu().numpy()
-
-
 def closed_section(
-    embodiment: EmbodimentModels, maker: Maker, methods: Sequence[str], part: Part, count: int, seed: int
+    embodiment: EmbodimentModels,
+    maker: Maker,
+    methods: Sequence[str],
+    part: Part,
+    count: int,
+    seed: int,
+    *,
+    steps: int = 6,
+    kind: TaskConfig | None = None,
 ) -> dict[str, Any]:
     """Plans of some of a maker's methods carried out in the embodiment's simulator; see `evaluate_closed_loop`.
+
+    Args:
+        embodiment: what is judged.
+        maker: of the plans.
+        methods: of the maker.
+        part: of the simulator's scenes.
+        count: tasks.
+        seed: of policies and the bootstrap.
+        steps: of the hidden commands that lead to a goal.
+        kind: what tasks are like.
 
     Raises:
         LamdemoError: the simulator is not installed, or has other actions.
     """
     from lamdemo.evaluation.control.closed_loop import evaluate_closed_loop
-    from lamdemo.planning.execution import Hidden, Planned, Policy, RandomPolicy, Zero
+    from lamdemo.planning.execution import Constant, Hidden, Planned, Policy, RandomPolicy, Zero
     from lamdemo.simulators import make
     from lamdemo.simulators.recording import seeds
     from lamdemo.simulators.tasks import make_task
@@ -389,9 +384,10 @@ def closed_section(
         policies |= {
             "random": RandomPolicy(spec, *commands_of(embodiment.known)),
             "zero": Zero(spec),
+            "mean": Constant(spec, commands_of(embodiment.known)[0]),
             "hidden": Hidden(spec),
         }
-        tasks = (make_task(sim, n) for n in numbers)
+        tasks = (make_task(sim, n, steps, kind) for n in numbers)
         section = evaluate_closed_loop(sim, tasks, policies, seed=seed)
     return section | {"data": {"simulator": embodiment.name, "part": part, "seeds": [numbers[0], numbers[-1]]}}
 

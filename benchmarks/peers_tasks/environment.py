@@ -25,6 +25,9 @@ PACKAGES = (
     # What lamdemo.engine and lamdemo.planning need beside torch.
     "safetensors==0.8.0",
     "opencv-python-headless==5.0.0.93",
+    # What the reports need beside them.
+    "scikit-image==0.26.0",
+    "scikit-learn==1.9.1",
 )
 """What is installed; where a version is not named, the package's own bounds choose it."""
 

@@ -179,8 +179,19 @@ class TestScripts:
                 frames = np.repeat(moving_square(8, step=3 + i), 5, 0)[:36]
                 actions = rng.uniform(-1, 1, (35, 2)).astype(np.float32)
                 writer.add(Episode(f"{folder}-{i}", frames, actions * (1 - seed), 20.0, spec))
-        words = ["train", "--episodes", str(tmp_path / "told"), "--episodes", str(tmp_path / "untold"), "--horizon", "3"]
-        words += ["--checkpoint", str(tiny_checkpoint), "--labelled", "3", "--steps", "12", "--batch", "2"]
+        words = ["train", "--episodes", str(tmp_path / "told"), "--episodes", str(tmp_path / "untold")]
+        words += [
+            "--horizon",
+            "3",
+            "--checkpoint",
+            str(tiny_checkpoint),
+            "--labelled",
+            "3",
+            "--steps",
+            "12",
+            "--batch",
+            "2",
+        ]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sys.argv", [*words, "--controller-steps", "5", "--out", str(tmp_path / "runs")])
             assert train_main() == 0
@@ -192,7 +203,8 @@ class TestScripts:
         made = tmp_path / "runs" / "checkpoint"
         assert load_distilled(made) is not None
         pipeline = TransferPipeline.from_pretrained(made)
-        plan = build_planner(pipeline, controller="tworoom", samples=8, elites=2, iterations=2).plan(FRAMES[0], FRAMES[1])
+        small = {"samples": 8, "elites": 2, "iterations": 2}
+        plan = build_planner(pipeline, controller="tworoom", **small).plan(FRAMES[0], FRAMES[1])
         assert plan.actions is not None
         assert plan.actions.shape == (3, 2)
 

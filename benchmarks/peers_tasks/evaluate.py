@@ -137,9 +137,7 @@ def make_policy(name: str, setting: Setting, search: Search, planner: Any, seed:
         return Given(np.stack([np.asarray(row["action"], np.float32) for row in rows]))
     cost: Any
     if name == "plans":
-        cost = PlannerCost(
-            planner, block=BLOCK, mean=standard.mean, scale=standard.scale, picture=(PICTURE, PICTURE)
-        )
+        cost = PlannerCost(planner, block=BLOCK, mean=standard.mean, scale=standard.scale, picture=(PICTURE, PICTURE))
     elif name == "true states":
         cost = TrueState(setting.task, standard.mean, standard.scale)
     else:

@@ -112,7 +112,7 @@ def make_policy(name: str, setting: Setting, search: Search, planner: Any, seed:
     """A policy of the harness by name (`POLICIES`)."""
     swm, spec, standard = harness(), setting.task.spec, setting.standard
 
-    class Given(swm.policy.BasePolicy):  # type: ignore[misc,name-defined]
+    class Given(swm.policy.BasePolicy):
         """Carries out given actions ``[n, t, A]``, then nothing."""
 
         def __init__(self, actions: np.ndarray) -> None:

@@ -67,7 +67,7 @@ class TrueState:
     def _check(self) -> None:
         rng = np.random.default_rng(0)
         for _ in range(12):
-            start, actions = rng.uniform(25, 85, 2), np.cumsum(rng.normal(0, 0.3, (40, 2)), 0) + (0.4, 0.0)
+            start, actions = rng.uniform(25, 85, 2), np.cumsum(rng.normal(0, 0.3, (40, 2)), 0) + np.array([0.4, 0.0])
             if np.abs(self.walk(start, actions[None])[0] - self.roll(start, start, actions)).max() > 1e-2:
                 raise LamdemoError("This version's TwoRoom moves by other rules; leave its oracles out.")
 

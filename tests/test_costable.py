@@ -199,7 +199,7 @@ class TestScripts:
         assert told[0]["videos"] == 8
         assert told[0]["labels read"] == 0
         assert told[0]["error over no change, held out"] > 0
-        assert told[1]["labelled episodes"] == 5  # three of each folder but for the one held out
+        assert told[1]["labelled episodes"] == 5  # three of each folder, but for the one of the six that is measured on
         made = tmp_path / "runs" / "checkpoint"
         assert load_distilled(made) is not None
         pipeline = TransferPipeline.from_pretrained(made)

@@ -62,10 +62,13 @@ class FollowedTrainer(DistillationTrainer):
         return (torch.cat(out, 1) - goal).abs().mean(), (coarse[:, :1] - goal).abs().mean()
 
 
-def _parts(pipeline: TransferPipeline, folders: list[Path], cache: Path, labelled: int) -> Iterator[tuple[Part, bool]]:
-    """What the checkpoint sees in each episode, and whether its actions may be read."""
+def _parts(
+    pipeline: TransferPipeline, folders: list[Path], cache: Path, labelled: int, *, alone: bool = False
+) -> Iterator[tuple[Part, bool]]:
+    """What the checkpoint sees in each episode (in the labelled ones ``alone``), and whether its actions may be read."""
     for folder in folders:
-        for i, episode in enumerate(open_folder(folder)):
+        found = open_folder(folder)
+        for i, episode in enumerate(found[:labelled] if alone else found):
             at: Episode = episode.at(pipeline.fps)
             if len(at) >= 2:
                 yield Part(*cached_features(pipeline, at.frames, cache), at.actions, at.recording), i < labelled
@@ -104,28 +107,29 @@ def make(given: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     source = resolve_checkpoint(given.checkpoint)
     pipeline = TransferPipeline.from_pretrained(source, device="cpu")
-    found = list(_parts(pipeline, given.episodes, given.out / "cache", given.labelled))
-    parts = [part for part, _ in found]
     spec = open_folder(given.episodes[0]).spec
     target = given.out / "checkpoint"
+    learned = (target / f"{DISTILLED}.json").exists()
+    found = list(_parts(pipeline, given.episodes, given.out / "cache", given.labelled, alone=learned))
+    parts = [part for part, _ in found]
     target.mkdir(parents=True, exist_ok=True)
     for name in ("model.safetensors", "config.json"):
         shutil.copy2(source / name, target / name)
-    told = {"frames": sum(len(p.states) for p in parts), "videos": len(parts), "labels read": 0}
-    if not (target / f"{DISTILLED}.json").exists():
+    if not learned:
+        told = {"frames": sum(len(p.states) for p in parts), "videos": len(parts), "labels read": 0}
         config = DistillationConfig(
             steps=given.steps, batch=given.batch, horizon=given.horizon, bf16=False, seed=given.seed
         )
         model, figures = train_world_model(pipeline, parts, given.out, config)
         save_companion(model, target, DISTILLED, {"learned from": "what followed in recordings", **told, **figures})
         print(json.dumps({**told, **figures}), flush=True)
-    labelled = Steps(spec, tuple(p for i, (p, may) in enumerate(found) if may and i % HELD_OUT))
-    held = Steps(spec, tuple(p for i, (p, _) in enumerate(found) if not i % HELD_OUT))
-    sizes = ControllerConfig(spec.width, history=1, dropout=0.1)
-    known = train_controller(
-        pipeline, labelled, held, sizes, ControllerTrainingConfig(given.controller_steps, seed=given.seed),
-        name=spec.name, state=given.out / "controller-state.safetensors",
-    )  # fmt: skip
+    told_of = [part for part, may in found if may]
+    labelled = Steps(spec, tuple(p for i, p in enumerate(told_of) if i % HELD_OUT))
+    held = Steps(spec, tuple(told_of[::HELD_OUT]))
+    # A command says where a small thing goes, and what is in its way: less than a robot's arm needs.
+    sizes = ControllerConfig(spec.width, history=1, width=64, depth=1, hidden=128)
+    settings = ControllerTrainingConfig(given.controller_steps, batch=32, average=0.99, seed=given.seed)
+    known = train_controller(pipeline, labelled, held, sizes, settings, name=spec.name)
     assert known is not None
     about = {**known.about, "labelled": len(labelled.parts)}
     save_controller(
@@ -143,7 +147,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--horizon", type=int, default=4)
-    parser.add_argument("--controller-steps", type=int, default=1000)
+    parser.add_argument("--controller-steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     try:

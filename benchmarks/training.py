@@ -65,7 +65,7 @@ def train(settings: Settings) -> dict[str, Any]:
                 generator = torch.Generator(trainer.device).manual_seed(0)
                 return trainer.loss(Objective(trainer.model), batch.to(trainer.device), generator)[0]
 
-        precision = torch.bfloat16 if recipe.bf16 else torch.float32
+        precision = trainer.precision
         work = StepWork.count(trainer.model, loss, trainer.device, precision)
     # The first two steps warm up, and take batches that were made meanwhile.
     found = spread(seconds[2:])

@@ -80,7 +80,7 @@ def build_planner(
     dims: int = 12,
     look: Literal["each", "start"] = "each",
     futures: int = 0,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Planner:
     """A planner of a checkpoint.
@@ -101,7 +101,7 @@ def build_planner(
         dims: of the latent space.
         look: whether the controller looks at every imagined state, or only at the start.
         futures: of each command, over which costs are averaged (`find_futures`); 0 for the controller's one latent.
-        dtype: to search in; plans are judged at last in the checkpoint's own.
+        dtype: to search in, the device's fastest without it; plans are judged at last in the checkpoint's own.
         settings: of the solver.
 
     Raises:

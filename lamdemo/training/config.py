@@ -62,7 +62,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)  # how they are varied
     scenes: ThingSceneConfig = field(default_factory=ThingSceneConfig)  # how scenes of things are drawn
     bottleneck_warmup: float = 0.25  # share of the steps over which the bottleneck's constraint comes into force
-    bf16: bool = True  # compute in bfloat16 where that is safe
+    bf16: bool = True  # compute in bfloat16 where that is safe, and the device is faster in it
     recompute: bool = False  # keep less for the way back and compute it again, where memory is short
     compile: bool = False  # compile the model (worth its time on large GPUs only)
     seed: int = 0  # of everything random

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lamdemo.core.devices import fast_dtype
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import PARTS, write_safely
 from lamdemo.training.mishaps import in_words
@@ -52,7 +53,7 @@ class Schedule:
 class LoopConfig(Schedule):
     """A schedule, and what else a run is told."""
 
-    bf16: bool = True  # compute in bfloat16
+    bf16: bool = True  # compute in bfloat16, where the device is faster in it
     seed: int = 0  # of all that is drawn
     save_minutes: float = 3.0  # between two saved states
 
@@ -169,7 +170,12 @@ class Loop(ABC, Generic[M, C]):
 
     def autocast(self) -> torch.autocast:
         """The precision to compute in."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Of matrix products."""
+        return fast_dtype(self.device) if self.config.bf16 else torch.float32
 
     def learning_rate(self, step: int) -> float:
         """See `Schedule.rate`."""

@@ -254,8 +254,7 @@ class Trainer(Loop[LatentActionModel, TrainConfig]):
                 with self.autocast():
                     return self.loss(Objective(self.model), batch, generator)[0]
 
-            precision = torch.bfloat16 if self.config.bf16 else torch.float32
-            self._work = StepWork.count(self.model, loss, self.device, precision)
+            self._work = StepWork.count(self.model, loss, self.device, self.precision)
             self._work.operations *= len(self.processes.own(self.parts))
         for name, value in {**logs, **self._work.logs(self.step)}.items():
             self._writer.add_scalar(name, value, self.step)

@@ -30,8 +30,11 @@ from benchmarks.peers_tasks.oracles import TrueFeatures, TrueState
 from benchmarks.peers_tasks.record import RECORDING
 from benchmarks.peers_tasks.tasks import BLOCK, PICTURE, TASKS, Task, find_task, harness
 from lamdemo.core.errors import LamdemoError
-from lamdemo.engine import TransferPipeline
+from lamdemo.core.files import file_hash
+from lamdemo.engine import TransferPipeline, resolve_checkpoint
+from lamdemo.engine.controls import find_controller
 from lamdemo.evaluation.report import write_report
+from lamdemo.models.companion_files import DISTILLED, load_distilled
 from lamdemo.planning import CostWeights, PlannerCost, build_planner
 
 POLICIES = ("nothing", "random", "recorded", "plans", "true states", "true features")
@@ -212,10 +215,17 @@ def evaluate(given: argparse.Namespace) -> dict[str, Any]:
     task, search = find_task(given.task), Search(given.samples, given.iterations, given.spread)
     setting = draw(task, given.recorded, given.episodes, given.offset, given.budget, given.seed)
     pipeline = TransferPipeline.from_pretrained(given.checkpoint, device="cpu")
-    planner = None
+    planner, companions = None, {}
     if not {"plans", "true features"}.isdisjoint(given.policies):
+        beside = given.companions or resolve_checkpoint(given.checkpoint)
+        known = find_controller(pipeline, beside, task.spec.name)
+        small = load_distilled(beside, of=resolve_checkpoint(given.checkpoint))
+        if small is None:
+            raise LamdemoError(f"{beside.name} has no small world model; make one with benchmarks.peers_tasks.train.")
+        files = (f"{DISTILLED}.safetensors", f"controllers/{task.spec.name}.safetensors")
+        companions = {name: file_hash(beside / name) for name in files}
         planner = build_planner(
-            pipeline, controller=task.spec.name, horizon=search.horizon, dtype=torch.float32, look=given.look,
+            pipeline, controller=known, distilled=small, horizon=search.horizon, dtype=torch.float32, look=given.look,
             weights=CostWeights(goal=1 - given.along, along=given.along, regions=tuple(given.regions)),
         )  # fmt: skip
     results: dict[str, Any] = {
@@ -223,6 +233,7 @@ def evaluate(given: argparse.Namespace) -> dict[str, Any]:
         "search": vars(search),
         "cost": {"regions": given.regions, "along": given.along},
         "controller looks": given.look,
+        "small world model and controller, sha256": companions,
         "goal after": setting.offset,
         "budget": setting.budget,
         "trained on": "two cores without an accelerator",
@@ -246,6 +257,7 @@ def main() -> int:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--recorded", type=Path, required=True)
     parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--companions", type=Path, help="folder of small world model and controller, if elsewhere")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--offset", type=int, default=25, help="steps after the start at which the goal was recorded")

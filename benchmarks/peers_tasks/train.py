@@ -65,7 +65,7 @@ class FollowedTrainer(DistillationTrainer):
 def _parts(
     pipeline: TransferPipeline, folders: list[Path], cache: Path, labelled: int, *, alone: bool = False
 ) -> Iterator[tuple[Part, bool]]:
-    """What the checkpoint sees in each episode (in the labelled ones ``alone``), and whether its actions may be read."""
+    """What the checkpoint sees in each episode (``alone``: in labelled ones), and whether its actions may be read."""
     for folder in folders:
         found = open_folder(folder)
         for i, episode in enumerate(found[:labelled] if alone else found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from benchmarks.peers_tasks.train import main as train_main
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes import Episode
 from lamdemo.data.episodes.files import EpisodeWriter
-from lamdemo.engine import TransferPipeline
+from lamdemo.engine import TransferPipeline, resolve_checkpoint
+from lamdemo.engine.controls import find_controller
 from lamdemo.models.companion_files import load_distilled
 from lamdemo.planning import CostWeights, GoalDistance, Planner, PlannerCost, averages, build_planner
 
@@ -32,9 +34,10 @@ MEAN, SCALE = np.array([0.1, -0.2]), np.array([0.5, 0.8])
 
 
 @pytest.fixture(scope="module")
-def planner(tiny_checkpoint: Path) -> Planner:
-    add_controller(tiny_checkpoint, history=1)
-    pipeline = TransferPipeline.from_pretrained(tiny_checkpoint)
+def planner(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    own = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("harness") / "tiny"))
+    add_controller(own, history=1)
+    pipeline = TransferPipeline.from_pretrained(own)
     return build_planner(pipeline, distilled=False, horizon=HORIZON, dtype=torch.float32)
 
 
@@ -207,6 +210,19 @@ class TestScripts:
         plan = build_planner(pipeline, controller="tworoom", **small).plan(FRAMES[0], FRAMES[1])
         assert plan.actions is not None
         assert plan.actions.shape == (3, 2)
+
+    def test_what_tworoom_s_report_is_of_lies_beside_noisy_s_weights(self) -> None:
+        beside, noisy = ROOT / "benchmarks" / "peers_tasks" / "tworoom", resolve_checkpoint("noisy")
+        pipeline = TransferPipeline.from_pretrained(noisy)
+        known, small = find_controller(pipeline, beside, "tworoom"), load_distilled(beside, of=noisy)
+        assert small is not None
+        picture = np.full((224, 224, 3), 255, np.uint8)
+        weights = CostWeights(regions=(4, 2))
+        planner = build_planner(pipeline, controller=known, distilled=small, weights=weights, dtype=torch.float32)
+        info = {k: torch.from_numpy(picture).expand(1, 4, 1, -1, -1, -1) for k in ("pixels", "goal")}
+        costs = PlannerCost(planner, block=BLOCK, picture=(224, 224)).get_cost(info, torch.randn(1, 4, 2, 10))
+        assert costs.shape == (1, 4)
+        assert costs.isfinite().all()
 
     def test_without_the_package_they_say_how_to_get_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

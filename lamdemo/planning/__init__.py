@@ -6,7 +6,8 @@ H steps of a plan, U standard coordinates of a step, M numbers of a flattened st
 
 from lamdemo.planning.building import SOLVERS, build_planner, build_solver
 from lamdemo.planning.cem import CEM, CEMConfig
-from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum
+from lamdemo.planning.costable import PlannerCost
+from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum, averages
 from lamdemo.planning.dynamics import ByController, ByLabel, ByLatents, Dynamics, Imagination, ModelDynamics
 from lamdemo.planning.gradient import Gradient, GradientConfig
 from lamdemo.planning.icem import ICEM, ICEMConfig
@@ -48,6 +49,7 @@ __all__ = [
     "PathLength",
     "Plan",
     "Planner",
+    "PlannerCost",
     "PriorPenalty",
     "Problem",
     "RandomConfig",
@@ -59,6 +61,7 @@ __all__ = [
     "SolverState",
     "Space",
     "Sum",
+    "averages",
     "build_planner",
     "build_solver",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -37,13 +39,43 @@ class GoalDistance:
     # Take the mean over all steps in the place of the last one's. The last alone does not mind a plan that walks off
     # and comes back, whose first step is all that is carried out where plans are made anew.
     along: bool = False
+    view: Callable[[Tensor], Tensor] | None = None  # what of states is compared, see `averages`; `goal` is seen so
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """See `Cost`."""
-        judged = states if self.along else states[:, :, -1:]
+        judged = (states if self.along else states[:, :, -1:]).float()
+        judged = judged if self.view is None else self.view(judged)
         goal = self.goal[:, None, None]
-        distance = torch.linalg.vector_norm(judged.float() - goal, ord=self.p, dim=-1).mean(-1)
+        distance = torch.linalg.vector_norm(judged - goal, ord=self.p, dim=-1).mean(-1)
         return distance if self.unit is None else distance / self.unit[:, None]
+
+
+def averages(cells: int, regions: int) -> Callable[[Tensor], Tensor]:
+    """How to see states coarsely: their averages over ``regions`` x ``regions`` equal parts of the grid.
+
+    Cell by cell a small thing is as far from a goal in the next cell as from one across the picture. Averages over
+    large parts still differ by where it is.
+
+    Args:
+        cells: of the grid, n.
+        regions: along each side.
+
+    Returns:
+        Takes flattened states ``[..., n * d]`` to ``[..., regions * regions * d]``.
+
+    Raises:
+        ValueError: the grid cannot be divided so.
+    """
+    side = math.isqrt(cells)
+    if regions < 1 or side % regions:
+        raise ValueError(f"a grid of {side}x{side} cells cannot be averaged over {regions}x{regions} parts")
+    return partial(_averaged, side, regions)
+
+
+def _averaged(side: int, regions: int, states: Tensor) -> Tensor:
+    lead, each = states.shape[:-1], side // regions
+    x = states.reshape(*lead, regions, each, regions, each, -1)
+    return x.mean((-4, -2)).flatten(-3)
 
 
 @dataclass(frozen=True, eq=False)

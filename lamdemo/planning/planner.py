@@ -15,7 +15,7 @@ from torch import Tensor
 from lamdemo.core.actions import ActionSpec
 from lamdemo.core.errors import LamdemoError
 from lamdemo.engine import TransferPipeline
-from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum
+from lamdemo.planning.costs import Cost, GoalDistance, PathLength, PriorPenalty, Sum, averages
 from lamdemo.planning.dynamics import Dynamics
 from lamdemo.planning.parallel import in_parallel
 from lamdemo.planning.plans import Imagined, Landscape, Plan, Problem
@@ -37,6 +37,9 @@ class CostWeights:
     kind: Literal["gaussian", "shell"] = "shell"  # of that penalty
     path: float = 0.0  # weight of `PathLength`
     p: float = 2.0  # of the distance's norm; 2 is the paper's
+    # Distances of coarser views beside the state's own, all alike in the mean: (4, 2) adds those of averages over 4x4
+    # and 2x2 parts of the picture (`averages`), by which a small thing feels a goal that it does not overlap.
+    regions: tuple[int, ...] = ()
 
 
 class Planner:
@@ -133,9 +136,12 @@ class Planner:
     def cost(self, dynamics: Dynamics, problem: Problem) -> Cost:
         """What a dynamics' states are judged by."""
         start, goal, w = dynamics.goal(problem.start), dynamics.goal(problem.goal), self.weights
-        far = torch.linalg.vector_norm(goal - start, ord=w.p, dim=-1)
-        unit = far.maximum(_SMALLEST_UNIT * torch.linalg.vector_norm(goal, ord=w.p, dim=-1)).clamp_min(1e-6)
-        terms: list[tuple[float, Cost]] = [(w.goal, GoalDistance(goal, unit, w.p))]
+        unit = self._unit(start, goal)
+        share = w.goal / (1 + len(w.regions))
+        terms: list[tuple[float, Cost]] = [(share, GoalDistance(goal, unit, w.p))]
+        for view in self._views(dynamics, problem):
+            seen = view(goal)
+            terms.append((share, GoalDistance(seen, self._unit(view(start), seen), w.p, view=view)))
         if w.prior:
             terms.append((w.prior, PriorPenalty(self.space, w.kind)))
         if w.path:
@@ -143,6 +149,22 @@ class Planner:
         if w.along:
             terms.append((w.along, GoalDistance(goal, unit, w.p, along=True)))
         return Sum(terms)
+
+    def _unit(self, start: Tensor, goal: Tensor) -> Tensor:
+        """What distances are measured in, ``[B]``: that of start and goal."""
+        far, whole = (torch.linalg.vector_norm(x, ord=self.weights.p, dim=-1) for x in (goal - start, goal))
+        return far.maximum(_SMALLEST_UNIT * whole).clamp_min(1e-6)
+
+    def _views(self, dynamics: Dynamics, problem: Problem) -> list[Callable[[Tensor], Tensor]]:
+        if not self.weights.regions:
+            return []
+        cells = dynamics.begin(problem.start, problem.history).state.shape[1]
+        try:
+            return [averages(cells, regions) for regions in self.weights.regions]
+        except ValueError as error:
+            raise LamdemoError(
+                f"Costs by regions need a divisor of the grid's side: {error}; choose others."
+            ) from error
 
     def objective(self, dynamics: Dynamics, problem: Problem) -> Callable[[Tensor], Tensor]:
         """Costs ``[1, K]`` of candidates ``[1, K, S, U]`` in standard coordinates."""

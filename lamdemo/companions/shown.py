@@ -102,6 +102,9 @@ def report_steps(target: Target, before: Sequence[Step]) -> list[Step]:
 
     second_hand = step(SECOND_HAND, judge_second_hand)
     prior = step("prior", judge_prior, ("latents", "prior"))
+    # A checkpoint need not drive everything: a report is of what it had when it was judged.
+    if file("control").is_file():
+        acting = tuple(s.name for s in before if s.name in acting and all(f.is_file() for f in s.files)) or acting
     control = [_control(target, out, file("control"), acting)] if target.whole and acting else []
     return [*map(of_suite, LIMITS), second_hand, prior, *control]
 
@@ -123,10 +126,12 @@ def _control(target: Target, out: Path, path: Path, needs: tuple[str, ...]) -> S
             now = {"controller": controller, "ablation": blind, **others}
             sections = [_table(_table(part).get(embodiment.name)) for part in results.values()]
             made_from = [_table(section["made_from"]) for section in sections if "made_from" in section]
+            if not made_from and not (folder / "controllers" / f"{embodiment.name}.safetensors").is_file():
+                continue
             if not made_from:
                 return f"it says nothing of {embodiment.name}"
             for made in made_from:
-                if other := next((k for k, v in now.items() if k in made and made[k] != v), ""):
+                if other := next((k for k, v in now.items() if k in made and (made[k] or "") != v), ""):
                     return f"{embodiment.name} was judged with another {other.replace('_', ' ')}"
         return ""
 

@@ -183,7 +183,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return place / "train", place / "others"
 
 
-SETTINGS = ("--seeds", 1, "--steps", 2, "--controller-steps", 2, "--tasks", 2, "--labelled", 1, "--labelled", 0)
+SETTINGS = ("--seeds", 1, "--steps", 2, "--controller-steps", 2, "--tasks", 2, "--labelled", 1)
 
 
 def test_the_command(run: Run, tiny_checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:  # noqa: F811

@@ -199,6 +199,8 @@ def test_the_command(run: Run, tiny_checkpoint: Path, folders: tuple[Path, Path]
         "--report",
         report,
         *SETTINGS,
+        "--labelled",
+        0,
     )
     given = ("--episodes", train, "--validation", others)
     code, said, _ = run(*asked, *given, "--stop-after", 0.0001)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from lamdemo.cli.common import (
 )
 from lamdemo.core.devices import AUTO
 from lamdemo.core.errors import LamdemoError
+
+if TYPE_CHECKING:
+    from lamdemo.engine import TransferPipeline
 
 Simulator = Annotated[
     str | None, typer.Option(parser=some_text, metavar="NAME", help="Pursue goals in this simulator: doom, fetch.")
@@ -123,7 +126,6 @@ def plan(
     checked_place(out, folder=False)
 
     from lamdemo.evaluation.control.planning import PlanningConfig, evaluate_planning
-    from lamdemo.evaluation.report import write_report
 
     pipeline = loaded(checkpoint, device)
     config = PlanningConfig(
@@ -149,6 +151,15 @@ def plan(
         seed=seed,
     )
     result = evaluate_planning(pipeline, config)
+    _write(out, result, pipeline, ctx, seed)
+    for line in _told(result):
+        typer.echo(line)
+    typer.echo(out)
+
+
+def _write(out: Path, result: dict[str, Any], pipeline: TransferPipeline, ctx: typer.Context, seed: int) -> None:
+    from lamdemo.evaluation.report import write_report
+
     made = [p for p in out.absolute().parents if not p.exists()]
     try:
         write_report(
@@ -156,9 +167,6 @@ def plan(
         )
     finally:
         remove_if_empty(made)
-    for line in _told(result):
-        typer.echo(line)
-    typer.echo(out)
 
 
 def _told(result: dict[str, Any]) -> list[str]:

@@ -62,30 +62,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
     """
     method = "controller" if config.space == "known" else "latent"
     closed = config.env is not None
-    base = CLOSED if closed else OPEN
-    # Other solvers spend the same number of candidates otherwise, so that they keep their own numbers.
-    own = base if config.solver == base.solver else Budget(refine=base.refine)
-    samples = config.samples or own.samples
-    elites = own.elites
-    if samples is not None and elites is None and config.solver in SOLVERS:
-        # The solver's own elites, but never more than there are candidates.
-        elites = getattr(SOLVERS[config.solver][0], "elites", None)
-    elites = elites if elites is None or samples is None else min(elites, samples)
-    budget = Budget(
-        samples,
-        elites,
-        config.iterations or own.iterations,
-        base.refine,
-        config.solver,
-        config.distilled,
-        base.along,
-        base.rest,
-        base.prior,
-        config.futures,
-        config.shared,
-        config.proposals,
-        config.ridge,
-    )
+    budget = _budget(config)
     found = None
     if config.env is not None:
         from lamdemo.simulators import available
@@ -129,6 +106,34 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
         "headline": headline,
         **section,
     }
+
+
+def _budget(config: PlanningConfig) -> Budget:
+    """How long to search: the evaluation's own budget, but for what is asked."""
+    base = OPEN if config.env is None else CLOSED
+    # Other solvers spend the same number of candidates otherwise, so that they keep their own numbers.
+    own = base if config.solver == base.solver else Budget(refine=base.refine)
+    samples = config.samples or own.samples
+    elites = own.elites
+    if samples is not None and elites is None and config.solver in SOLVERS:
+        # The solver's own elites, but never more than there are candidates.
+        elites = getattr(SOLVERS[config.solver][0], "elites", None)
+    elites = elites if elites is None or samples is None else min(elites, samples)
+    return Budget(
+        samples,
+        elites,
+        config.iterations or own.iterations,
+        base.refine,
+        config.solver,
+        config.distilled,
+        base.along,
+        base.rest,
+        base.prior,
+        config.futures,
+        config.shared,
+        config.proposals,
+        config.ridge,
+    )
 
 
 def _listed(names: Any) -> str:

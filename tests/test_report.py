@@ -309,6 +309,17 @@ def control() -> dict[str, Any]:
     }
 
 
+def label_curve() -> dict[str, Any]:
+    point = {
+        "seeds": [0, 1, 2],
+        **{k: interval(0.5) for k in ("one_step_over_copy", "success", "distance", "distance_over_start")},
+    }
+    points = {m: {"5": point, "240": point} for m in ("pretrained", "unlabelled", "labelled")}
+    others = {"random": {"success": interval(0.02)}, "inferred, unlabelled": {"one_step_over_copy": interval(0.4)}}
+    curve = {"points": points, "others": others, "level": {}}
+    return {"evaluation": "label_curve", "settings": {"tasks": 51}, "curves": {"fetch": curve}}
+
+
 def content() -> dict[str, Any]:
     inputs = ("latent", "even", "motion", "difference", "shuffled", "mlp")
     return {"evaluation": "content", "look": {name: interval(0.1) for name in inputs}, "steps": 40, "recordings": 8}
@@ -343,6 +354,7 @@ def every_part(family: str, error: float, nats: float) -> dict[str, Any]:
         "space": space(),
         "prior": prior(),
         "control": control(),
+        "label_curve": label_curve(),
         "content": content(),
         "futures": futures(),
     }
@@ -512,7 +524,7 @@ class TestTables:
         assert rollouts[1][1:3] == ["0.55 [0.53, 0.57]", "yes"]
         assert plans[1][1:5] == ["0.55 [0.53, 0.57]", "yes", "1.30 [1.28, 1.32]", "**no**"]
         assert (plans[1][-1], plans[2][-1]) == ("–", "0.030 of 0.080")
-        assert [r[0] for r in loops[1:]] == ["fetch (metres)"] * 6 and "50" in make_table("controlloops", view)
+        assert [r[0] for r in loops[1:]] == ["fetch (metres)"] * 7 and "50" in make_table("controlloops", view)
         assert "car 60 of 30 recordings" in make_table("control", view)
 
     def test_what_a_second_hands_cases_were_to_reach(self, view: View) -> None:
@@ -566,7 +578,14 @@ class TestSuite:
         (one,) = written.reports
         assert set(one.results) == set(PARTS) and one.family == TINY.bottleneck.family
         # Those of reports that the suite does not write are left out.
-        for name in TABLES.keys() - {"priors", "secondhands", "controlplans", "controlloops", *OTHER_PARTS}:
+        for name in TABLES.keys() - {
+            "priors",
+            "secondhands",
+            "controlplans",
+            "controlloops",
+            "labelcurve",
+            *OTHER_PARTS,
+        }:
             made = make_table(name, written)
             assert "Not measured" not in made and re.search(r"\d\.\d", made), name
         unmeasured = [m.what for m in marks(written) if m.measured == NOT_MEASURED]
@@ -574,7 +593,7 @@ class TestSuite:
         assert all(re.search("sparse|discrete|steering", what) for what in unmeasured), unmeasured
 
     def test_every_plot_is_drawn(self, written: View) -> None:
-        assert set(make_plots(written)) >= set(PLOTS) - {"capacity"}
+        assert set(make_plots(written)) >= set(PLOTS) - {"capacity", "labelcurve"}
 
 
 class TestMarks:

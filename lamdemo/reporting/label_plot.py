@@ -27,9 +27,9 @@ _LEVELS = {
 def label_curve_plot(view: View) -> go.Figure | None:
     """Success, or the error of plans, and the error one step ahead against the number of labelled episodes."""
     one = whose(view)
-    if one is None:
+    names = keys_of(one.dig(f"{PART}/curves")) if one is not None else []
+    if one is None or not names:
         return None
-    names = keys_of(one.dig(f"{PART}/curves"))
     tall = make_subplots(
         2, len(names), vertical_spacing=0.14, horizontal_spacing=0.07, subplot_titles=names, shared_xaxes=True
     )

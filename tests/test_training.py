@@ -312,7 +312,9 @@ class TestStep:
         assert 0 < untouched.variance_kept <= 1
 
     @pytest.mark.parametrize("family", FAMILIES)
-    def test_each_family_trains_in_either_precision(self, family: str) -> None:
+    def test_each_family_trains_in_either_precision(self, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Also on processors that emulate it, on which a run would take float32.
+        monkeypatch.setattr("lamdemo.training.loop.fast_dtype", lambda device: torch.bfloat16)
         model = dataclasses.replace(TINY, bottleneck=FAMILIES[family])
         full = build(dataclasses.replace(RECIPE, model=model))
         half = copied(full)

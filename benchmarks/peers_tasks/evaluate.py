@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.peers_tasks.oracles import TrueFeatures, TrueState
 from benchmarks.peers_tasks.record import RECORDING
-from benchmarks.peers_tasks.tasks import BLOCK, PICTURE, TASKS, Task, find_task, harness
+from benchmarks.peers_tasks.tasks import BLOCK, PICTURE, TASKS, Task, as_script, find_task, harness
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import file_hash
 from lamdemo.engine import TransferPipeline, resolve_checkpoint
@@ -270,12 +270,7 @@ def main() -> int:
     parser.add_argument("--look", choices=("each", "start"), default="each")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--out", type=Path, required=True)
-    try:
-        evaluate(parser.parse_args())
-    except LamdemoError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return as_script(parser, evaluate)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers_tasks.tasks import FPS, PICTURE, TASKS, Task, find_task, harness
+from benchmarks.peers_tasks.tasks import FPS, PICTURE, TASKS, Task, as_script, find_task, harness
 from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes import Episode
 from lamdemo.data.episodes.files import EpisodeWriter
@@ -70,13 +69,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--noise", type=float, default=1.0)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    try:
-        record(find_task(given.task), given.out, given.episodes, given.seed, given.noise)
-    except LamdemoError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return as_script(
+        parser, lambda given: record(find_task(given.task), given.out, given.episodes, given.seed, given.noise)
+    )
 
 
 if __name__ == "__main__":

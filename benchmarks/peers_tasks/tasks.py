@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,3 +86,13 @@ def harness() -> Any:
             "python -m benchmarks.peers_tasks.environment FOLDER and run this with that folder's Python."
         ) from error
     return stable_worldmodel
+
+
+def as_script(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], object]) -> int:
+    """Do a script's work as its arguments say; what it refuses is told in its sentence."""
+    try:
+        work(parser.parse_args())
+    except LamdemoError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

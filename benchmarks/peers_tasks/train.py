@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamdemo.core.errors import LamdemoError
+from benchmarks.peers_tasks.tasks import as_script
 from lamdemo.data.episodes import Episode
 from lamdemo.data.episodes.files import open_folder
 from lamdemo.engine import TransferPipeline, resolve_checkpoint
@@ -150,12 +149,7 @@ def main() -> int:
     parser.add_argument("--controller-steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    try:
-        make(parser.parse_args())
-    except LamdemoError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return as_script(parser, make)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def label_curve(
         typer.Option(min=0, metavar="N", help="Work on these of them alone, so that processes can share the work."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of the world model, at most.")] = 600,
-    controller_steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of the controller.")] = 1500,
+    controller_steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of the controller.")] = 1000,
     part: Annotated[Literal["validation", "test"], typer.Option(help="That is judged.")] = "test",
     first: Annotated[int, typer.Option(min=0, metavar="N", help="Of a simulator's scenes of that part.")] = 100,
     tasks: Annotated[int, typer.Option(min=2, max=1000, metavar="N", help="In a simulator.")] = 51,

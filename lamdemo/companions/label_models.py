@@ -33,7 +33,7 @@ from lamdemo.models.companion_files import BASELINE, DISTILLED, load_distilled, 
 from lamdemo.models.controller import ControllerConfig, load_controller, save_controller
 from lamdemo.models.distilled import DistilledModel
 from lamdemo.training.action_conditioned import BaselineTrainer, BaselineTrainingConfig
-from lamdemo.training.cached_features import CachedEpisode, Steps, cache_episodes
+from lamdemo.training.cached_features import CachedEpisode, Steps, backwards, cache_episodes
 from lamdemo.training.cached_features import Part as Features
 from lamdemo.training.controller import ControllerTrainingConfig, train_controller
 from lamdemo.training.early_stopping import EarlyStoppingConfig, train_until_flat
@@ -179,17 +179,15 @@ class LabelModels:
         """The controller of ``count`` labelled episodes; it serves both world models, whose latents are the same."""
         place, pipeline = self.out / f"controller-{count}-{seed}", self.work.pipeline
         if not (place / "controllers" / f"{self.name}.json").is_file():
-            parts = tuple(_part(e) for e in self.labelled(count, seed))
+            parts = [_part(e) for e in self.labelled(count, seed)]
             if all(channel.kind == "change" for channel in self.spec.channels):
-                # As `collect_steps` does with episodes backwards.
-                back = (Features(p.states[::-1], -p.latents[::-1], -p.actions[::-1], p.recording, True) for p in parts)
-                parts += tuple(back)
+                parts += backwards(parts)
             others = Steps(self.spec, tuple(_part(e) for e in self.judged))
             sizes = ControllerConfig(
                 self.spec.width, dropout=0.3, patch=token_patch(pipeline.model.config.encoder.grid)
             )
             training = ControllerTrainingConfig(steps=self.config.controller_steps, noise=1.0, seed=seed)
-            known = train_controller(pipeline, Steps(self.spec, parts), others, sizes, training, name=self.name)
+            known = train_controller(pipeline, Steps(self.spec, tuple(parts)), others, sizes, training, name=self.name)
             assert known is not None
             save_controller(
                 known.controller,

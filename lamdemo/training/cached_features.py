@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -111,8 +111,13 @@ def collect_steps(
         raise LamdemoError("There is no step to learn from in these episodes; give some of two frames or more.")
     odd = not isinstance(pipeline.model.bottleneck, DiscreteBottleneck)
     if reverse and odd and all(channel.kind == "change" for channel in spec.channels):
-        parts += [Part(p.states[::-1], -p.latents[::-1], -p.actions[::-1], p.recording, True) for p in parts]
+        parts += backwards(parts)
     return Steps(spec, tuple(parts))
+
+
+def backwards(parts: Sequence[Part]) -> list[Part]:
+    """The same from their end to their beginning: for commands that are changes, and latents that are odd in time."""
+    return [Part(p.states[::-1], -p.latents[::-1], -p.actions[::-1], p.recording, True) for p in parts]
 
 
 def _parts(pipeline: TransferPipeline, at: Episode, cache: Path, mirror: bool) -> list[Part]:

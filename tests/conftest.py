@@ -42,6 +42,13 @@ def moving_square(frames: int = 9, height: int = 48, width: int = 64, step: int 
     return clip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the tests over processes by file, those with a browser in one: two at once would starve each other."""
+    for item in items:
+        shared = "browsers" if hasattr(getattr(item, "module", None), "chromiums") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads() -> None:
     torch.set_num_threads(1)

@@ -80,6 +80,14 @@ def violations(page: Any) -> list[str]:
     ]
 
 
+def toast(page: Any) -> str:
+    """The words of the message on the page, which is then put away; it may have gone by itself meanwhile."""
+    words = page.wait_for_function("document.querySelector('.toast-body')?.innerText").json_value()
+    page.evaluate("document.querySelectorAll('.toast-close').forEach(button => button.click())")
+    page.wait_for_selector(".toast-body", state="detached")
+    return str(words)
+
+
 @contextmanager
 def running(command: Sequence[str], scratch: Path, **environment: str) -> Iterator[str]:
     """A page served by a Python program, at the address that comes.

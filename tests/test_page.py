@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import ROOT, WAIT, chromiums, served, violations
+from pages import ROOT, WAIT, chromiums, served, toast, violations
 from PIL import Image
 
 from lamdemo import DEFAULT_CHECKPOINT
@@ -425,8 +425,7 @@ def test_uploads_and_their_result_outlive_a_reload(
     assert page.locator(".lam-bars span.on").count() == 7 and page.locator(STALE).count() == 0
     # It is the visitor's alone.
     page.click("#lam-link")
-    page.wait_for_selector(".toast-body")
-    assert "Your own clip" in page.inner_text(".toast-body")
+    assert "Your own clip" in toast(page)
     page.context.close()
 
 
@@ -508,12 +507,10 @@ def test_a_bad_upload_is_a_sentence_and_nothing_is_lost(page: Any, small_clip: P
     bad = tmp_path / "broken <b>.mp4"
     bad.write_bytes(small_clip.read_bytes()[:900])
     _upload(page, "source", bad)
-    page.wait_for_selector(".toast-body")
-    words = page.inner_text(".toast-body")
+    words = toast(page)
     assert "broken" in words and "Traceback" not in words and str(tmp_path) not in words
     assert page.get_attribute(LEAD, "src") == kept
     assert page.locator("#lam-target-view img").count() == 1
-    page.locator(".toast-close").first.click()
 
 
 def test_an_example_is_there_at_once(page: Any) -> None:
@@ -569,10 +566,8 @@ def test_checkpoints_are_compared_side_by_side(page: Any, small_clip: Path, phot
     page.wait_for_selector("#lam-compare-go:not([disabled])")
     names.nth(1).click()
     page.click("#lam-compare-go")
-    page.wait_for_selector(".toast-body")
-    assert "two different checkpoints" in page.inner_text(".toast-body")
+    assert "two different checkpoints" in toast(page)
     assert page.locator("#lam-compare-view video").count() == 1
-    page.locator(".toast-close").first.click()
     page.wait_for_selector("#lam-compare-go:not([disabled])")
 
 

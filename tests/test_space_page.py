@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from atlas_files import synthetic_atlas
-from pages import WAIT, chromiums, served, troubles
+from pages import WAIT, chromiums, served, toast, troubles
 from space_files import space_checkpoint
 
 from lamdemo import DEFAULT_CHECKPOINT
@@ -126,10 +126,7 @@ def wait_for_other(page: Any, before: str) -> None:
 
 
 def sentence(page: Any) -> str:
-    page.wait_for_selector(".toast-body")
-    words = str(page.inner_text(".toast-body"))
-    page.locator(".toast-close").first.click()
-    page.wait_for_selector(".toast-body", state="detached")
+    words = toast(page)
     assert "Traceback" not in words and "/" not in words
     return words
 
@@ -369,8 +366,7 @@ def test_a_link_to_a_motion_restores_its_strength_and_steps_and_tells_of_a_priva
     assert "not part of the link" in page.inner_text("#lam-space-link-text")
     other = browser.new_context(viewport={"width": 1280, "height": 900})
     guest = opened(other, link)
-    guest.wait_for_selector(".toast-body")
-    assert "sender's own" in guest.inner_text(".toast-body")
+    assert "sender's own" in toast(guest)
     guest.wait_for_selector(PLAYED)
     assert guest.inner_text(f"{STAGE} .lam-tag") == "3 steps"
     for control, value in (("strength", "-0.5"), ("steps", "3")):

@@ -63,7 +63,7 @@ def train_until_flat(
     looks: list[dict[str, float]] = []
     if trainer.resume(folder) and (folder / _LOOKS).is_file():
         # A look of a step that was not saved is taken again.
-        looks = [k for k in json.loads((folder / _LOOKS).read_text()) if k["step"] <= trainer.step]
+        looks = [k for k in json.loads((folder / _LOOKS).read_text("utf-8")) if k["step"] <= trainer.step]
 
     def best() -> int:
         return int(np.argmin([k["error"] for k in looks]))

@@ -42,6 +42,7 @@ def moving_square(frames: int = 9, height: int = 48, width: int = 64, step: int 
     return clip
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the tests over processes by file, those with a browser in one: two at once would starve each other."""
     for item in items:

@@ -9,10 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from xdist.scheduler import LoadFileScheduling
 
 from lamdemo.models import LatentActionModel, ModelConfig, save_checkpoint
 from lamdemo.models.bottleneck import BottleneckConfig
@@ -21,6 +23,8 @@ from lamdemo.models.encoder import EncoderConfig
 from lamdemo.models.inverse_dynamics import InverseDynamicsConfig
 from lamdemo.models.world_model import WorldModelConfig
 from lamdemo.video import write_image, write_video
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TINY = ModelConfig(
     encoder=EncoderConfig(picture=64, channels=24),
@@ -42,12 +46,16 @@ def moving_square(frames: int = 9, height: int = 48, width: int = 64, step: int 
     return clip
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the tests over processes by file, those with a browser in one: two at once would starve each other."""
-    for item in items:
-        shared = "browsers" if hasattr(getattr(item, "module", None), "chromiums") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(shared))
+class _Files(LoadFileScheduling):
+    """Spreads the tests over processes by file, those with a browser as if in one: two at once starve each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "browsers" if "chromiums" in (ROOT / file).read_text(encoding="utf-8") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
+    return _Files(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

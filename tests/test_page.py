@@ -367,7 +367,7 @@ def test_from_upload_to_a_playing_result(
     _upload(page, "source", small_clip)
     page.wait_for_function("document.querySelectorAll('.lam-bars span').length === 8")
     _upload(page, "target", photo)
-    page.wait_for_selector("#lam-target-view img")
+    page.wait_for_function("!document.querySelector('#lam-target-view img').src.includes('prepared')")
     _transfer(page)
     assert _advances(page)
     loops = page.evaluate(

@@ -37,15 +37,8 @@ from lamdemo.models.controller import Controller, ControllerConfig, save_control
 from lamdemo.models.distilled import DistilledConfig, DistilledModel
 from lamdemo.models.world_model import WorldModelConfig
 from lamdemo.planning import ModelDynamics, build_planner
-from lamdemo.planning.execution import (
-    Hidden,
-    Planned,
-    RandomPolicy,
-    Zero,
-    decode_plan,
-    nearest_commands,
-    pursue,
-)
+from lamdemo.planning.decoding import decode_plan, nearest_commands
+from lamdemo.planning.execution import Hidden, Planned, RandomPolicy, Zero, pursue
 from lamdemo.reporting.reports import read_reports
 from lamdemo.reporting.tables import make_table
 from lamdemo.reporting.view import View
@@ -362,9 +355,9 @@ class TestExecution:
         states = torch.randn(4, 16, 24, generator=torch.Generator().manual_seed(0))
         window = np.concatenate([before, commands[:, None]], 1)[:, -history:]
         wanted = known.latents(states, window)
-        found = nearest_commands(known, states, wanted, before, ridge=0)
+        found = nearest_commands(known, states, wanted, before, ridge=0).commands
         np.testing.assert_allclose(found, commands, atol=0.01)
-        alone = nearest_commands(known, states[2:3], wanted[2:3], before[2:3], ridge=0)
+        alone = nearest_commands(known, states[2:3], wanted[2:3], before[2:3], ridge=0).commands
         np.testing.assert_allclose(alone[0], found[2], atol=1e-5)
 
     def test_a_latent_plan_is_decoded_step_by_step(self, pipeline: TransferPipeline) -> None:
@@ -390,7 +383,7 @@ class TestExecution:
         wanted = torch.zeros(1, 8)
         wanted[0, :2] = torch.tensor([0.5, -0.1])  # the second is far beyond what any command brings about
         states, before = torch.zeros(1, 16, 24), np.zeros((1, 1, 2), np.float32)
-        free, held = (nearest_commands(known, states, wanted, before, ridge=r)[0] for r in (0.0, 0.01))
+        free, held = (nearest_commands(known, states, wanted, before, ridge=r).commands[0] for r in (0.0, 0.01))
         np.testing.assert_allclose(held, [0.05, 0.03], atol=0.01)
         assert abs(free[0] - 0.05) < 0.005 and free[1] < -0.05
 

@@ -22,13 +22,15 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.data.episodes.files import EpisodeWriter
 from lamdemo.engine import TransferPipeline
 from lamdemo.evaluation.control.held_out import held_out, stretches
-from lamdemo.evaluation.control.label_curve import POLICIES, copy_errors, one_step_errors, summarize_curve
+from lamdemo.evaluation.control.label_curve import METHODS, POLICIES, copy_errors, one_step_errors, summarize_curve
 from lamdemo.models import DistilledConfig, DistilledModel, LatentActionModel, WorldModelConfig, save_companion
 from lamdemo.models.companion_files import DISTILLED
+from lamdemo.models.labelled_inverse import LabelledInverse
 from lamdemo.planning.execution import Constant, Policy, ShuffledGoal
 from lamdemo.simulators.tasks import Task, make_task
 from lamdemo.training.action_conditioned import BaselineTrainer, BaselineTrainingConfig
 from lamdemo.training.early_stopping import EarlyStoppingConfig, train_until_flat
+from lamdemo.training.labelled_inverse import LabelledInverseTrainer, LabelledInverseTrainingConfig
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = WorldModelConfig(width=16, depth=1, heads=2, patch=2, map_channels=8, head_width=8)
@@ -78,6 +80,35 @@ class TestUntilFlat:
             EarlyStoppingConfig(look=0)
 
 
+class TestLabelledInverse:
+    @staticmethod
+    def begun(steps: int) -> LabelledInverseTrainer:
+        torch.manual_seed(0)
+        model = LabelledInverse(TINY.inverse_dynamics, TINY.encoder.channels, TINY.encoder.grid, 2)
+        config = LabelledInverseTrainingConfig(
+            steps=steps, learning_rate=3e-3, pairs=16, noise=0.0, weight_decay=0.0, ema=0.9, bf16=False
+        )
+        return LabelledInverseTrainer(config, model, traces(24))
+
+    def test_commands_are_learned_from_pairs(self, tmp_path: Path) -> None:
+        trainer, others = self.begun(240), traces(6, seed=5)
+        told = train_until_flat(trainer, others, tmp_path, EarlyStoppingConfig(look=40, patience=9))
+        # Only the first of two commands moves anything; the second cannot be read, so that 0.5 is the best.
+        errors = [k["error"] for k in told["looks"]]
+        assert errors[0] > 0.95 and min(errors) < 0.7
+        first, second, wanted = trainer._draw(others, 1)
+        read = trainer.finish().read(first, second)
+        assert read.shape == (16, 2)
+        assert torch.corrcoef(torch.stack([read[:, 0], wanted[:, 0]]))[0, 1] > 0.7
+
+    def test_a_stopped_run_comes_to_the_same(self, tmp_path: Path) -> None:
+        straight, cut, again = (self.begun(12) for _ in range(3))
+        straight.run(None)
+        assert not cut.run(tmp_path, most=5)
+        assert again.resume(tmp_path) and again.step == 5 and again.run(tmp_path)
+        assert all(torch.equal(v, again.average[k]) for k, v in straight.average.items())
+
+
 def row(method: str, episodes: int, seed: int, reached: list[bool], error: float) -> dict[str, Any]:
     tasks = [
         {"seed": 10 * seed + i, "start": 2.0, "distance": 0.5 if r else 1.5, "reached": r}
@@ -105,7 +136,7 @@ class TestFigures:
         assert five["distance_over_start"]["value"] == pytest.approx(0.375)
         assert [s["success"] for s in five["by_seed"]] == [1.0, 0.5]
         # Level with all labels, of the same tasks: 3 of 4 both.
-        assert found["level"]["5"]["value"] == pytest.approx(1.0)
+        assert found["level"]["unlabelled"]["5"]["value"] == pytest.approx(1.0)
 
     def test_what_knows_no_labels_stands_beside(self) -> None:
         tasks = row("", 0, 0, [False, True], 1.0)["tasks"]
@@ -211,10 +242,13 @@ def test_the_command(run: Run, tiny_checkpoint: Path, folders: tuple[Path, Path]
     code, said, _ = run(*asked, *given)
     assert code == 0 and "not finished" not in said
     rows = sorted((out / "toy" / "rows").iterdir())
-    assert len(rows) == 1 + 3 * 2
+    assert len(rows) == 1 + 5 * 2
     told = json.loads(report.read_text())
     curve = told["results"]["curves"]["toy"]
-    assert set(curve["points"]) == {"pretrained", "unlabelled", "labelled"}
+    assert set(curve["points"]) == set(METHODS)
+    # What no world model is asked for has no error of one.
+    assert set(curve["points"]["inverse"]["4"]) == {"seeds", "success", "distance", "distance_over_start", "by_seed"}
+    assert set(curve["level"]) == {"unlabelled", "inverse"} or curve["points"]["labelled"]["4"]["success"]["value"] == 0
     assert set(curve["points"]["labelled"]) == {"1", "4"}
     assert {"random", "nothing", "mean command", "hidden commands", "shuffled goal"} <= set(curve["others"])
     assert curve["others"]["hidden commands"]["success"]["value"] == 1.0
@@ -244,6 +278,7 @@ def test_recordings_without_a_simulator_are_planned_on(
         *("--out", out, "--part", "validation", *SETTINGS),
     )
     assert code == 0, err
+    assert not list((out / "dot" / "rows").glob("*inverse*"))  # nobody goes anywhere
     found = json.loads((out / "dot" / "rows" / "unlabelled-1-0.json").read_text())
     assert len(found["plans"]["error"]) == len(found["plans"]["zero"]) > 1
     beside = json.loads((out / "dot" / "rows" / "policies.json").read_text())["plans"]

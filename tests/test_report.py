@@ -294,6 +294,7 @@ def prior() -> dict[str, Any]:
 
 def control() -> dict[str, Any]:
     methods = ("controller", "mlp", "latent", "twin", "shuffled", "zero", "mean", "held", "random", "copy", "hidden")
+    methods += ("inverse", "closing")
     each = {m: interval(0.55) for m in methods}
     rollouts = {"stretches": 60, "recordings": 30, "perceptual_is": "LPIPS", "over_inferred": each}
     rollouts |= {"mlp_over_controller": interval(1.4), "state": {"recovered": each}}
@@ -315,6 +316,7 @@ def label_curve() -> dict[str, Any]:
         **{k: interval(0.5) for k in ("one_step_over_copy", "success", "distance", "distance_over_start")},
     }
     points = {m: {"5": point, "240": point} for m in ("pretrained", "unlabelled", "labelled")}
+    points |= {m: {"5": {"seeds": [0], "success": interval(0.9)}} for m in ("inverse", "labelled_inverse")}
     others = {"random": {"success": interval(0.02)}, "inferred, unlabelled": {"one_step_over_copy": interval(0.4)}}
     curve = {"points": points, "others": others, "level": {}}
     return {"evaluation": "label_curve", "settings": {"tasks": 51}, "curves": {"fetch": curve}}

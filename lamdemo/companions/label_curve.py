@@ -26,7 +26,7 @@ from lamdemo.core.files import write_safely
 from lamdemo.engine.controls import KnownController
 from lamdemo.evaluation.control.adapters import BaselineAdapter, ControllerAdapter, check_names, commands_of
 from lamdemo.evaluation.control.held_out import SIZE, HeldOut, Stretch, held_out, of_episodes, stretches
-from lamdemo.evaluation.control.label_curve import POLICIES, copy_errors, one_step_errors, summarize_curve
+from lamdemo.evaluation.control.label_curve import POLICIES, READING, copy_errors, one_step_errors, summarize_curve
 from lamdemo.evaluation.control.open_loop import HORIZON, plan_errors
 from lamdemo.evaluation.control.rollouts import STEPS, ActionAdapter
 from lamdemo.evaluation.report import plain, write_report
@@ -35,6 +35,7 @@ from lamdemo.models.distilled import DistilledModel
 from lamdemo.planning.building import build_solver
 from lamdemo.planning.dynamics import ByController, ByLabel, Conditioner, Imagination, ModelDynamics
 from lamdemo.planning.execution import Constant, Hidden, Planned, Policy, RandomPolicy, ShuffledGoal, Zero
+from lamdemo.planning.inverse import InversePolicy, LabelledInversePolicy
 from lamdemo.planning.planner import CostWeights, Planner
 from lamdemo.planning.spaces import KnownSpace
 from lamdemo.simulators.tasks import Task, make_task
@@ -62,7 +63,8 @@ class LabelCurve:
         for seed in self.config.seeds:
             for count in counts:
                 for method in self.config.methods:
-                    yield method, count, seed
+                    if method not in READING or self.simulated:
+                        yield method, count, seed
 
     def run(self, minutes: float | None = None, only: Sequence[int] = ()) -> bool:
         """Train and judge what is missing.
@@ -156,6 +158,10 @@ class LabelCurve:
 
     def _judge(self, method: Method, count: int, seed: int) -> dict[str, Any]:
         known, baseline = self.models.controller(count, seed), None
+        if method in READING:
+            policy = self._reading(method, count, seed)
+            tasks = self._pursue({method: policy}, known, self._numbers(seed))[method]
+            return {"method": method, "episodes": count, "seed": seed, "tasks": tasks}
         if method == "labelled":
             model, baseline = self.models.labelled_model(count, seed)
         else:
@@ -172,11 +178,18 @@ class LabelCurve:
             "recordings": [s.recording for s in self.long],
         }
         if self.simulated:
-            policy = Planned(self._planner(known, model, baseline), self.spec, rest=self.config.closed.rest)
-            row["tasks"] = self._pursue({method: policy}, known, self._numbers(seed))[method]
+            planned = Planned(self._planner(known, model, baseline), self.spec, rest=self.config.closed.rest)
+            row["tasks"] = self._pursue({method: planned}, known, self._numbers(seed))[method]
         else:
             row["plans"] = self._plans({method: self._planned(self._planner(known, model, baseline))})
         return row
+
+    def _reading(self, method: Method, count: int, seed: int) -> Policy:
+        """What reads commands from what is seen and the goal."""
+        pipeline = self.work.pipeline
+        if method == "inverse":
+            return InversePolicy(pipeline, self.models.controller(count, seed))
+        return LabelledInversePolicy(pipeline, self.models.labelled_inverse(count, seed), self.spec)
 
     def _planner(self, known: KnownController, model: DistilledModel, baseline: ActionConditioned | None) -> Planner:
         """Searches with the model, and with nothing else."""

@@ -32,13 +32,15 @@ from lamdemo.models.checkpoint import weights_of
 from lamdemo.models.companion_files import BASELINE, DISTILLED, load_distilled, save_companion
 from lamdemo.models.controller import ControllerConfig, load_controller, save_controller
 from lamdemo.models.distilled import DistilledModel
+from lamdemo.models.labelled_inverse import LabelledInverse
 from lamdemo.training.action_conditioned import BaselineTrainer, BaselineTrainingConfig
 from lamdemo.training.cached_features import CachedEpisode, Steps, backwards, cache_episodes
 from lamdemo.training.cached_features import Part as Features
 from lamdemo.training.controller import ControllerTrainingConfig, train_controller
 from lamdemo.training.early_stopping import EarlyStoppingConfig, train_until_flat
+from lamdemo.training.labelled_inverse import LabelledInverseTrainer, LabelledInverseTrainingConfig
 
-Method = Literal["pretrained", "unlabelled", "labelled"]
+Method = Literal["pretrained", "unlabelled", "labelled", "inverse", "labelled_inverse"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,32 @@ class LabelModels:
         model.world_model = baseline.world_model
         return model.eval(), baseline.eval()
 
+    def labelled_inverse(self, count: int, seed: int) -> LabelledInverse:
+        """Inverse dynamics of the checkpoint's architecture that learns from ``count`` labelled episodes alone."""
+        place, model = self.out / f"labelled-inverse-{count}-{seed}", self.work.pipeline.model
+        encoder = model.config.encoder
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            found = LabelledInverse(model.config.inverse_dynamics, encoder.channels, encoder.grid, self.spec.width)
+        if not (place / "model.safetensors").is_file():
+            training = LabelledInverseTrainingConfig(
+                steps=self.config.baseline_steps, learning_rate=self.config.learning_rate, seed=seed
+            )
+            trainer = LabelledInverseTrainer(training, found, self.labelled(count, seed), model.device)
+            told = train_until_flat(
+                trainer,
+                self.judged,
+                place,
+                self.config.stopping,
+                lambda words: self.work.say(f"{self.name}, {place.name}: {words}"),
+            )
+            trainer.finish()
+            write_safely(place / "model.safetensors", weights_of(found, torch.float32))
+            write_safely(place / "model.json", json.dumps(told, indent=1).encode())
+            _forget(place)
+        load_model(found, place / "model.safetensors")
+        return found.to(model.device).eval()
+
     def controller(self, count: int, seed: int) -> KnownController:
         """The controller of ``count`` labelled episodes; it serves both world models, whose latents are the same."""
         place, pipeline = self.out / f"controller-{count}-{seed}", self.work.pipeline
@@ -247,5 +275,5 @@ def _coarse(episode: CachedEpisode, model: DistilledModel) -> CachedEpisode:
 
 def _forget(place: Path) -> None:
     """Remove what a finished training needed to go on."""
-    for path in (place / BaselineTrainer.state_name, place / "best.safetensors"):
-        path.unlink(missing_ok=True)
+    for name in (BaselineTrainer.state_name, LabelledInverseTrainer.state_name, "best.safetensors"):
+        (place / name).unlink(missing_ok=True)

@@ -1,8 +1,7 @@
 """Plans carried out: receding horizon in a simulator (plan, act, look, plan again), and what to compare it with.
 
 A policy sees pictures and the commands so far, never the truth; only `Hidden`, the upper bound, is told the task's own
-actions. A planner in the latent space says which latent action it wants; `nearest_commands` finds the command that
-the controller turns into the nearest one.
+actions. A planner in the latent space says which latent action it wants, and `decode_plan` by which command.
 """
 
 from __future__ import annotations
@@ -15,17 +14,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lamdemo.core.actions import ActionSpec
 from lamdemo.engine import KnownController
+from lamdemo.planning.decoding import decode_plan
 from lamdemo.planning.plans import Plan
 from lamdemo.simulators import Simulator
 from lamdemo.simulators.tasks import Task
-
-NEAREST_SAMPLES = 128
-NEAREST_ROUNDS = 5
-_ELITES = 12
 
 
 class Policy(ABC):
@@ -243,76 +238,3 @@ class ShuffledGoal(Policy):
     def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
         """See `Policy`."""
         return self._policy.act(frame, before)
-
-
-@torch.no_grad()
-def decode_plan(
-    known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray, *, ridge: float = 0.0
-) -> np.ndarray:
-    """Commands ``[B, S, A]`` for plans in the latent space, step by step.
-
-    Args:
-        known: the controller.
-        states: ``[B, S, N, D]``, in which each step is taken.
-        latents: ``[B, S, Z]``, wanted.
-        before: ``[B, R, A]``, commands before the first step, the newest last.
-        ridge: see `nearest_commands`.
-    """
-    made = np.asarray(before, np.float32)
-    for k in range(latents.shape[1]):
-        found = nearest_commands(known, states[:, k], latents[:, k], made, ridge=ridge)
-        made = np.concatenate([made, found[:, None]], 1)
-    return made[:, before.shape[1] :]
-
-
-@torch.no_grad()
-def nearest_commands(
-    known: KnownController, states: Tensor, latents: Tensor, before: np.ndarray, *, ridge: float = 0.0
-) -> np.ndarray:
-    """The commands ``[B, A]`` whose latents, by the controller, lie nearest to the wanted ones.
-
-    A small cross-entropy search over commands alone: no world model is asked, so that it takes milliseconds. Each row
-    gets the same noise, whatever is beside it.
-
-    A latent that was searched for or inferred holds more than commands bring about, and channels of which it hardly
-    tells would be set to fit that rest. So the square of a command's standard coordinates, times ``ridge``, is added to
-    the square of the distance, which is measured in what drawn commands' latents differ from the mean command's.
-
-    Args:
-        known: the controller.
-        states: ``[B, N, D]``.
-        latents: ``[B, Z]``, wanted.
-        before: ``[B, R, A]``, commands before this one, the newest last.
-        ridge: see above; 0 for the nearest latent alone.
-    """
-    controller, spec = known.controller, known.spec
-    weight = next(controller.parameters())
-    lead = np.concatenate(
-        [np.broadcast_to(spec.zero, (len(before), known.history, spec.width)), np.asarray(before, np.float32)], 1
-    )[:, -(known.history - 1) :]
-    lead = lead[:, : known.history - 1]  # none where only the step's own command is seen
-    low, high = torch.from_numpy(spec.low), torch.from_numpy(spec.high)
-    memory = controller.memory(states.to(weight.device, weight.dtype))
-    wanted = latents.to(weight.device).float()
-    found = np.zeros((len(states), spec.width), np.float32)
-    for b in range(len(states)):
-        generator = torch.Generator().manual_seed(0)
-        middle, scale = controller.mean.float().cpu(), controller.std.float().cpu()
-        mean, std, best, least, unit = middle, scale, middle, np.inf, None
-        past = torch.from_numpy(lead[b]).expand(NEAREST_SAMPLES, -1, -1)
-        for _ in range(NEAREST_ROUNDS):
-            noise = torch.randn(NEAREST_SAMPLES, spec.width, generator=generator)
-            noise[0] = 0
-            tried = (mean + std * noise).maximum(low).minimum(high)
-            window = torch.cat([past, tried[:, None]], 1).to(weight.device, weight.dtype)
-            made = controller.act(memory[b : b + 1], window).float()
-            if unit is None:  # the first of the first round is the mean command
-                unit = (made - made[0]).square().sum(-1).mean()
-            size = ((tried - middle) / scale.clamp_min(1e-6)).square().sum(-1)
-            apart = (made - wanted[b]).square().sum(-1).cpu() + ridge * unit.cpu() * size
-            order = apart.sort(stable=True).indices[:_ELITES]
-            if apart[order[0]] < least:
-                best, least = tried[order[0]], float(apart[order[0]])
-            mean, std = tried[order].mean(0), tried[order].std(0).clamp_min(1e-4)
-        found[b] = best.numpy()
-    return found

@@ -16,6 +16,8 @@ _POLICIES = {
     "controller": "**plans through the controller**",
     "latent": "plans in the latent space",
     "twin": "plans of the twin",
+    "inverse": "inverse dynamics, no plans",
+    "closing": "plans, near the goal inverse dynamics",
     "random": "random",
     "zero": "nothing",
     "mean": "the mean command",
@@ -119,8 +121,9 @@ def _loops(one: Reports) -> tuple[str, str]:
     begin = [f"{name} {said(start)}" for name, start in starts.items() if start is not None]
     note = (
         "The goal is a picture; a plan is made at every step and its first command carried out. 95% intervals over "
-        "tasks, each a scene of its own; ratios are of mean distances on the same tasks. The hidden actions are those "
-        "that made the goal."
+        "tasks, each a scene of its own; ratios are of mean distances on the same tasks. Inverse dynamics reads the "
+        "latent action between what is seen and the goal, and the command of the nearest latent is carried out. The "
+        "hidden actions are those that made the goal."
         + (f" Distance at the start: {', '.join(begin)}." if begin else "")
         + _counted(one, "closedloop", "tasks")
     )

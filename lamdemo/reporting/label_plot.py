@@ -10,7 +10,13 @@ from lamdemo.reporting.reports import Reports, keys_of
 from lamdemo.reporting.styling import BASE, error_bars, styled, values_of
 from lamdemo.reporting.view import View
 
-_COLOURS = {"pretrained": "#777777", "unlabelled": "#0072B2", "labelled": "#D55E00"}
+_COLOURS = {
+    "pretrained": "#777777",
+    "unlabelled": "#0072B2",
+    "labelled": "#D55E00",
+    "inverse": "#009E73",
+    "labelled_inverse": "#CC79A7",
+}
 _MEASURES = (
     ("success", "success, plans carried out"),
     ("plan_over_zero", "error of plans over doing nothing"),

@@ -11,6 +11,8 @@ METHODS = {
     "pretrained": "not trained on; controller",
     "unlabelled": "trained on without labels; controller",
     "labelled": "trained on with labels",
+    "inverse": "none: inverse dynamics, not trained on; controller",
+    "labelled_inverse": "none: inverse dynamics from labels alone",
 }
 OTHERS = (
     *("inferred, pretrained", "inferred, unlabelled", "hidden commands", "shuffled goal", "last command"),

@@ -193,6 +193,10 @@ class BaselineTrainer(Loop[nn.Module, BaselineTrainingConfig]):
         with self.autocast():
             return self.loss(batch, torch.Generator().manual_seed(self.config.seed * 1_000_003 + step))
 
+    def error(self, kinds: Mapping[str, Sequence[CachedEpisode]], batches: int) -> float:
+        """Of states one step ahead on other episodes, as a share of copying the last: mean over the kinds."""
+        return float(np.mean([figures["state_over_copy"] for figures in self.judge(kinds, batches).values()]))
+
     @torch.no_grad()
     def judge(self, kinds: Mapping[str, Sequence[CachedEpisode]], batches: int = 12) -> dict[str, dict[str, float]]:
         """One step ahead on other episodes, as shares of copying the last frame; by kind, with the averages.

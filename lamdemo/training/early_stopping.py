@@ -7,17 +7,16 @@ many hundred. A fixed number of steps would favour one of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from safetensors.torch import load_file, save
+from torch import Tensor, device
 
 from lamdemo.core.files import write_safely
-from lamdemo.training.action_conditioned import BaselineTrainer
-from lamdemo.training.cached_features import CachedEpisode
 
 _LOOKS, _BEST = "looks.json", "best.safetensors"
 
@@ -35,26 +34,47 @@ class EarlyStoppingConfig:
             raise ValueError("early stopping needs at least one step, one look and one batch")
 
 
+J = TypeVar("J", contravariant=True)
+
+
+class Judging(Protocol, Generic[J]):
+    """A training `Loop` that can tell how well it does on recordings that it does not learn from."""
+
+    config: Any
+    step: int
+    device: device
+    average: dict[str, Tensor]
+
+    def resume(self, folder: Path) -> bool:
+        """See `Loop.resume`."""
+
+    def run(self, folder: Path | None, *, most: int | None = None) -> bool:
+        """See `Loop.run`."""
+
+    def error(self, judged: J, batches: int) -> float:
+        """Of the averages; the lower, the better."""
+
+
 def train_until_flat(
-    trainer: BaselineTrainer,
-    judged: Mapping[str, Sequence[CachedEpisode]],
+    trainer: Judging[J],
+    judged: J,
     folder: Path,
     config: EarlyStoppingConfig,
     say: Callable[[str], None] = lambda words: None,
 ) -> dict[str, Any]:
-    """Train until the error of states one step ahead stops falling, at most to the end of the schedule.
+    """Train until the error on other recordings stops falling, at most to the end of the schedule.
 
     Args:
         trainer: at step 0; what lies in the folder is gone on with.
-        judged: recordings that are not trained on, by kind.
+        judged: recordings that are not trained on, as the trainer takes them.
         folder: gets what is needed to go on.
         config: when to stop.
         say: is told each look.
 
     Returns:
-        ``looks`` (``step`` and ``error``, that of states over copying the last, the first before any training),
-        ``step`` (of the best) and ``stopped`` ("flat", or "schedule" where the schedule ended first). The trainer's
-        average holds the best look's weights.
+        ``looks`` (``step`` and ``error``, see `Judging.error`, the first before any training), ``step`` (of the best)
+        and ``stopped`` ("flat", or "schedule" where the schedule ended first). The trainer's average holds the best
+        look's weights.
 
     Raises:
         LamdemoError: see `Loop.run` and `Loop.resume`.
@@ -70,13 +90,12 @@ def train_until_flat(
 
     while True:
         if not looks or looks[-1]["step"] < trainer.step:
-            found = trainer.judge(judged, config.batches)
-            error = float(np.mean([figures["state_over_copy"] for figures in found.values()]))
+            error = trainer.error(judged, config.batches)
             looks.append({"step": trainer.step, "error": error})
             if best() == len(looks) - 1:
                 write_safely(folder / _BEST, save({k: v.contiguous() for k, v in trainer.average.items()}))
             write_safely(folder / _LOOKS, json.dumps(looks).encode())
-            say(f"step {trainer.step}: error over copying {error:.4f} on other recordings")
+            say(f"step {trainer.step}: error {error:.4f} on other recordings")
         flat = len(looks) - 1 - best() >= config.patience
         if flat or trainer.step >= trainer.config.steps:
             break

@@ -1,7 +1,7 @@
 """How much do labels buy? Figures of world models against the number of episodes whose commands are known.
 
-The world models are of the distilled model's size. Three ways from commands to predictions are compared on the same
-tasks and stretches:
+The world models are of the distilled model's size. Ways from commands to predictions are compared on the same tasks and
+stretches:
 
 ``pretrained``
     the checkpoint's distilled model as it is, with a controller from the labelled episodes.
@@ -9,6 +9,13 @@ tasks and stretches:
     the same, its world model trained on with the videos of all episodes, whose commands it is not told.
 ``labelled``
     the action-conditioned baseline: the same world model, trained on with the labelled episodes and their commands.
+
+and, where goals are pursued, two without plans:
+
+``inverse``
+    the checkpoint's inverse dynamics, and the controller of ``pretrained`` (`InversePolicy`).
+``labelled_inverse``
+    inverse dynamics of the same architecture that learned from the labelled episodes alone (`LabelledInversePolicy`).
 """
 
 from __future__ import annotations
@@ -27,7 +34,8 @@ from lamdemo.evaluation.statistics import mean_over, ratio_of_means
 from lamdemo.evaluation.videos import state_error
 from lamdemo.models.distilled import DistilledModel
 
-METHODS = ("pretrained", "unlabelled", "labelled")
+METHODS = ("pretrained", "unlabelled", "labelled", "inverse", "labelled_inverse")
+READING = METHODS[3:]  # without plans
 POLICIES = "policies"  # row of what needs no labels: random commands, nothing, inferred latents, and so on
 
 
@@ -88,8 +96,8 @@ def summarize_curve(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[st
         ``points``: by method, by number of episodes (as text): ``seeds``; and of what there is
         ``one_step_over_copy``, ``plan_over_zero``, ``success``, ``distance`` and ``distance_over_start``, with 95%
         intervals over recordings or tasks, all seeds' together; ``by_seed`` holds each seed's without intervals.
-        ``others``: the same figures of what needs no labels, by name. ``level``: at each number, the success of
-        "unlabelled" over that of "labelled" with all episodes, on the same tasks.
+        ``others``: the same figures of what needs no labels, by name. ``level``: of "unlabelled" and "inverse", at each
+        number, the success over that of "labelled" with all episodes, on the same tasks.
     """
     points: dict[str, dict[str, Any]] = {}
     for method, episodes in sorted({(r["method"], r["episodes"]) for r in rows if r["method"] != POLICIES}):
@@ -120,13 +128,13 @@ def _level(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
     """See `summarize_curve`; tasks are paired by their scenes."""
     full = max((r["episodes"] for r in rows if r["method"] == "labelled"), default=0)
     best = _reached(rows, "labelled", full)
-    found = {}
-    for episodes in sorted({r["episodes"] for r in rows if r["method"] == "unlabelled"}):
-        mine = _reached(rows, "unlabelled", episodes)
+    found: dict[str, Any] = {}
+    for method, episodes in sorted({(r["method"], r["episodes"]) for r in rows}):
+        mine = _reached(rows, method, episodes) if method in ("unlabelled", "inverse") else {}
         both = sorted(mine.keys() & best.keys())
         if both:
             over, under = (np.array([side[k] for k in both], float) for side in (mine, best))
-            found[str(episodes)] = ratio_of_means(over, under, both, seed=seed)
+            found.setdefault(method, {})[str(episodes)] = ratio_of_means(over, under, both, seed=seed)
     return found
 
 

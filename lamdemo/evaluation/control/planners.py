@@ -19,7 +19,7 @@ from lamdemo.models.action_conditioned import ActionConditioned
 from lamdemo.models.distilled import DistilledModel
 from lamdemo.planning.building import LATENT_PRIOR, build_planner
 from lamdemo.planning.cem import CEMConfig
-from lamdemo.planning.execution import decode_plan
+from lamdemo.planning.decoding import decode_plan
 from lamdemo.planning.planner import CostWeights, Planner
 
 
@@ -87,6 +87,7 @@ class Maker:
     """Makes planners of one embodiment, each once.
 
     Attributes:
+        pipeline: whose world model imagines.
         horizon: steps of a plan, H.
         budget: how long to search.
     """
@@ -114,7 +115,7 @@ class Maker:
             latents: gives ``[R, T, Z]`` of unlabelled recordings of the embodiment, or ``[M, Z]`` that only span the
                 latent space; or None for those that came with the checkpoint.
         """
-        self._pipeline, self._known, self._baseline = pipeline, known, baseline
+        self.pipeline, self._known, self._baseline = pipeline, known, baseline
         self.budget, self.horizon, self._distilled_baseline, self._latents = (
             budget,
             horizon,
@@ -131,7 +132,7 @@ class Maker:
     @property
     def methods(self) -> tuple[str, ...]:
         """Of planning: "controller", "latent" where latents span a space, and "twin" where there is a baseline."""
-        spanned = self._pipeline.training_latents is not None or self.latents is not None
+        spanned = self.pipeline.training_latents is not None or self.latents is not None
         return "controller", *(("latent",) if spanned else ()), *(("twin",) if self._baseline is not None else ())
 
     def planner(self, method: str) -> Planner:
@@ -152,7 +153,7 @@ class Maker:
             assert self._baseline is not None
             baseline, distilled = self._baseline, (self._distilled_baseline or False) if budget.distilled else False
         return build_planner(
-            self._pipeline,
+            self.pipeline,
             controller=self._known,
             space="latent" if method == "latent" else "known",
             solver=budget.solver,

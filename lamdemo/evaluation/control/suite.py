@@ -352,6 +352,9 @@ def closed_section(
 ) -> dict[str, Any]:
     """Plans of some of a maker's methods carried out in the embodiment's simulator; see `evaluate_closed_loop`.
 
+    Beside them stand what needs no plan, and inverse dynamics (`InversePolicy`): "inverse" by itself, and "closing"
+    with plans through the controller, where those are asked for, while the goal is too far away to be read.
+
     Args:
         embodiment: what is judged.
         maker: of the plans.
@@ -367,6 +370,7 @@ def closed_section(
     """
     from lamdemo.evaluation.control.closed_loop import evaluate_closed_loop
     from lamdemo.planning.execution import Constant, Hidden, Planned, Policy, RandomPolicy, Zero
+    from lamdemo.planning.inverse import InversePolicy
     from lamdemo.simulators import make
     from lamdemo.simulators.recording import seeds
     from lamdemo.simulators.tasks import make_task
@@ -381,6 +385,10 @@ def closed_section(
             policies[method] = Planned(
                 maker.planner(method), spec, controller=decoder, rest=maker.budget.rest, ridge=maker.budget.ridge
             )
+        policies["inverse"] = InversePolicy(maker.pipeline, embodiment.known)
+        if "controller" in methods:
+            far = Planned(maker.planner("controller"), spec)  # never at rest: what is near it is not asked
+            policies["closing"] = InversePolicy(maker.pipeline, embodiment.known, far=far)
         policies |= {
             "random": RandomPolicy(spec, *commands_of(embodiment.known)),
             "zero": Zero(spec),

@@ -109,7 +109,7 @@ def _decoded(found: Found, known: KnownController) -> np.ndarray:
     """The commands for a plan in the latent space, ``[S, A]``."""
     import torch
 
-    from lamdemo.planning.execution import decode_plan
+    from lamdemo.planning.decoding import decode_plan
 
     states = np.concatenate([found.plan.first_state[None], found.plan.states[:-1]])
     before = np.zeros((1, 0, known.spec.width), np.float32)

@@ -525,7 +525,8 @@ class TestSuite:
         assert set(found["openloop"]["toy"]["over_zero"]) == plans
         assert set(found["openloop"]["dot"]["over_zero"]) == plans - {"latent", "twin"}
         loops = found["closedloop"]["toy"]
-        assert set(loops["success"]) == {"controller", "latent", "twin", "random", "zero", "mean", "hidden"}
+        beside = {"inverse", "closing", "random", "zero", "mean", "hidden"}
+        assert set(loops["success"]) == {"controller", "latent", "twin", *beside}
         assert loops["success"]["hidden"]["value"] == 1 and loops["data"]["seeds"] == [20000, 20002]
         wanted = {
             "rollouts_over_inferred_controller",

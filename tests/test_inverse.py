@@ -76,7 +76,9 @@ def test_a_goal_that_can_be_read_is_reached_and_held() -> None:
     policy = InversePolicy(PIPELINE, KNOWN)
     run = pursue(sim, task_to(sim, (0.15, -0.1)), policy, 5)
     assert [d["metres"] < 0.05 for d in run.distances] == [False, *[True] * 5]
-    assert policy.followed and np.abs(run.actions[2:]).max() < 0.03
+    assert policy.reading is not None and np.abs(run.actions[2:]).max() < 0.03
+    np.testing.assert_array_equal(policy.reading.command, run.actions[-1])
+    assert len(policy.reading.before) == 4 and policy.reading.latent.shape == (4,)
 
 
 def test_without_another_policy_what_cannot_be_read_leads_nowhere() -> None:
@@ -89,7 +91,7 @@ def test_another_policy_goes_where_the_goal_can_be_read_and_is_not_asked_there()
     sim, far = Toy(), Right()
     policy = InversePolicy(PIPELINE, KNOWN, far=far)
     run = pursue(sim, task_to(sim, (0.6, 0.1)), policy, 14)
-    assert run.reached[-1] and policy.followed
+    assert run.reached[-1] and policy.reading is not None
     # 0.61 away, and 0.05 nearer at each step until 0.2 are left.
     assert far.begun == 1 and 8 <= far.asked <= 9
     assert (run.actions[: far.asked] == np.array([0.05, 0.0], np.float32)).all()
@@ -104,7 +106,7 @@ def test_a_plan_from_before_is_not_gone_on_with() -> None:
     nothing = np.zeros((0, 2), np.float32)
     for x, begun in ((0.2, 1), (0.2, 1), (0.7, 1), (0.2, 2)):
         policy.act(frames[x], nothing)
-        assert far.begun == begun and policy.followed == (x == 0.7)
+        assert far.begun == begun and (policy.reading is not None) == (x == 0.7)
 
 
 @pytest.mark.parametrize("wanted,left", [((0.1, 0.0, 0.0, 0.0), 0.0), ((0.0, 0.0, 0.3, 0.4), 0.5)])

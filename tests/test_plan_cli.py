@@ -55,7 +55,7 @@ def test_in_a_simulator(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     assert "plan --env toy --checkpoint tiny" in report["command"] and str(tmp_path) not in out.read_text()
     found = report["results"]
     assert found["evaluation"] == "closedloop" and set(found["success"]) == {
-        *("controller", "twin", "random", "zero", "mean", "hidden")
+        *("controller", "twin", "random", "inverse", "closing", "zero", "mean", "hidden")
     }
     assert (found["settings"]["samples"], found["settings"]["horizon"], found["tasks"]) == (6, 2, 2)
     assert set(found["headline"]) == {"over_zero", "over_random", "over_twin", "success"}

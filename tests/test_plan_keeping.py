@@ -33,7 +33,7 @@ from lamdemo.ui.plan import shared, views
 from lamdemo.ui.plan.carrying import execute, find_truth, weights_of
 from lamdemo.ui.plan.ends import OWN, TASKS, Ends, Origin, between, of_task
 from lamdemo.ui.plan.files import files_of, files_of_run
-from lamdemo.ui.plan.records import LATENT, Found, Order, Ran
+from lamdemo.ui.plan.records import LATENT, PLANS, Found, Order, Ran
 from lamdemo.ui.plan.settings import SOLVERS, success_told
 from lamdemo.ui.plan.work import Searcher
 from lamdemo.video import read_clip
@@ -126,8 +126,9 @@ def test_an_execution_shows_what_was_imagined_beside_what_was_seen(
     assert isinstance(ran, Ran)
     assert len(read_clip(ran.imagined)) == len(read_clip(ran.video)) == len(read_clip(ran.beside))
     assert views.ran(ran).count("<video") == 2
-    files = files_of_run(ran, order, task, pipeline, tmp_path)
+    files = files_of_run(ran, PLANS, order, task, pipeline, tmp_path)
     said = json.loads(files["json"].read_text())
+    assert said["each_step_by"] == "a new plan"
     np.testing.assert_array_equal(np.float32(said["actions"]), ran.actions)
     assert said["in_simulator"]["distance_to_goal_by_step"] == ran.distances
     assert said["between"]["simulator"] == "toy" and said["between"]["first"] == 1

@@ -30,7 +30,7 @@ from lamdemo.simulators.tasks import make_task
 from lamdemo.ui.plan import figures, views
 from lamdemo.ui.plan.carrying import execute
 from lamdemo.ui.plan.ends import OWN, Ends, Footage, Library, between, of_task, own_goal
-from lamdemo.ui.plan.records import LATENT, Found, Order, Progress, Ran, Step
+from lamdemo.ui.plan.records import LATENT, PLANS, WAYS, Found, Order, Progress, Ran, Step
 from lamdemo.ui.plan.work import Searcher
 from lamdemo.video import read_clip, write_image, write_video
 
@@ -346,12 +346,13 @@ def test_each_unit_of_a_distance_has_an_axis_of_its_own() -> None:
 # The execution.
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("what", ["toy", LATENT])
 def test_an_execution_shows_what_happened_and_how_far_the_goal_is(
-    pipeline: TransferPipeline, simulators: ToySimulators, task: Ends, tmp_path: Path, what: str
+    pipeline: TransferPipeline, simulators: ToySimulators, task: Ends, tmp_path: Path, what: str, way: str
 ) -> None:
     searcher = Searcher(pipeline, Order(what, "random", 8, 1, 1), task)
-    *steps, ran = news_of(execute(searcher, simulators, 3, tmp_path, threading.Event()))
+    *steps, ran = news_of(execute(searcher, simulators, 3, tmp_path, threading.Event(), way))
     assert isinstance(ran, Ran) and all(isinstance(step, Step) for step in steps)
     assert [step.index for step in steps] == list(range(len(ran.distances)))
     assert [step.distance for step in steps] == ran.distances
@@ -416,7 +417,8 @@ def given(page: PlanPage, **more: Any) -> dict[Any, Any]:
     data = {
         **{tab.source: "clip", tab.clip: OWN, tab.first: 1, tab.last: 4, tab.simulator: "toy", tab.task: 1},
         **{search.what: LATENT, search.solver: "cem", search.samples: 8, search.iterations: 2, search.futures: 0},
-        **{search.horizon: 2, search.seed: 0, tab.task_steps: 2, tab.run.steps: 2, page.name: "tiny", page.hub: ""},
+        **{search.horizon: 2, search.seed: 0, tab.task_steps: 2, tab.run.steps: 2, tab.run.way: PLANS},
+        **{page.name: "tiny", page.hub: ""},
     }
     return data | {getattr(search if hasattr(search, key) else tab, key): value for key, value in more.items()}
 

@@ -8,6 +8,8 @@ no command accounts for the latent, and something else must say what to do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -22,11 +24,21 @@ RIDGE = 0.01
 """Of `nearest_commands` where latents are inferred: channels that they hardly tell of stay at their mean."""
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What lies between a moment and the goal, as inverse dynamics reads it."""
+
+    frame: np.ndarray  # of the moment, uint8 [H, W, 3]
+    before: np.ndarray  # commands before it, float32 [t, A]
+    latent: np.ndarray  # float32 [Z]
+    command: np.ndarray  # whose latent is nearest, float32 [A]
+
+
 class InversePolicy(Policy):
     """Gives the command whose latent is nearest to the one inferred from what is seen and the goal.
 
     Attributes:
-        followed: whether the newest command was read by inverse dynamics; False where it was another policy's.
+        reading: behind the newest command; None where another policy chose it, and before the first.
     """
 
     def __init__(
@@ -52,13 +64,14 @@ class InversePolicy(Policy):
         """
         self._pipeline, self._known, self._far = pipeline, known, far
         self._trust, self._near, self._ridge = trust, near, ridge
-        self.followed = False
+        self.reading: Reading | None = None
+        self._asked = False  # whether the other policy chose the command before
 
     def begin(self, task: Task, seed: int) -> None:
         """See `Policy`."""
         self._task, self._seed = task, seed
         self._goal = self._pipeline.encode(task.goal_frame[None]).float()
-        self.followed = True
+        self.reading, self._asked = None, False
 
     @torch.no_grad()
     def act(self, frame: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -68,12 +81,13 @@ class InversePolicy(Policy):
         found = nearest_commands(self._known, state, latent, before[None], ridge=self._ridge)
         wanted, left, unit = (float(x[0]) for x in (found.wanted, found.left, found.unit))
         if self._far is None or left <= (1 - self._trust) * wanted or wanted <= self._near * unit:
-            self.followed = True
+            self.reading = Reading(frame, before, latent[0].cpu().numpy(), found.commands[0])
+            self._asked = False
             return found.commands[0]
-        if self.followed:
+        if not self._asked:
             # An earlier plan's rest began where one is no longer.
             self._far.begin(self._task, self._seed)
-        self.followed = False
+        self.reading, self._asked = None, True
         return self._far.act(frame, before)
 
 

@@ -1,4 +1,4 @@
-"""Plans in their simulator: what the commands of one really do, and a goal pursued with a new plan after each step."""
+"""Plans in their simulator: what the commands of one really do, and a goal pursued step by step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from lamdemo.core.errors import LamdemoError
 from lamdemo.jobs.background import in_background
 from lamdemo.jobs.turns import Pause
 from lamdemo.ui.inputs import BETWEEN
-from lamdemo.ui.plan.records import LATENT, Found, Ran, Step, Truth
+from lamdemo.ui.plan.records import CLOSING, LATENT, PLANS, Found, Ran, Step, Truth
 from lamdemo.ui.plan.work import HELD, Searcher
 from lamdemo.video import side_by_side, write_video
 
 if TYPE_CHECKING:
     from lamdemo.engine.controls import KnownController
+    from lamdemo.planning.execution import Planned, Policy
+    from lamdemo.planning.inverse import InversePolicy
     from lamdemo.planning.planner import CostWeights, Planner
     from lamdemo.planning.plans import Plan
     from lamdemo.simulators.pool import SimulatorPool
@@ -145,10 +147,47 @@ class Stoppable:
         return self._planner.plan(start, goal, history=history, seed=seed, warm=warm, callback=going)
 
 
+class _Chooser:
+    """The policy of an execution, and what it expects of the next moment."""
+
+    def __init__(self, way: str, searcher: Searcher, plans: Stoppable, known: KnownController) -> None:
+        from lamdemo.evaluation.control.planners import CLOSED
+        from lamdemo.planning.execution import Planned
+        from lamdemo.planning.inverse import InversePolicy
+
+        self._planner = searcher.planner
+        # Near the goal plans rest, unless inverse dynamics takes over there.
+        rest = CLOSED.rest if way == PLANS else 0.0
+        self._planned: Planned = Planned(plans, known.spec, controller=known, rest=rest)
+        self._inverse: InversePolicy | None = None
+        if way != PLANS:
+            far = self._planned if way == CLOSING else None
+            self._inverse = InversePolicy(searcher.pipeline, known, far=far)
+
+    @property
+    def policy(self) -> Policy:
+        """Chooses the commands."""
+        return self._inverse or self._planned
+
+    def expected(self) -> np.ndarray | None:
+        """What was imagined of the moment after the newest command, uint8 ``[H, W, 3]``."""
+        planner, reading = self._planner, self._inverse.reading if self._inverse is not None else None
+        if reading is None:
+            return self._planned.plan.frames()[1] if self._planned.plan is not None else None
+        problem = planner.problem(reading.frame, reading.frame, reading.before if len(reading.before) else None)
+        given = reading.latent if planner.spec is None else reading.command
+        return planner.imagine(problem, given[None]).frames()[1]
+
+
 def execute(
-    searcher: Searcher, simulators: SimulatorPool, steps: int, folder: Path, stop: threading.Event
+    searcher: Searcher,
+    simulators: SimulatorPool,
+    steps: int,
+    folder: Path,
+    stop: threading.Event,
+    way: str = PLANS,
 ) -> Iterator[Step | Ran | Pause]:
-    """Pursue the goal of a simulator's task, with a new plan after each step.
+    """Pursue the goal of a simulator's task step by step.
 
     Args:
         searcher: of the task's start and goal.
@@ -156,6 +195,7 @@ def execute(
         steps: at most; it ends where the goal is reached.
         folder: where the videos go.
         stop: ends it when it is set.
+        way: of `WAYS`: what chooses each command.
 
     Yields:
         A `Step` for the start and after each step, then the `Ran`, and a `PAUSE` wherever others may go first.
@@ -166,19 +206,17 @@ def execute(
     ends, known = searcher.ends, _commander(searcher)
 
     def pursued(tell: Callable[[Any], None]) -> Ran:
-        from lamdemo.evaluation.control.planners import CLOSED
-        from lamdemo.planning.execution import Planned, pursue
+        from lamdemo.planning.execution import pursue
 
         task = _task_of(searcher)
         simulator = simulators.lend(ends.simulator)  # others may use it while the next plan is searched
-        planner = Stoppable(searcher.planner, stop, searcher.rest)
-        policy = Planned(planner, simulator.spec, controller=known, rest=CLOSED.rest)
+        chooser = _Chooser(way, searcher, Stoppable(searcher.planner, stop, searcher.rest), known)
         first = Step(0, ends.start, None, ends.goal, simulator.distance(task.start_truth, task.goal_truth))
         last, expected = [first], [ends.start]
         tell(first)
 
         def stepped(index: int, seen: Any, _: Any) -> bool:
-            imagined = policy.plan.frames()[1] if policy.plan is not None else None
+            imagined = chooser.expected()
             distance = simulator.distance(seen.truth, task.goal_truth)
             last[0] = Step(index, seen.frame, imagined, ends.goal, distance)
             expected.append(seen.frame if imagined is None else imagined)
@@ -186,7 +224,7 @@ def execute(
             return not stop.is_set() and not simulator.reached(distance)
 
         with searcher.resting(tell):
-            run = pursue(simulator, task, policy, steps, seed=searcher.order.seed, callback=stepped)
+            run = pursue(simulator, task, chooser.policy, steps, seed=searcher.order.seed, callback=stepped)
         # The end is held for a moment before the loop begins anew.
         true, imagined = (np.stack([*some, *[some[-1]] * 2]) for some in (run.frames, expected))
         return Ran(

@@ -14,7 +14,7 @@ from lamdemo.ui.plan import figures, style
 from lamdemo.ui.plan import views as plan_views
 from lamdemo.ui.plan.carrying import execute
 from lamdemo.ui.plan.files import Files, files_of_run
-from lamdemo.ui.plan.records import Ran, Step
+from lamdemo.ui.plan.records import INVERSE, PLANS, WAYS, Ran, Step
 from lamdemo.ui.space.common import number
 from lamdemo.ui.waiting import Line
 
@@ -38,8 +38,15 @@ class Execution:
         """Make the controls, which are seen where there is a simulator."""
         with gr.Column(elem_classes="lam-card", visible=False, elem_id="lam-plan-run") as self.column:
             gr.HTML(
-                "<h2>Carry it out</h2><p>In the simulator, with a new plan after each step; where the latent space is "
-                "searched, the controller of the simulator's name finds the commands.</p>"
+                "<h2>Carry it out</h2><p>In the simulator, step by step. Inverse dynamics reads the latent action "
+                "between what is seen and the goal, without a plan. For latent actions, read or searched, the "
+                "controller of the simulator's name finds the commands.</p>"
+            )
+            self.way = gr.Radio(
+                [(words, name) for name, words in WAYS.items()],
+                value=PLANS,
+                label="Each step by",
+                elem_id="lam-plan-run-way",
             )
             with gr.Row():
                 self.steps = gr.Slider(
@@ -67,7 +74,7 @@ class Execution:
             chosen: what a search is asked for with.
         """
         ran = [self.go, self.stop, self.tab.go, self.view, self.distances, *self.files.shows]
-        self.go.click(**self.line.does(self._execute, chosen | {self.steps}, ran, self._course))
+        self.go.click(**self.line.does(self._execute, chosen | {self.steps, self.way}, ran, self._course))
         self.line.ends_by(self.stop)
 
     def empty(self) -> dict[Any, Any]:
@@ -83,6 +90,8 @@ class Execution:
     def _course(self, data: dict[Any, Any], *_: Any) -> list[Units]:
         order, steps = self.tab.settings.order(data), int(number(data[self.steps], 8))
         size = order.samples * order.horizon * order.iterations * max(order.futures, 1)
+        if data[self.way] == INVERSE:
+            return [Units(f"run by inverse dynamics with {data[self.tab.page.name]}", steps, 0.5)]
         return [Units(f"run by {order.solver} with {data[self.tab.page.name]}", steps, 0.0005, size=size)]
 
     def _execute(self, data: dict[Any, Any], request: gr.Request) -> Iterator[Any]:
@@ -98,7 +107,7 @@ class Execution:
                 self.go: gr.Button(interactive=False),
                 self.tab.go: gr.Button(interactive=False),
                 self.stop: gr.Button("Stop", interactive=True),
-                self.view: plan_views.waiting("The first plan is made…"),
+                self.view: plan_views.waiting("The first command is chosen…"),
                 **self.files.given(),
             }
             if plan.ends is None or not plan.ends.simulator:
@@ -106,9 +115,10 @@ class Execution:
             pipeline = self.tab.page.pipeline(data[self.tab.page.name], data[self.tab.page.hub])
             searcher = self.tab.searcher(data, pipeline, plan.ends, carried_out=True)
             steps = min(max(int(number(data[self.steps], 8)), 1), 16)
+            way = data[self.way] if data[self.way] in WAYS else PLANS
             gone: list[dict[str, float]] = []
             with session.place("run") as folder:
-                for news in execute(searcher, self.tab.simulators, steps, folder, stop):
+                for news in execute(searcher, self.tab.simulators, steps, folder, stop, way):
                     if isinstance(news, Step):
                         gone.append(news.distance)
                         yield {
@@ -119,7 +129,7 @@ class Execution:
                         done = news
                     else:
                         yield PAUSE
-                files = files_of_run(done, searcher.order, plan.ends, pipeline, folder)
+                files = files_of_run(done, way, searcher.order, plan.ends, pipeline, folder)
             yield {self.view: plan_views.ran(done), **self.files.given(**files), **settle}
             return
         yield {self.view: plan_views.run_empty(), **settle}

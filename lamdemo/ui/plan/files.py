@@ -20,7 +20,7 @@ from lamdemo.ui import links
 from lamdemo.ui.models import choices
 from lamdemo.ui.notices import Notice
 from lamdemo.ui.plan import shared
-from lamdemo.ui.plan.records import Found, Order, Ran
+from lamdemo.ui.plan.records import WAYS, Found, Order, Ran
 from lamdemo.ui.waiting import QUIET
 
 if TYPE_CHECKING:
@@ -91,9 +91,11 @@ def files_of(found: Found, pipeline: TransferPipeline, folder: Path) -> dict[str
     return files | {"video": found.video} | ({} if truth is None else {"beside": truth.beside})
 
 
-def files_of_run(ran: Ran, order: Order, ends: Ends, pipeline: TransferPipeline, folder: Path) -> dict[str, Path]:
-    """Write the files of an execution, likewise; its actions are those that were carried out."""
-    told = {"in_simulator": _way(ran.distances, ran.reached)}
+def files_of_run(
+    ran: Ran, way: str, order: Order, ends: Ends, pipeline: TransferPipeline, folder: Path
+) -> dict[str, Path]:
+    """Write the files of an execution, likewise; its actions are those that were carried out, chosen in a `WAYS`."""
+    told = {"each_step_by": WAYS[way], "in_simulator": _way(ran.distances, ran.reached)}
     files = _write(folder / "run", pipeline, ends, order, told, ends.spec, ran.actions, None)
     return files | {"video": ran.video, "beside": ran.beside}
 

@@ -20,6 +20,13 @@ LATENT = "latent"  # how the latent space is called where controllers go by thei
 # Samples and iterations; the first is what success rates in simulators are measured with.
 BUDGETS = {"quick": (64, 4), "paper": (300, 15)}
 _BY_GRADIENT = {"quick": (6, 12), "paper": (12, 30)}  # starts, and steps of Adam
+PLANS, CLOSING, INVERSE = "plans", "closing", "inverse"
+WAYS = {
+    PLANS: "a new plan",
+    CLOSING: "a new plan, near the goal inverse dynamics",
+    INVERSE: "inverse dynamics alone",
+}
+"""What chooses each command of an execution, in words."""
 MOST_FUTURES = 8  # of each command, over which costs are averaged
 # Numbers of an order that can be chosen, with their least and their most.
 SEARCH: dict[str, tuple[int, int]] = {
@@ -116,7 +123,7 @@ class Step:
 
     index: int  # steps taken so far
     frame: np.ndarray  # what the simulator shows, uint8 [H, W, 3]
-    imagined: np.ndarray | None  # what the last plan expected of this moment; None at the start
+    imagined: np.ndarray | None  # what was expected of this moment; None at the start
     goal: np.ndarray  # what is to be reached
     distance: dict[str, float]  # to it, by name
 
@@ -126,7 +133,7 @@ class Ran:
     """An execution at its end."""
 
     video: Path  # MP4 of what the simulator showed
-    imagined: Path  # MP4 of what each plan expected of the moment after its first command, in step with it
+    imagined: Path  # MP4 of what was expected of each moment before it came, in step with it
     beside: Path  # MP4 of both side by side
     last: Step  # the last step
     actions: np.ndarray  # the commands that were carried out, float32 [S, A]

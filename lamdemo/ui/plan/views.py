@@ -367,7 +367,7 @@ def running(step: Step, steps: int) -> str:
     """One step of an execution: what is seen, what was imagined, the goal."""
     shape = _shape(step.frame)
     imagined = (
-        _figure(_img(step.imagined, "What was imagined", _SIDE), "<b>Imagined</b> by the plan before it")
+        _figure(_img(step.imagined, "What was imagined", _SIDE), "<b>Imagined</b> before it came")
         if step.imagined is not None
         else _figure(
             '<div class="lam-empty">The plan’s picture of the next moment appears here.</div>', "<b>Imagined</b>"
@@ -397,7 +397,7 @@ def ran(done: Ran) -> str:
         f'<p class="lam-plan-told {"good" if done.reached else "bad"}" role="status">{escape(words)}</p>'
         f'<div class="lam-plan-pair three" style="{_shape(done.last.frame)}">'
         f"{_figure(true, '<b>True</b> what the simulator showed')}"
-        f"{_figure(imagined, '<b>Imagined</b> each moment, by the plan before it')}"
+        f"{_figure(imagined, '<b>Imagined</b> each moment, before it came')}"
         f"{_figure(_img(done.last.goal, 'The goal', _SIDE), '<b>Goal</b>')}</div>"
     )
 

@@ -34,7 +34,7 @@ from lamdemo.ui.plan.carrying import execute, find_truth, weights_of
 from lamdemo.ui.plan.ends import OWN, TASKS, Ends, Origin, between, of_task
 from lamdemo.ui.plan.files import files_of, files_of_run
 from lamdemo.ui.plan.records import LATENT, PLANS, Found, Order, Ran
-from lamdemo.ui.plan.settings import SOLVERS, success_told
+from lamdemo.ui.plan.settings import SOLVERS, success_told, ways_told
 from lamdemo.ui.plan.work import Searcher
 from lamdemo.video import read_clip
 
@@ -332,6 +332,32 @@ def test_success_is_told_only_of_the_weights_that_it_was_measured_with(
     for odd in ({"checkpoint": {"sha256": "another"}}, {"results": []}, {"results": {"closedloop": {"toy": "good"}}}):
         write(**odd)
         assert "stands in no report" in success_told(pipeline, "toy", SMALL)
+
+
+def test_each_way_of_choosing_commands_is_told_beside_the_others(
+    pipeline: TransferPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "shipped", lambda name: tmp_path / name)
+    assert ways_told(pipeline, "toy") == ""
+    ends = {"low": 0.2, "high": 1.0}
+    rates = {"controller": 0.4, "closing": 0.9, "random": 0.25}
+    success = {name: {"value": rate, **ends} for name, rate in rates.items()}
+        "controller": {"value": 0.4, **ends},
+        "closing": {"value": 0.9, **ends},
+        "random": {"value": 0.25, **ends},
+    }
+    path = tmp_path / "reports" / "tiny" / "acting-toy.json"
+    path.parent.mkdir(parents=True)
+    for results, words in (
+        ({"success": success}, "a new plan 40 % (20 to 100); a new plan, near the goal inverse dynamics 90 %"),
+        ({"success": {"controller": "good"}}, ""),
+        ({"success": {"controller": {"value": "x", **ends}}}, ""),
+        ({}, ""),
+    ):
+        path.write_text(json.dumps({"checkpoint": {"sha256": pipeline.checkpoint}, "results": results}))
+        measured._read.cache_clear()
+        assert words in ways_told(pipeline, "toy") and bool(words) == bool(ways_told(pipeline, "toy"))
+    assert ways_told(pipeline, "moon") == ""
 
 
 def test_the_report_of_the_bundled_checkpoint_is_found() -> None:

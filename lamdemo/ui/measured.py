@@ -92,6 +92,23 @@ def success_of(pipeline: TransferPipeline, simulator: str, *, latent: bool) -> S
         return None
 
 
+def ways_of(pipeline: TransferPipeline, simulator: str) -> dict[str, Rate]:
+    """How often goals are reached by each way of choosing commands, as `lamdemo plan` measured it.
+
+    Returns:
+        By a policy's name in the report: "controller" (plans), "closing", "inverse", "random", "zero"; empty where
+        there is no report of these weights.
+    """
+    found = results_of(pipeline, f"acting-{simulator}").get("success")
+    if not isinstance(found, Mapping):
+        return {}
+    try:
+        rates = {name: _rate(found.get(name)) for name in ("controller", "closing", "inverse", "random", "zero")}
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
 def _rate(found: Any) -> Rate | None:
     if not isinstance(found, Mapping):
         return None

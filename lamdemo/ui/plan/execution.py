@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -15,10 +16,13 @@ from lamdemo.ui.plan import views as plan_views
 from lamdemo.ui.plan.carrying import execute
 from lamdemo.ui.plan.files import Files, files_of_run
 from lamdemo.ui.plan.records import INVERSE, PLANS, WAYS, Ran, Step
+from lamdemo.ui.plan.settings import ways_told
 from lamdemo.ui.space.common import number
 from lamdemo.ui.waiting import Line
 
 if TYPE_CHECKING:
+    from lamdemo.engine import TransferPipeline
+    from lamdemo.ui.plan.ends import Ends
     from lamdemo.ui.plan.tab import PlanTab
 
 
@@ -48,6 +52,7 @@ class Execution:
                 label="Each step by",
                 elem_id="lam-plan-run-way",
             )
+            self.told = gr.HTML("", js_on_load=None, elem_id="lam-plan-run-told")
             with gr.Row():
                 self.steps = gr.Slider(
                     1, 16, 8, step=1, label="Steps at most", min_width=160, buttons=[], elem_id="lam-plan-run-steps"
@@ -76,6 +81,14 @@ class Execution:
         ran = [self.go, self.stop, self.tab.go, self.view, self.distances, *self.files.shows]
         self.go.click(**self.line.does(self._execute, chosen | {self.steps, self.way}, ran, self._course))
         self.line.ends_by(self.stop)
+
+    def follow(self, pipeline: TransferPipeline, ends: Ends) -> dict[Any, Any]:
+        """What depends on checkpoint and task: whether there is one, and how often each way gets to the goal."""
+        told = ways_told(pipeline, ends.simulator) if ends.simulator else ""
+        return {
+            self.column: gr.Column(visible=bool(ends.simulator)),
+            self.told: f'<p class="lam-note">{escape(told, quote=False)}</p>' if told else "",
+        }
 
     def empty(self) -> dict[Any, Any]:
         """What an execution shows before there is one."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from lamdemo.jobs.turns import Units
-from lamdemo.ui.measured import Rate, Success, success_of
+from lamdemo.ui.measured import Rate, Success, success_of, ways_of
 from lamdemo.ui.plan.ends import MOST_APART, STEPS
-from lamdemo.ui.plan.records import LATENT, MOST_FUTURES, SEARCH, Order, budgets
+from lamdemo.ui.plan.records import CLOSING, INVERSE, LATENT, MOST_FUTURES, PLANS, SEARCH, WAYS, Order, budgets
 from lamdemo.ui.space.common import number
 from lamdemo.ui.waiting import QUIET
 
@@ -204,6 +204,14 @@ def success_told(pipeline: TransferPipeline, simulator: str, order: Order) -> st
         + (f"; {' and '.join(beside)}." if beside else ".")
         + f" {_compared(known, order)}"
     )
+
+
+def ways_told(pipeline: TransferPipeline, simulator: str) -> str:
+    """How often each way of choosing commands gets to the goal; empty where that was not measured."""
+    rates = ways_of(pipeline, simulator)
+    names = {"controller": WAYS[PLANS], "closing": WAYS[CLOSING], "inverse": WAYS[INVERSE], "random": "random commands"}
+    told = [f"{words} {_share(rates[name])}" for name, words in names.items() if name in rates]
+    return f"Goals reached in {simulator}, on the same tasks: {'; '.join(told)}." if told else ""
 
 
 def _share(rate: Rate) -> str:

@@ -184,7 +184,7 @@ class PlanTab:
         chosen: set[Any] = {self.source, self.clip, self.first, self.last, self.simulator, self.task, self.task_steps}
         chosen |= models | settings.controls
         looks = [self.ends_view, self.clip, self.first, self.last, settings.horizon, settings.what, self.run.column]
-        looks += [self.old, settings.futures, settings.told, *self.run.shows]
+        looks += [self.run.told, self.old, settings.futures, settings.told, *self.run.shows]
         # Start and goal are read and shown without the model, whatever it is busy with.
         gr.on([page.name.select, page.hub.submit], self._open, chosen, looks, **QUIET)
         self.source.input(self._change_source, chosen, [*looks, self.of_clip, self.of_simulator], **QUIET)
@@ -325,7 +325,7 @@ class PlanTab:
             shown[controls.what] = gr.Dropdown(offered, value=what)
             if fresh and ends.frames is not None and len(ends.frames) - 1 <= MOST_APART:
                 shown[controls.horizon] = len(ends.frames) - 1
-            shown[self.run.column] = gr.Column(visible=bool(ends.simulator))
+            shown |= self.run.follow(pipeline, ends)
             horizon = shown.get(controls.horizon, data[controls.horizon])
             plan.wanted = controls.order(data | {controls.what: what, controls.horizon: horizon}, pipeline)
             plan.checkpoint = pipeline.checkpoint

@@ -342,10 +342,6 @@ def test_each_way_of_choosing_commands_is_told_beside_the_others(
     ends = {"low": 0.2, "high": 1.0}
     rates = {"controller": 0.4, "closing": 0.9, "random": 0.25}
     success = {name: {"value": rate, **ends} for name, rate in rates.items()}
-        "controller": {"value": 0.4, **ends},
-        "closing": {"value": 0.9, **ends},
-        "random": {"value": 0.25, **ends},
-    }
     path = tmp_path / "reports" / "tiny" / "acting-toy.json"
     path.parent.mkdir(parents=True)
     for results, words in (

@@ -47,6 +47,17 @@ def episodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_without_plans(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "toy.json"
+    code, said, _ = run("plan", "--env", "toy", "--no-plans", "--checkpoint", checkpoint, "--out", out, "--tasks", 2)
+    assert code == 0 and "inverse: there" in said
+    found = json.loads(out.read_text())["results"]
+    assert set(found["success"]) == {"inverse", "random", "zero", "mean", "hidden"}
+    assert found["headline"]["success"] == found["success"]["inverse"] and not found["settings"]["plans"]
+    code, _, err = run("plan", "--episodes", tmp_path, "--no-plans", "--checkpoint", checkpoint, "--out", out)
+    assert code == 2 and "give --env, or leave out --no-plans" in err
+
+
 def test_in_a_simulator(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "toy.json"
     settings = ("--tasks", 2, "--samples", 6, "--iterations", 2, "--horizon", 2)

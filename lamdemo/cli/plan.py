@@ -40,6 +40,16 @@ SearchSpace = Annotated[
     Literal["known", "latent"],
     typer.Option(help="Search known actions, through the controller, or latent actions themselves."),
 ]
+MakePlans = Annotated[
+    bool,
+    typer.Option("--plans/--no-plans", help="Make plans. Without, inverse dynamics reads what to do, in a simulator."),
+]
+Draft = Annotated[
+    bool, typer.Option("--draft/--no-draft", help="Search with the world model's draft, where there is one.")
+]
+Futures = Annotated[
+    int, typer.Option(min=0, max=16, metavar="N", help="Futures of each command, whose costs are averaged; 0: one.")
+]
 EpisodeSplit = Annotated[
     Path | None,
     typer.Option(parser=some_path, metavar="FILE", help="TOML file of which episodes are for what."),
@@ -87,16 +97,12 @@ def plan(
     checkpoint: Checkpoint = None,
     controller: ControllerName = None,
     space: SearchSpace = "known",
+    plans: MakePlans = True,
     solver: Annotated[str, typer.Option(metavar="NAME", help="cem, icem, mppi, gradient or random.")] = "cem",
     samples: Annotated[int | None, typer.Option(min=2, metavar="N", help="Candidates an iteration.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, metavar="N", help="How often to draw them.")] = None,
-    draft: Annotated[
-        bool, typer.Option("--draft/--no-draft", help="Search with the world model's draft, where there is one.")
-    ] = True,
-    futures: Annotated[
-        int,
-        typer.Option(min=0, max=16, metavar="N", help="Futures of each command, whose costs are averaged; 0: one."),
-    ] = 0,
+    draft: Draft = True,
+    futures: Futures = 0,
     shared: SharedNoise = None,
     proposals: Proposals = "normal",
     ridge: Ridge = 0.0,
@@ -112,9 +118,9 @@ def plan(
 ) -> None:
     """Plan from pictures to pictures, and measure how near the plans come.
 
-    In a simulator a plan is made at every step and its first action carried out. On recorded episodes the goal is
-    the frame some steps later, and the plan is compared with what was done. The twin, where there is one, plans too;
-    random and no actions stand beside.
+    In a simulator a plan is made at every step and its first action carried out; inverse dynamics, which needs no plan,
+    stands beside. On recorded episodes the goal is the frame some steps later, and the plan is compared with what was
+    done. The twin, where there is one, plans too; random and no actions stand beside.
 
     [bold]Examples[/]
 
@@ -123,6 +129,8 @@ def plan(
     [cyan]lamdemo plan --episodes recordings --controller car --space latent --out car.json[/]
     """
     _check_sources(env, episodes, split, twin)
+    if not plans and env is None:
+        raise LamdemoError("Without plans goals are pursued in a simulator; give --env, or leave out --no-plans.")
     checked_place(out, folder=False)
 
     from lamdemo.evaluation.control.planning import PlanningConfig, evaluate_planning
@@ -133,6 +141,7 @@ def plan(
         episodes=episodes,
         controller=controller,
         space=space,
+        plans=plans,
         solver=solver,
         samples=samples,
         iterations=iterations,

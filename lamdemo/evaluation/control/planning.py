@@ -27,6 +27,7 @@ class PlanningConfig:
     # Of the checkpoint; the simulator's name, or that of the episodes' actions, without it.
     controller: str | None = None
     space: Literal["known", "latent"] = "known"  # what is searched
+    plans: bool = True  # make plans; without them inverse dynamics reads what to do, in a simulator (`InversePolicy`)
     solver: str = "cem"  # what searches
     samples: int | None = None  # candidates an iteration; the evaluation's own without it
     iterations: int | None = None  # how often; the evaluation's own without it
@@ -55,12 +56,13 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
     Returns:
         ``evaluation`` ("closedloop" or "openloop"), ``settings``, ``headline`` (of the method against no action,
         random ones and the baseline), and what `evaluate_closed_loop` or `evaluate_open_loop` returns. The method is
-        called "controller" where known actions are searched, and "latent" where latents are.
+        called "controller" where known actions are searched, "latent" where latents are, and "inverse" without
+        plans.
 
     Raises:
         LamdemoError: there is no such simulator, controller, baseline, solver or episode.
     """
-    method = "controller" if config.space == "known" else "latent"
+    method = "inverse" if not config.plans else "controller" if config.space == "known" else "latent"
     closed = config.env is not None
     budget = _budget(config)
     found = None
@@ -84,7 +86,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
         config.env or name, pipeline.controller(name), None, *find_baseline(pipeline, name, config.baseline)
     )
     maker = maker_of(pipeline, embodiment, budget, config.horizon, config.episodes, config.split)
-    methods = [method, *(["twin"] if embodiment.baseline is not None else [])]
+    methods = [method, *(["twin"] if embodiment.baseline is not None else [])] if config.plans else []
     if found is not None:
         section = open_section(pipeline, embodiment, found, maker, methods, config.tasks, config.seed)
     else:
@@ -99,7 +101,7 @@ def evaluate_planning(pipeline: TransferPipeline, config: PlanningConfig) -> dic
         headline["success"] = section["success"][method]
     settings = {"space": config.space, "controller": name, "horizon": config.horizon, **budget.told()}
     if closed:
-        settings |= {"steps": config.steps, "compound": config.compound}
+        settings |= {"plans": config.plans, "steps": config.steps, "compound": config.compound}
     return {
         "evaluation": "closedloop" if closed else "openloop",
         "settings": settings | {"part": section["data"]["part"], "seed": config.seed, "tasks": config.tasks},

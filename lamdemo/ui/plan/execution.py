@@ -15,7 +15,7 @@ from lamdemo.ui.plan import figures, style
 from lamdemo.ui.plan import views as plan_views
 from lamdemo.ui.plan.carrying import execute
 from lamdemo.ui.plan.files import Files, files_of_run
-from lamdemo.ui.plan.records import INVERSE, PLANS, WAYS, Ran, Step
+from lamdemo.ui.plan.records import CLOSING, INVERSE, PLANS, WAYS, Ran, Step
 from lamdemo.ui.plan.settings import ways_told
 from lamdemo.ui.space.common import number
 from lamdemo.ui.waiting import Line
@@ -48,7 +48,7 @@ class Execution:
             )
             self.way = gr.Radio(
                 [(words, name) for name, words in WAYS.items()],
-                value=PLANS,
+                value=CLOSING,
                 label="Each step by",
                 elem_id="lam-plan-run-way",
             )

@@ -17,14 +17,21 @@ _COLOURS = {
     "inverse": "#009E73",
     "labelled_inverse": "#CC79A7",
 }
+_WORDS = {
+    "pretrained": "plans: world model not trained on, controller",
+    "unlabelled": "plans: trained on without labels, controller",
+    "labelled": "plans: trained on with labels",
+    "inverse": "inverse dynamics of videos, controller",
+    "labelled_inverse": "inverse dynamics of labels alone",
+}
 _MEASURES = (
-    ("success", "success, plans carried out"),
+    ("success", "goals reached"),
     ("plan_over_zero", "error of plans over doing nothing"),
     ("one_step_over_copy", "one step over copying"),
 )
 # What a level line is drawn of, by measure: name in the report, and its words.
 _LEVELS = {
-    "success": (("random", "random"), ("nothing", "nothing")),
+    "success": (("random", "random"),),
     "plan_over_zero": (("mean command", "mean command"),),
     "one_step_over_copy": (("inferred, unlabelled", "inferred latents"),),
 }
@@ -49,7 +56,7 @@ def label_curve_plot(view: View) -> go.Figure | None:
         counts = sorted({k for m in METHODS for k in counts_of(one, name, m)})
         for row in (1, 2):
             tall.update_xaxes(type="log", tickvals=counts, ticktext=[str(k) for k in counts], row=row, col=column)
-    made = styled(tall, "What labels buy", "95% intervals; all begin with the same small world model")
+    made = styled(tall, "What labels buy", "95% intervals; world models all begin with the same small one")
     made.update_layout(width=max(460 * len(names), 700), height=760)
     return made
 
@@ -62,7 +69,7 @@ def _has(one: Reports, name: str, measure: str) -> bool:
 def _draw(figure: go.Figure, one: Reports, name: str, measure: str, place: tuple[int, int], shown: set[str]) -> None:
     row, column = place
     at = f"{PART}/curves/{name}"
-    for method, words in METHODS.items():
+    for method, words in _WORDS.items():
         counts = counts_of(one, name, method)
         found = [one.figure(f"{at}/points/{method}/{k}/{measure}") for k in counts]
         if not any(found):

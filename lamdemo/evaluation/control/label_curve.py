@@ -36,6 +36,7 @@ from lamdemo.models.distilled import DistilledModel
 
 METHODS = ("pretrained", "unlabelled", "labelled", "inverse", "labelled_inverse")
 READING = METHODS[3:]  # without plans
+_ALIKE = {"unlabelled": "labelled", "inverse": "labelled_inverse"}  # what differs in whether it was told labels
 POLICIES = "policies"  # row of what needs no labels: random commands, nothing, inferred latents, and so on
 
 
@@ -97,7 +98,7 @@ def summarize_curve(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[st
         ``one_step_over_copy``, ``plan_over_zero``, ``success``, ``distance`` and ``distance_over_start``, with 95%
         intervals over recordings or tasks, all seeds' together; ``by_seed`` holds each seed's without intervals.
         ``others``: the same figures of what needs no labels, by name. ``level``: of "unlabelled" and "inverse", at each
-        number, the success over that of "labelled" with all episodes, on the same tasks.
+        number, the success over that of "labelled" and "labelled_inverse" with the most episodes, on the same tasks.
     """
     points: dict[str, dict[str, Any]] = {}
     for method, episodes in sorted({(r["method"], r["episodes"]) for r in rows if r["method"] != POLICIES}):
@@ -126,11 +127,11 @@ def _by_name(row: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 def _level(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
     """See `summarize_curve`; tasks are paired by their scenes."""
-    full = max((r["episodes"] for r in rows if r["method"] == "labelled"), default=0)
-    best = _reached(rows, "labelled", full)
     found: dict[str, Any] = {}
     for method, episodes in sorted({(r["method"], r["episodes"]) for r in rows}):
-        mine = _reached(rows, method, episodes) if method in ("unlabelled", "inverse") else {}
+        if method not in _ALIKE:
+            continue
+        mine, best = _reached(rows, method, episodes), _reached(rows, _ALIKE[method])
         both = sorted(mine.keys() & best.keys())
         if both:
             over, under = (np.array([side[k] for k in both], float) for side in (mine, best))
@@ -138,7 +139,10 @@ def _level(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
     return found
 
 
-def _reached(rows: Sequence[Mapping[str, Any]], method: str, episodes: int) -> dict[int, bool]:
+def _reached(rows: Sequence[Mapping[str, Any]], method: str, episodes: int | None = None) -> dict[int, bool]:
+    """By a task's seed whether it was reached; with the most episodes that there are, if they are not said."""
+    if episodes is None:
+        episodes = max((r["episodes"] for r in rows if r["method"] == method), default=0)
     chosen = [r for r in rows if r["method"] == method and r["episodes"] == episodes]
     return {t["seed"]: t["reached"] for r in chosen for t in r.get("tasks", ())}
 

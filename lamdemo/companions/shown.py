@@ -203,14 +203,6 @@ def _results(needs: tuple[str, ...]) -> Step:
     """The page of all results with its plots."""
     folder = ROOT / "docs/results"
 
-    def outdated() -> str:
-        from lamdemo.reporting.page import PAGE, chosen_of, results_text
-        from lamdemo.reporting.reports import read_reports
-
-        found = read_reports(ROOT / "reports")
-        text = results_text(found, chosen_of(found), folder, pictures=True)
-        return "" if (folder / PAGE).read_text(encoding="utf-8") == text else "it is not what the reports say"
-
     def written(place: Path, png: bool) -> None:
         from lamdemo.reporting.page import chosen_of, write_results
         from lamdemo.reporting.reports import read_reports
@@ -224,6 +216,16 @@ def _results(needs: tuple[str, ...]) -> Step:
             written(Path(name), False)
             plots = list(Path(name).glob("*.html"))
             return all((folder / p.name).is_file() and same(p, folder / p.name, False) for p in plots)
+
+    def outdated() -> str:
+        from lamdemo.reporting.page import PAGE, chosen_of, results_text
+        from lamdemo.reporting.reports import read_reports
+
+        found = read_reports(ROOT / "reports")
+        text = results_text(found, chosen_of(found), folder, pictures=True)
+        if (folder / PAGE).read_text(encoding="utf-8") != text:
+            return "it is not what the reports say"
+        return "" if same_plots() else "its plots are not what the reports say"
 
     def make(minutes: float | None) -> bool:
         from lamdemo.reporting.page import PAGE, chosen_of, results_text

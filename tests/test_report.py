@@ -526,7 +526,7 @@ class TestTables:
         assert rollouts[1][1:3] == ["0.55 [0.53, 0.57]", "yes"]
         assert plans[1][1:5] == ["0.55 [0.53, 0.57]", "yes", "1.30 [1.28, 1.32]", "**no**"]
         assert (plans[1][-1], plans[2][-1]) == ("–", "0.030 of 0.080")
-        assert [r[0] for r in loops[1:]] == ["fetch (metres)"] * 7 and "50" in make_table("controlloops", view)
+        assert [r[0] for r in loops[1:]] == ["fetch (metres)"] * 9 and "50" in make_table("controlloops", view)
         assert "car 60 of 30 recordings" in make_table("control", view)
 
     def test_what_a_second_hands_cases_were_to_reach(self, view: View) -> None:

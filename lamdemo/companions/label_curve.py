@@ -159,7 +159,7 @@ class LabelCurve:
     def _judge(self, method: Method, count: int, seed: int) -> dict[str, Any]:
         known, baseline = self.models.controller(count, seed), None
         if method in READING:
-            policy = self._reading(method, count, seed)
+            policy = self._reading(method, known, count, seed)
             tasks = self._pursue({method: policy}, known, self._numbers(seed))[method]
             return {"method": method, "episodes": count, "seed": seed, "tasks": tasks}
         if method == "labelled":
@@ -184,11 +184,11 @@ class LabelCurve:
             row["plans"] = self._plans({method: self._planned(self._planner(known, model, baseline))})
         return row
 
-    def _reading(self, method: Method, count: int, seed: int) -> Policy:
+    def _reading(self, method: Method, known: KnownController, count: int, seed: int) -> Policy:
         """What reads commands from what is seen and the goal."""
         pipeline = self.work.pipeline
         if method == "inverse":
-            return InversePolicy(pipeline, self.models.controller(count, seed))
+            return InversePolicy(pipeline, known)
         return LabelledInversePolicy(pipeline, self.models.labelled_inverse(count, seed), self.spec)
 
     def _planner(self, known: KnownController, model: DistilledModel, baseline: ActionConditioned | None) -> Planner:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from lamdemo.models.layers import fit_scales
 from lamdemo.models.world_model import WorldModel, WorldModelConfig
 
 
@@ -43,12 +44,9 @@ class LabelEncoder(nn.Module):
             nn.Linear(hidden, latent),
         )
 
-    @torch.no_grad()
     def fit(self, actions: Tensor) -> None:
         """Standardize by commands ``[M, A]``; one that never changes keeps its unit, as a controller's does."""
-        std, mean = torch.std_mean(actions, 0, correction=0)
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+        fit_scales(self.mean, self.std, actions)
 
     def forward(self, actions: Tensor) -> Tensor:
         """Conditions ``[B, Z]`` of commands ``[B, C, A]``."""

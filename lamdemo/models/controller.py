@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from lamdemo.core.errors import LamdemoError
 from lamdemo.core.files import read_json, write_safely
 from lamdemo.models.checkpoint import ready, weights_of
-from lamdemo.models.layers import zero_initialized
+from lamdemo.models.layers import fit_scales, zero_initialized
 from lamdemo.models.stored import Damaged, Unfit, bounded_config, load_module
 
 FOLDER = "controllers"
@@ -138,12 +138,9 @@ class Controller(nn.Module):
         self.norm = nn.LayerNorm(e)
         self.out = zero_initialized(nn.Linear(e * (grid // p) ** 2, outputs))
 
-    @torch.no_grad()
     def fit_scales(self, actions: Tensor) -> None:
         """Learn mean and standard deviation of commands ``[M, A]``; one that never changes keeps its unit."""
-        std, mean = torch.std_mean(actions.float(), 0, correction=0)
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+        fit_scales(self.mean, self.std, actions)
 
     def memory(self, states: Tensor) -> Tensor:
         """What does not depend on the commands, to be computed once for many of them.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lamdemo.models.inverse_dynamics import InverseDynamicsConfig, build_inverse_dynamics
+from lamdemo.models.layers import fit_scales
 
 
 class LabelledInverse(nn.Module):
@@ -26,12 +27,9 @@ class LabelledInverse(nn.Module):
         self.register_buffer("mean", torch.zeros(actions))
         self.register_buffer("std", torch.ones(actions))
 
-    @torch.no_grad()
     def fit(self, actions: Tensor) -> None:
         """Standardize by commands ``[M, A]``; one that never changes keeps its unit."""
-        std, mean = torch.std_mean(actions, 0, correction=0)
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+        fit_scales(self.mean, self.std, actions)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Standardized commands ``[B, A]`` between pairs of states, each ``[B, N, D]``."""

@@ -220,3 +220,11 @@ def zero_initialized(layer: Layer) -> Layer:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+@torch.no_grad()
+def fit_scales(mean: Tensor, std: Tensor, rows: Tensor) -> None:
+    """Set mean and standard deviation, ``[A]``, to those of rows ``[M, A]``; what never changes keeps its unit."""
+    spread, middle = torch.std_mean(rows.float(), 0, correction=0)
+    mean.copy_(middle)
+    std.copy_(torch.where(spread > 1e-6, spread, 1.0))

@@ -203,19 +203,14 @@ class BaselineTrainer(Loop[nn.Module, BaselineTrainingConfig]):
 
         Kinds of which no episode is as long as a clip are left out.
         """
-        own = {n: p.detach().clone() for n, p in self.module.named_parameters()}
-        self.put(self.average)
-        self.module.eval()
         found = {}
-        for name, episodes in kinds.items():
-            if not any(len(t.states) >= self.config.frames for t in episodes):
-                continue
-            logs = []
-            for i in range(batches):
-                batch = _draw({name: episodes}, self.config, self.history, 10_000_000 + i, self.device)
-                with self.autocast():
+        with self.averaged(), self.autocast():
+            for name, episodes in kinds.items():
+                if not any(len(t.states) >= self.config.frames for t in episodes):
+                    continue
+                logs = []
+                for i in range(batches):
+                    batch = _draw({name: episodes}, self.config, self.history, 10_000_000 + i, self.device)
                     logs.append(self.loss(batch)[1])
-            found[name] = {key: round(float(np.mean([row[key] for row in logs])), 4) for key in logs[0]}
-        self.put(own)
-        self.module.train()
+                found[name] = {key: round(float(np.mean([row[key] for row in logs])), 4) for key in logs[0]}
         return found

@@ -68,18 +68,12 @@ class LabelledInverseTrainer(Loop[LabelledInverse, LabelledInverseTrainingConfig
     @torch.no_grad()
     def error(self, episodes: Sequence[CachedEpisode], batches: int) -> float:
         """Squared error of the averages' commands on other episodes, over that of the mean command."""
-        own = {n: p.detach().clone() for n, p in self.module.named_parameters()}
-        self.put(self.average)
-        self.module.eval()
         over = under = 0.0
-        for i in range(batches):
-            first, second, wanted = self._draw(episodes, _JUDGED + i)
-            with self.autocast():
-                made = self.module(first, second)
-            over += float((made.float() - wanted).square().sum())
-            under += float(wanted.square().sum())
-        self.put(own)
-        self.module.train()
+        with self.averaged(), self.autocast():
+            for i in range(batches):
+                first, second, wanted = self._draw(episodes, _JUDGED + i)
+                over += float((self.module(first, second).float() - wanted).square().sum())
+                under += float(wanted.square().sum())
         return over / under
 
     def _draw(self, episodes: Sequence[CachedEpisode], number: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,8 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -229,6 +230,18 @@ class Loop(ABC, Generic[M, C]):
         """Set the model's parameters, by name."""
         for name, value in values.items():
             self.module.get_parameter(name).copy_(value)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While it is entered the module has its averaged weights and is not in training."""
+        own = {n: p.detach().clone() for n, p in self._trained()}
+        self.put(self.average)
+        self.module.eval()
+        try:
+            yield
+        finally:
+            self.put(own)
+            self.module.train()
 
     def finish(self) -> M:
         """The trained model with its averaged weights, ready to use."""
